@@ -1,0 +1,36 @@
+"""The explicit table of commands."""
+
+from typing import Annotated
+
+import typer
+
+import transmodal
+from transmodal.cli import data
+
+application = typer.Typer(
+    name="transmodal",
+    help="Learn to turn one kind of biomedical image into another, prove how good the result is, put it to use.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    add_completion=False,
+)
+
+
+def _print_version(requested: bool) -> None:
+    if requested:
+        typer.echo(f"transmodal {transmodal.__version__}")
+        raise typer.Exit()
+
+
+@application.callback()
+def top(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Learn to turn one kind of biomedical image into another, prove how good the result is, put it to use."""
+
+
+application.add_typer(data.application, name="data")
