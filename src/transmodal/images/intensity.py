@@ -1,0 +1,176 @@
+"""Reversible intensity maps: from a file's own units to [-1, 1] for a network, and back.
+
+A map is *described* by `IntensitySettings` (in a recipe), *fitted* once, on training subjects only, into a `FittedMap`
+(stored in the translator's card), and *made concrete* for one image as a `LinearMap`.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from transmodal.errors import UserError
+
+PERCENTILE_SAMPLE = 200_000  # values drawn evenly from one image; a percentile of more does not change visibly
+
+
+class LinearMap(BaseModel):
+    """low → −1 and high → +1, in the image's own unit; values outside are clipped on the way in.
+
+    Clipping is the only thing that `invert` cannot undo.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    low: float
+    high: float
+
+    @model_validator(mode="after")
+    def _has_extent(self) -> "LinearMap":
+        if not self.high > self.low:
+            raise ValueError(f"high ({self.high}) must lie above low ({self.low})")
+        return self
+
+    def apply(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Return float32 values in [-1, 1]."""
+        scaled = np.subtract(pixels, self.low, dtype=np.float32)
+        scaled *= np.float32(2.0 / (self.high - self.low))
+        scaled -= np.float32(1.0)
+        return np.clip(scaled, -1.0, 1.0, out=scaled)
+
+    def invert(self, values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        """Return values in the image's own unit (float64: 16-bit and HU values survive the way back)."""
+        return (np.asarray(values, np.float64) + 1.0) * (0.5 * (self.high - self.low)) + self.low
+
+
+class IntensitySettings(BaseModel):
+    """How the values of one modality are brought to [-1, 1].
+
+    map:
+        type-range            0…255 or 0…65535, by the integer type of the files
+        fixed                 `low` and `high` in the image's unit (HU, counts)
+        training-percentiles  one range for all, fitted on the training images
+        image-percentiles     each image by its own percentiles (MRI, which has no absolute unit); the way back uses
+                              the median range of the training images
+        auto                  type-range for 8-bit files, training-percentiles 0 to 100 otherwise
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    map: Literal["auto", "type-range", "fixed", "training-percentiles", "image-percentiles"] = "auto"
+    low: float | None = Field(None, description="lower bound in the image's unit, for map: fixed")
+    high: float | None = Field(None, description="upper bound in the image's unit, for map: fixed")
+    percentiles: tuple[float, float] = Field((0.0, 100.0), description="for the two percentile maps")
+    foreground: bool = Field(False, description="take percentiles among non-zero values only (skull-stripped MRI)")
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> "IntensitySettings":
+        if self.map == "fixed" and (self.low is None or self.high is None or not self.high > self.low):
+            raise ValueError("map: fixed needs low and high, with high above low")
+        if self.map != "fixed" and (self.low is not None or self.high is not None):
+            raise ValueError(f"low and high belong to map: fixed, not to {self.map}")
+        lower, upper = self.percentiles
+        if not 0 <= lower < upper <= 100:
+            raise ValueError("percentiles must rise within 0 to 100")
+        return self
+
+
+class FittedMap(BaseModel):
+    """An intensity map ready for use, with the range that belongs to the way back."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["one-range", "image-percentiles"]
+    low: float
+    high: float
+    percentiles: tuple[float, float] = (0.0, 100.0)
+    foreground: bool = False
+    origin: str = Field(description="where the range comes from, in words")
+
+    def for_image(self, pixels: npt.NDArray[Any]) -> LinearMap:
+        """Return the map of one image; for `image-percentiles` it depends on the image's own values."""
+        if self.kind == "one-range":
+            return self.inverse
+        low, high = percentile_range(pixels, self.percentiles, foreground=self.foreground)
+        return LinearMap(low=low, high=high if high > low else low + 1.0)
+
+    @property
+    def inverse(self) -> LinearMap:
+        """The map that takes a network's output back to units."""
+        return LinearMap(low=self.low, high=self.high)
+
+
+def percentile_range(
+    pixels: npt.NDArray[Any], percentiles: tuple[float, float], *, foreground: bool
+) -> tuple[float, float]:
+    """Return two percentiles of an image's values, exact for 0 and 100, from an even subsample in between.
+
+    An image without a non-zero value has the range (0, 0).
+    """
+    values = np.asarray(pixels).reshape(-1)
+    if foreground:
+        values = values[values != 0]
+    if values.size == 0:
+        return 0.0, 0.0
+    sample = values[:: max(1, values.size // PERCENTILE_SAMPLE)]
+    lower, upper = percentiles
+    low = values.min() if lower == 0 else np.percentile(sample, lower)
+    high = values.max() if upper == 100 else np.percentile(sample, upper)
+    return float(low), float(high)
+
+
+def type_range(dtype: np.dtype[Any]) -> tuple[float, float]:
+    """Return the range of an unsigned integer type.
+
+    Raises:
+        UserError: the type has no natural range (floats, signed integers).
+    """
+    if dtype.kind != "u":
+        raise UserError(f"Pixels of type {dtype} have no natural range; give map: fixed with low and high")
+    return 0.0, float(np.iinfo(dtype).max)
+
+
+def fit(settings: IntensitySettings, training_images: Iterable[npt.NDArray[Any]], modality: str) -> FittedMap:
+    """Fit one modality's map on the images of the training subjects.
+
+    Args:
+        settings: which map.
+        training_images: pixel arrays in their own units; read once, in order, none kept.
+        modality: for messages.
+
+    Raises:
+        UserError: no training image, all values equal, or a type without a range.
+    """
+    if settings.map == "fixed":
+        assert settings.low is not None and settings.high is not None
+        return FittedMap(kind="one-range", low=settings.low, high=settings.high, origin="given in the recipe")
+    dtypes: set[np.dtype[Any]] = set()
+    lows, highs = [], []
+    for pixels in training_images:
+        dtypes.add(pixels.dtype)
+        low, high = percentile_range(pixels, settings.percentiles, foreground=settings.foreground)
+        lows.append(low)
+        highs.append(high)
+    if not lows:
+        raise UserError(f"No training image of {modality} to fit its intensity map on; check the split column")
+    eight_bit = dtypes == {np.dtype(np.uint8)}
+    if settings.map == "type-range" or (settings.map == "auto" and eight_bit):
+        if len(dtypes) > 1:
+            raise UserError(f"{modality} images have several pixel types ({', '.join(sorted(map(str, dtypes)))}); "
+                            f"give intensity.{modality} a fixed map")  # fmt: skip
+        low, high = type_range(dtypes.pop())
+        return FittedMap(kind="one-range", low=low, high=high, origin="range of the files' integer type")
+    if settings.map == "image-percentiles":
+        low, high = float(np.median(lows)), float(np.median(highs))
+        kind: Literal["one-range", "image-percentiles"] = "image-percentiles"
+        origin = f"median over {len(lows)} training images of the percentiles {settings.percentiles}"
+    else:
+        low, high = float(min(lows)), float(max(highs))
+        kind, origin = "one-range", f"extremes over {len(lows)} training images of percentiles {settings.percentiles}"
+    if not high > low:
+        raise UserError(f"All training images of {modality} are constant ({low:g}); there is nothing to learn")
+    return FittedMap(
+        kind=kind, low=low, high=high, percentiles=settings.percentiles, foreground=settings.foreground, origin=origin
+    )

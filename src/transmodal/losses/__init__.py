@@ -1,0 +1,1 @@
+"""Loss functions: pure, each returning its total and its named parts."""

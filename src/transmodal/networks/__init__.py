@@ -1,0 +1,1 @@
+"""Networks as plain nn.Modules, two and three dimensions in one class."""
