@@ -1,0 +1,162 @@
+"""How a score was made: range, mask, clipping, dimension and aggregation in one object.
+
+Two PSNR values are comparable only when these agree, and most published tables do not say them. Here no score exists
+without a complete policy; it is printed beside every table and stored with every result. A recipe may leave a field
+`None` ("take it from the target"); `Policy.resolved` fills it in before anything is scored.
+"""
+
+import math
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+
+class Policy(BaseModel):
+    """The convention by which two images are compared and many comparisons become one number.
+
+    Attributes:
+        metrics: names of per-image metrics in the table `transmodal.metrics.METRICS`.
+        range: (low, high) in the unit of the images: the R of PSNR and SSIM is high − low. None takes the range of the
+            target's intensity map.
+        unit: the unit of the images, for tables and colour bars ("HU", "intensity"). None takes the truth's quantity.
+        scale: "physical" compares the values as they are. "percentile" is for images without an absolute unit (MRI):
+            each volume, the predicted and the true one alike, is mapped by its own `percentiles` inside the mask to
+            [0, 1]; the range is then [0, 1].
+        percentiles: the (lower, upper) percentiles that "percentile" maps to 0 and 1.
+        clip: whether both images are clipped to the range before they are compared. None clips "percentile" images,
+            for which it is part of the map, and leaves "physical" ones as they are.
+        mask: "none"; "foreground", the pixels whose truth exceeds `foreground_above`; or the name of a modality of the
+            case whose non-zero pixels are the mask. Pointwise metrics use the pixels inside; SSIM is the mean of the
+            SSIM map inside.
+        foreground_above: the threshold of the mask "foreground", in the unit of the images.
+        dimension: 3 scores a volume as one; 2 scores each slice along `slice_axis` and takes the mean over the slices.
+            None takes the dimension of the images.
+        slice_axis: the array axis along which slices are taken when volumes are scored in two dimensions.
+        nrmse: the denominator of NRMSE: "euclidean" √mean(truth²), "min-max" max − min, or "mean" of the truth.
+        aggregation: "subjects": the mean over subjects of the mean over each subject's cases; "cases": the mean over
+            cases, whoever they belong to. Squared errors are never pooled over cases.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    metrics: tuple[str, ...] = ("mse", "mae", "nrmse", "psnr", "ssim")
+    range: tuple[float, float] | None = None
+    unit: str | None = None
+    scale: Literal["physical", "percentile"] = "physical"
+    percentiles: tuple[float, float] = (0.5, 99.5)
+    clip: bool | None = None
+    mask: str = "none"
+    foreground_above: float = 0.0
+    dimension: Literal[2, 3] | None = None
+    slice_axis: int = Field(default=2, ge=0, le=2)
+    nrmse: Literal["euclidean", "min-max", "mean"] = "euclidean"
+    aggregation: Literal["subjects", "cases"] = "subjects"
+
+    @field_validator("metrics")
+    @classmethod
+    def _metrics_are_distinct(cls, metrics: tuple[str, ...]) -> tuple[str, ...]:
+        if not metrics:
+            raise ValueError("name at least one metric, for example psnr")
+        repeated = sorted({name for name in metrics if metrics.count(name) > 1})
+        if repeated:
+            raise ValueError(f"{', '.join(repeated)} is named twice")
+        return metrics
+
+    @model_validator(mode="after")
+    def _limits_are_ordered(self) -> "Policy":
+        if self.range is not None and not (
+            all(math.isfinite(limit) for limit in self.range) and self.range[0] < self.range[1]
+        ):
+            raise ValueError(f"range must be two finite numbers, low before high, not {self.range}")
+        low, high = self.percentiles
+        if not 0 <= low < high <= 100:
+            raise ValueError(f"percentiles must be two numbers from 0 to 100, low before high, not {self.percentiles}")
+        if self.scale == "percentile" and self.range not in (None, (0.0, 1.0)):
+            raise ValueError("with scale 'percentile' the range is 0 to 1; leave range out")
+        if not self.mask:
+            raise ValueError("mask must be 'none', 'foreground' or the name of a modality")
+        return self
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every field that a score depends on is set."""
+        return None not in (self.range, self.unit, self.clip, self.dimension)
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The range in which the compared images lie: `range`, which must be resolved.
+
+        Raises:
+            ValueError: the policy has no range yet.
+        """
+        if self.range is None:
+            raise ValueError("this policy has no range yet; resolve it before scoring")
+        return self.range
+
+    @property
+    def data_range(self) -> float:
+        """R, the distance between the limits.
+
+        Raises:
+            ValueError: the policy has no range yet.
+        """
+        low, high = self.limits
+        return high - low
+
+    def resolved(
+        self, *, range: tuple[float, float] | None = None, unit: str | None = None, dimension: int | None = None
+    ) -> "Policy":
+        """Return a complete policy: what this one leaves open is taken from the arguments.
+
+        Args:
+            range: (low, high) of the target's intensity map, in its unit.
+            unit: the target's unit.
+            dimension: the spatial dimension of the images, 2 or 3.
+
+        Raises:
+            ValueError: something is still open, with the name of what is missing.
+        """
+        percentile = self.scale == "percentile"
+        filled: dict[str, Any] = {
+            "range": (0.0, 1.0) if percentile else self.range or range,
+            "unit": "percentile range" if percentile else self.unit or unit,
+            "clip": percentile if self.clip is None else self.clip,
+            "dimension": 2 if dimension == 2 else self.dimension or dimension,
+        }
+        missing = [name for name, value in filled.items() if value is None]
+        if missing:
+            raise ValueError(f"a score needs its {', '.join(missing)} stated")
+        return Policy(**(self.model_dump() | filled))
+
+    def describe(self) -> str:
+        """Return the convention as one sentence for people, to stand beside every table."""
+        if self.scale == "percentile":
+            low, high = self.percentiles
+            units = f"after each volume was mapped by its own {low:g}th and {high:g}th percentiles to 0–1"
+        elif self.range is None:
+            units = "in the unit of the target, over the range of its intensity map"
+        else:
+            units = f"in {self.unit or 'the unit of the target'} over the range {_plain(self.range)}"
+        clipping = {True: "clipped to it", False: "not clipped", None: "clipping not yet resolved"}[self.clip]
+        mask = {
+            "none": "without a mask",
+            "foreground": f"inside the foreground (truth above {self.foreground_above:g})",
+        }.get(self.mask, f"inside the mask '{self.mask}'")
+        dimension = {
+            2: f"slice by slice in two dimensions (volumes: mean over slices along axis {self.slice_axis})",
+            3: "in three dimensions",
+            None: "in the dimension of the images",
+        }[self.dimension]
+        mean = {
+            "subjects": "the mean over subjects of the mean over each subject's cases",
+            "cases": "the mean over cases",
+        }[self.aggregation]
+        nrmse = f"; NRMSE is divided by {_NRMSE[self.nrmse]}" if "nrmse" in self.metrics else ""
+        return f"Compared {units}, {clipping}, {mask}, {dimension}{nrmse}. A summary is {mean} of the per-case value."
+
+
+_NRMSE = {"euclidean": "√mean(truth²)", "min-max": "the truth's max − min", "mean": "the truth's mean"}
+
+
+def _plain(limits: tuple[float, float]) -> str:
+    return " to ".join(f"{limit:,.6g}".replace(",", " ") if abs(limit) < 1e6 else f"{limit:g}" for limit in limits)
