@@ -22,7 +22,7 @@ def normalisation(kind: Norm, channels: int, spatial_dims: int, *, running_stati
     """Return a normalisation layer.
 
     Args:
-        kind: "batch", "instance" (not affine, as in CycleGAN), "layer" (over channels and space, for critics) or "none".
+        kind: "batch", "instance" (not affine, as in CycleGAN), "layer" (over channels and space), "none".
         channels: number of feature channels.
         spatial_dims: 2 or 3.
         running_statistics: for "batch", keep running averages and use them in evaluation mode. Without, every image

@@ -1,0 +1,28 @@
+"""How a translator learns: one file a method, one line in the table below."""
+
+from pydantic import BaseModel
+
+from transmodal.methods.method import AdamSettings, Batch, Method, Ports, Update
+from transmodal.methods.pix2pix import Pix2Pix, Pix2PixSettings
+
+METHODS: dict[str, tuple[type[Method], type[BaseModel]]] = {
+    "pix2pix": (Pix2Pix, Pix2PixSettings),
+}
+
+
+def make_method(name: str, settings: BaseModel, ports: Ports) -> Method:
+    """Build a method with fresh weights from torch's global generator.
+
+    Args:
+        name: a key of `METHODS`.
+        settings: of the method's own settings class.
+        ports: modalities, channels and dimensions.
+
+    Raises:
+        ValueError: settings that exclude each other.
+    """
+    method, _ = METHODS[name]
+    return method(settings, ports)  # type: ignore[call-arg, arg-type]
+
+
+__all__ = ["METHODS", "AdamSettings", "Batch", "Method", "Ports", "Update", "make_method"]
