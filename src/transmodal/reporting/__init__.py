@@ -1,0 +1,1 @@
+"""Figures and one self-contained HTML file. Nothing is imported until it is asked for."""
