@@ -25,9 +25,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(
-            f"Cannot make the folder {path.parent}: {error.strerror}; choose another place"
-        ) from error
+        raise UserError(f"Cannot make the folder {path.parent}: {error.strerror}; choose another place") from error
     try:
         yield temporary
         with temporary.open("rb") as written:
@@ -37,9 +35,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise UserError(f"Cannot write {path}: {error.strerror}; choose a folder you may write to") from error
     except OSError as error:
         if error.errno in (28, 30, 122):  # no space left, read-only file system, quota
-            raise UserError(
-                f"Cannot write {path}: {error.strerror}; free space or choose another place"
-            ) from error
+            raise UserError(f"Cannot write {path}: {error.strerror}; free space or choose another place") from error
         raise
     finally:
         temporary.unlink(missing_ok=True)
