@@ -212,7 +212,7 @@ class Manifest:
         known = self.modalities
         for modality in modalities:
             if modality not in known:
-                raise UserError(f"No image of modality {modality!r} in {self.name}; {_nearest(modality, known)}")
+                raise UserError(f"No image of modality {modality!r} in {self.name}; {nearest(modality, known)}")
 
     def subjects_on_two_sides(self) -> dict[str, list[str]]:
         """Return the subjects that stand in more than one split or fold, each with where it stands."""
@@ -241,7 +241,7 @@ class Manifest:
 
     def _require_split(self, split: str) -> None:
         if split not in SPLITS:
-            raise UserError(f"There is no split {split!r}; {_nearest(split, SPLITS)}")
+            raise UserError(f"There is no split {split!r}; {nearest(split, SPLITS)}")
         if "split" not in self.table or not (self.table["split"] != "").any():
             raise UserError(f"{self.name} is not split; run 'transmodal data split {self.name}' first")
         self.check_split()
@@ -311,7 +311,7 @@ def _check_rows(table: pandas.DataFrame, rows: Sequence[str], name: str) -> None
 def _check_split_cells(table: pandas.DataFrame, rows: Sequence[str], name: str) -> None:
     for row, cell in zip(rows, table.get("split", []), strict=False):
         if cell and cell not in SPLITS:
-            raise UserError(f"The split {cell!r} in {row} of {name} is none; {_nearest(cell, SPLITS)}")
+            raise UserError(f"The split {cell!r} in {row} of {name} is none; {nearest(cell, SPLITS)}")
     for row, cell in zip(rows, table.get("fold", []), strict=False):
         if cell and not (cell.isascii() and cell.isdecimal() and int(cell) > 0):
             raise UserError(f"The fold {cell!r} in {row} of {name} is no number from 1; write 1, 2, …")
@@ -331,12 +331,14 @@ def _case_id(subject: str, session: str) -> str:
     return f"{subject}_{session}" if session else subject
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the end of an error message: "did you mean …?", or all known names when none is near."""
     known = list(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5) or difflib.get_close_matches(
-        name.lower(), known, n=1, cutoff=0.5
-    )
-    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+    for spelling in (name, name.lower()):
+        if close := difflib.get_close_matches(spelling, known, n=1, cutoff=0.5):
+            return f"did you mean {close[0]!r}?"
+    shown = ", ".join(known[:12]) + (f" and {len(known) - 12} more" if len(known) > 12 else "")
+    return f"known are {shown}"
 
 
 def _is_absolute(path: str) -> bool:
