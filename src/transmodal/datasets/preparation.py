@@ -1,0 +1,307 @@
+"""Preparation: a file's image onto the network's grid and into [-1, 1], and all the way back.
+
+The preparation is described in a recipe (`PreparationSettings`), fitted on training cases only (`fit_preparation`) and
+then travels inside the translator's card, so that a translator undoes exactly what its training did.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from nibabel import orientations
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from transmodal.datasets.manifest import CaseFiles
+from transmodal.errors import UserError
+from transmodal.images import Image, read
+from transmodal.images.intensity import FittedMap, IntensitySettings, fit
+
+Prepared = npt.NDArray[np.float32]
+"""(samples, channels, *spatial): one sample for a picture, one a slice for a sliced volume."""
+
+# Array axes of a slice stack (slice, row, column) in patient directions: shown upright, patient's right on the left.
+SLICE_ORIENTATION = {"axial": "SPL", "coronal": "PIL", "sagittal": "LIP"}
+VOLUME_ORIENTATION = "RAS"
+
+
+class GridSettings(BaseModel):
+    """The grid a network sees. At most one of the three; none keeps the files' own grid."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    shrink: float | None = Field(None, gt=0, description="divide every side by this factor")
+    spacing: float | None = Field(None, gt=0, description="pixel size in mm, the same along all axes")
+    size: tuple[int, ...] | None = Field(None, description="(rows, columns) or (i, j, k) in pixels")
+
+    @model_validator(mode="after")
+    def _is_one_choice(self) -> "GridSettings":
+        if sum(choice is not None for choice in (self.shrink, self.spacing, self.size)) > 1:
+            raise ValueError("give one of shrink, spacing and size")
+        if self.size is not None and (len(self.size) not in (2, 3) or min(self.size) < 1):
+            raise ValueError("size must be two or three positive numbers of pixels")
+        return self
+
+    def shape_for(self, shape: tuple[int, ...], spacing: tuple[float, ...], has_physical_size: bool) -> tuple[int, ...]:
+        """Return the prepared shape of an image of this shape and spacing (mm).
+
+        Raises:
+            UserError: a spacing is asked of images that have no physical size, or the size has other dimensions.
+        """
+        if self.size is not None:
+            if len(self.size) != len(shape):
+                raise UserError(f"preparation.grid.size has {len(self.size)} numbers for images of {len(shape)} axes")
+            return self.size
+        if self.spacing is not None:
+            if not has_physical_size:
+                raise UserError(
+                    "preparation.grid.spacing needs images with a pixel size; give them one, or use grid.shrink"
+                )
+            return tuple(max(1, round(n * step / self.spacing)) for n, step in zip(shape, spacing, strict=True))
+        if self.shrink is not None:
+            return tuple(max(1, round(n / self.shrink)) for n in shape)
+        return shape
+
+
+class SliceSettings(BaseModel):
+    """How a volume becomes slices for a two-dimensional network."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    axis: Literal["axial", "coronal", "sagittal"] = "axial"
+    minimum_foreground: float = Field(
+        0.05, ge=0, le=1, description="share of non-zero pixels in every modality for a slice to be trained on"
+    )
+
+
+class PreparationSettings(BaseModel):
+    """How files are made ready for a network."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    grid: GridSettings = GridSettings()
+    slices: SliceSettings | None = None
+    intensity: dict[str, IntensitySettings] = Field(default_factory=dict, description="by modality; absent: map auto")
+
+
+class ModalityPreparation(BaseModel):
+    """What training learnt about one modality's files."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    channels: tuple[str, ...] = Field(description="names along the channel axis; empty for grey images")
+    intensity: FittedMap
+    dtype: str = Field(description="numpy type of the training files, which outputs take")
+    quantity: str
+    format: str = Field(description="file format of the training files")
+
+    @property
+    def channel_count(self) -> int:
+        """Channels a network sees: 1 for grey images."""
+        return max(1, len(self.channels))
+
+
+class Preparation(BaseModel):
+    """A fitted preparation: applied to images on the way in, inverted on the way out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    spatial_dims: Literal[2, 3]
+    grid: GridSettings
+    slices: SliceSettings | None
+    modalities: dict[str, ModalityPreparation]
+
+    def prepare(self, image: Image, modality: str) -> Prepared:
+        """Return the image on the network's grid in [-1, 1]: float32 (samples, channels, *spatial).
+
+        Raises:
+            UserError: other channels than in training, NaN, or a dimension that does not fit.
+        """
+        expected = self.modalities[modality]
+        if image.channels != expected.channels:
+            raise UserError(
+                f"{image.name} has {_channels(image.channels)} but {modality} was trained on "
+                f"{_channels(expected.channels)}; convert it first, nothing is converted silently"
+            )
+        if image.pixels.dtype.kind == "f" and not np.isfinite(image.pixels).all():
+            raise UserError(f"{image.name} has NaN or infinite pixels; replace them before use")
+        self._check_dimensions(image)
+        mapped = expected.intensity.for_image(image.pixels).apply(image.pixels)
+        stack = self._to_stack(mapped if image.channels else mapped[..., None], image.affine)
+        return resize_stack(stack, self._prepared_shape(image))
+
+    def restore(self, values: npt.NDArray[Any], modality: str, like: Image) -> Image:
+        """Return a network's output as an image in physical units on the grid of `like`.
+
+        Args:
+            values: (samples, channels, *spatial) in [-1, 1], as `prepare` lays them out.
+            modality: whose intensity map is inverted.
+            like: the image whose grid, position and source header the result takes.
+
+        Returns:
+            Pixels of the type of the modality's training files: integers rounded and clipped to their type.
+        """
+        target = self.modalities[modality]
+        stack = resize_stack(np.asarray(values, np.float32), self._stack_shape(like))
+        pixels = target.intensity.inverse.invert(np.clip(self._from_stack(stack, like), -1.0, 1.0))
+        if not target.channels:
+            pixels = pixels[..., 0]
+        return like.with_pixels(
+            to_dtype(pixels, np.dtype(target.dtype)), channels=target.channels, quantity=target.quantity
+        )
+
+    def sample_shares(self, foreground: npt.NDArray[np.bool_], image: Image) -> npt.NDArray[np.float32]:
+        """Return the share of True pixels in each sample that `prepare` makes of an image on this grid."""
+        stack = self._to_stack(foreground[..., None], image.affine)
+        return stack.reshape(len(stack), -1).mean(axis=1, dtype=np.float32)
+
+    def _check_dimensions(self, image: Image) -> None:
+        wanted = 3 if self.slices is not None or self.spatial_dims == 3 else 2
+        if image.spatial_dims != wanted:
+            what = "volumes" if wanted == 3 else "two-dimensional images"
+            remedy = "" if wanted == 3 else "; for volumes give the recipe preparation.slices or spatial_dims: 3"
+            raise UserError(f"{image.name} has {image.spatial_dims} spatial axes; this recipe takes {what}{remedy}")
+
+    def _orientation(self, affine: npt.NDArray[np.float64]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        codes = SLICE_ORIENTATION[self.slices.axis] if self.slices is not None else VOLUME_ORIENTATION
+        own, wanted = orientations.io_orientation(affine), orientations.axcodes2ornt(tuple(codes))
+        return orientations.ornt_transform(own, wanted), orientations.ornt_transform(wanted, own)
+
+    def _to_stack(self, pixels: npt.NDArray[Any], affine: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
+        """(*array axes, C) → (samples, C, *spatial) in the orientation the network knows."""
+        if pixels.ndim == 4:
+            pixels = orientations.apply_orientation(pixels, self._orientation(affine)[0])
+            return np.moveaxis(pixels, -1, 1) if self.slices is not None else np.moveaxis(pixels, -1, 0)[None]
+        return np.moveaxis(pixels, -1, 0)[None]
+
+    def _from_stack(self, stack: npt.NDArray[Any], like: Image) -> npt.NDArray[Any]:
+        if self.slices is None:
+            pixels = np.moveaxis(stack[0], 0, -1)
+        else:
+            pixels = np.moveaxis(stack, 1, -1)
+        if like.spatial_dims == 3:
+            pixels = orientations.apply_orientation(pixels, self._orientation(like.affine)[1])
+        return pixels
+
+    def _stack_geometry(self, image: Image) -> tuple[tuple[int, ...], tuple[float, ...]]:
+        """Spatial shape and spacing in the network's axis order, on the image's own grid."""
+        if image.spatial_dims == 2:
+            return image.shape, image.spacing
+        codes = SLICE_ORIENTATION[self.slices.axis] if self.slices is not None else VOLUME_ORIENTATION
+        own = orientations.io_orientation(image.affine)[:, 0].astype(int)
+        order = [int(np.flatnonzero(own == world)[0]) for world in orientations.axcodes2ornt(tuple(codes))[:, 0]]
+        if self.slices is not None:
+            order = order[1:]
+        return tuple(image.shape[axis] for axis in order), tuple(image.spacing[axis] for axis in order)
+
+    def _stack_shape(self, image: Image) -> tuple[int, ...]:
+        return self._stack_geometry(image)[0]
+
+    def _prepared_shape(self, image: Image) -> tuple[int, ...]:
+        shape, spacing = self._stack_geometry(image)
+        return self.grid.shape_for(shape, spacing, image.has_physical_size)
+
+
+def fit_preparation(
+    settings: PreparationSettings,
+    cases: Sequence[CaseFiles],
+    modalities: Sequence[str],
+    spatial_dims: Literal[2, 3],
+    *,
+    on_case: Callable[[], None] = lambda: None,
+) -> Preparation:
+    """Fit a preparation on training cases.
+
+    Args:
+        settings: the recipe's.
+        cases: training cases only; each has all `modalities`.
+        modalities: inputs and targets.
+        spatial_dims: of the network.
+        on_case: called after each file, for a progress bar.
+
+    Raises:
+        UserError: unknown modality in `settings.intensity`, files of one modality that differ in channels or type,
+            NaN, constant images.
+    """
+    for modality in settings.intensity:
+        if modality not in modalities:
+            raise UserError(
+                f"preparation.intensity names {modality!r}, which is neither input nor target of the recipe"
+            )
+    prepared: dict[str, ModalityPreparation] = {}
+    for modality in modalities:
+        seen: list[Image] = []
+        # Reads lazily: one image in memory at a time.
+        pixels = _training_pixels(cases, modality, seen, on_case)
+        fitted = fit(settings.intensity.get(modality, IntensitySettings()), pixels, modality)
+        first = seen[0] if seen else read(cases[0].files[modality])
+        prepared[modality] = ModalityPreparation(
+            channels=first.channels,
+            intensity=fitted,
+            dtype=first.pixels.dtype.name,
+            quantity=first.quantity,
+            format=first.source.format,
+        )
+    return Preparation(spatial_dims=spatial_dims, grid=settings.grid, slices=settings.slices, modalities=prepared)
+
+
+def _training_pixels(
+    cases: Iterable[CaseFiles], modality: str, seen: list[Image], on_case: Callable[[], None]
+) -> Iterator[npt.NDArray[Any]]:
+    for case in cases:
+        image = read(case.files[modality])
+        if not seen:
+            seen.append(image)
+        first = seen[0]
+        if (image.channels, image.pixels.dtype) != (first.channels, first.pixels.dtype):
+            raise UserError(
+                f"{modality} images differ: {first.name} has {_channels(first.channels)} of {first.pixels.dtype}, "
+                f"{image.name} {_channels(image.channels)} of {image.pixels.dtype}; convert them to one kind"
+            )
+        if image.pixels.dtype.kind == "f" and not np.isfinite(image.pixels).all():
+            raise UserError(f"{image.name} has NaN or infinite pixels; replace them before training")
+        on_case()
+        yield image.pixels
+
+
+def resize_stack(stack: npt.NDArray[np.float32], shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """Resize (samples, channels, *spatial) so that pixel edges, not centres, stay where they are.
+
+    Area averaging where a picture shrinks, cubic interpolation where it grows; trilinear in three dimensions, after
+    averaging when shrinking.
+    """
+    if stack.shape[2:] == tuple(shape):
+        return np.ascontiguousarray(stack)
+    if len(shape) == 3:
+        return _resize_volumes(stack, shape)
+    rows, columns = shape
+    shrinks = rows <= stack.shape[2] and columns <= stack.shape[3]
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    resized = np.empty((*stack.shape[:2], rows, columns), np.float32)
+    for sample, channels in zip(resized, stack, strict=True):
+        for plane, source in zip(sample, channels, strict=True):
+            plane[...] = cv2.resize(np.ascontiguousarray(source), (columns, rows), interpolation=how)
+    return resized
+
+
+def _resize_volumes(stack: npt.NDArray[np.float32], shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    import torch
+    from torch.nn import functional
+
+    volumes = torch.from_numpy(np.ascontiguousarray(stack))
+    if all(new <= old for new, old in zip(shape, stack.shape[2:], strict=True)):
+        return functional.interpolate(volumes, size=tuple(shape), mode="area").numpy()
+    return functional.interpolate(volumes, size=tuple(shape), mode="trilinear", align_corners=False).numpy()
+
+
+def to_dtype(pixels: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Cast to a file's type; integers are rounded and clipped to the type's range, never wrapped."""
+    if dtype.kind in "ui":
+        limits = np.iinfo(dtype)
+        pixels = np.clip(np.rint(pixels), limits.min, limits.max)
+    return pixels.astype(dtype)
+
+
+def _channels(names: tuple[str, ...]) -> str:
+    return f"channels {', '.join(names)}" if names else "one channel"

@@ -1,0 +1,204 @@
+"""A recipe: everything about one training, in one YAML file, with unknown keys refused by name.
+
+A recipe may hold `scales`: named overrides (smoke, small, paper) laid over the rest. Shipped recipes lie in the package's
+`recipes` folder and are named by what they do.
+"""
+
+import difflib
+import io
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from transmodal.datasets.augmentation import AugmentationSettings
+from transmodal.datasets.preparation import PreparationSettings
+from transmodal.errors import UserError
+from transmodal.methods import METHODS
+from transmodal.methods.pix2pix import Pix2PixSettings
+from transmodal.metrics.policy import Policy
+
+DEFAULT_SCALE = "small"
+
+
+class TrainSettings(BaseModel):
+    """Schedule, precision and housekeeping of a training."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: int = Field(200, ge=0, description="passes over the training samples; 0 writes an untrained run")
+    constant_share: float = Field(
+        0.5, ge=0, le=1, description="share of the training at full learning rate, before it falls to 0 in a line"
+    )
+    batch_size: int = Field(1, ge=1, description="samples a step and process")
+    seed: int = Field(0, ge=0)
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: automatic mixed precision")
+    max_minutes: float | None = Field(None, gt=0, description="end by then, with the schedule fitted to the time")
+    loader_workers: int = Field(0, ge=0, description="processes that augment; 0 augments in the training process")
+    gradient_clip: float | None = Field(None, gt=0, description="greatest norm of a gradient")
+    validate_every: int = Field(5, ge=1, description="epochs between validations")
+    sample_every: int = Field(10, ge=1, description="epochs between pictures in samples/")
+    checkpoint_minutes: float = Field(5.0, gt=0, description="a checkpoint within an epoch after so long")
+    best: Literal["psnr", "mae"] = Field("psnr", description="validation score that chooses the best checkpoint")
+    patience: int | None = Field(None, ge=1, description="stop after so many validations without a better score")
+    deterministic: bool = Field(True, description="the same bits for the same seed; on a GPU some speed is given up")
+
+
+class Recipe(BaseModel):
+    """One training in full."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    description: str = ""
+    intended_use: str = "Research only. Outputs are synthetic images and not for diagnosis."
+    inputs: tuple[str, ...] = Field(min_length=1)
+    targets: tuple[str, ...] = Field(min_length=1)
+    spatial_dims: Literal[2, 3] = 2
+    preparation: PreparationSettings = PreparationSettings()
+    augmentation: AugmentationSettings = AugmentationSettings()
+    method: Literal["pix2pix"] = "pix2pix"
+    pix2pix: Pix2PixSettings = Pix2PixSettings()
+    train: TrainSettings = TrainSettings()
+    evaluation: Policy = Policy()
+
+    @model_validator(mode="after")
+    def _modalities_are_distinct(self) -> "Recipe":
+        modalities = [*self.inputs, *self.targets]
+        if len(set(modalities)) < len(modalities):
+            raise ValueError("a modality stands twice among inputs and targets")
+        return self
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Inputs, then targets."""
+        return self.inputs + self.targets
+
+    @property
+    def method_settings(self) -> BaseModel:
+        """The section of the chosen method."""
+        settings: BaseModel = getattr(self, self.method)
+        return settings
+
+    def to_yaml(self) -> str:
+        """Return the recipe with every default written out; sections of methods that are not used are left out."""
+        unused = {name for name in METHODS if name != self.method}
+        return yaml.safe_dump(
+            self.model_dump(mode="json", exclude=unused), sort_keys=False, allow_unicode=True, default_flow_style=None
+        )
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Return the recipes in the package: name → file."""
+    folder = Path(str(resources.files("transmodal") / "recipes"))
+    return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
+
+
+def load_recipe(
+    recipe: str | Path, *, scale: str | None = None, overrides: Sequence[str] | Mapping[str, Any] = ()
+) -> Recipe:
+    """Load a recipe.
+
+    Args:
+        recipe: the path of a YAML file, or the name of a shipped recipe.
+        scale: one of the recipe's scales; None takes `small` if the recipe has it.
+        overrides: "key.sub=value" lines (values are YAML), or a mapping of dotted keys; laid over everything else.
+
+    Raises:
+        UserError: no such recipe or scale, no YAML, an unknown key (named with the nearest known one), a bad value.
+    """
+    file = _find(recipe)
+    content = _parse(file)
+    scales = content.pop("scales", {}) or {}
+    if not isinstance(scales, dict) or not all(isinstance(part, dict) for part in scales.values()):
+        raise UserError(f"{file}: scales must map names to settings")
+    if scale is None and DEFAULT_SCALE in scales:
+        scale = DEFAULT_SCALE
+    if scale is not None:
+        if scale not in scales:
+            known = ", ".join(scales) or "none"
+            raise UserError(f"{file} has no scale {scale!r}; it has {known}")
+        content = _merge(content, scales[scale])
+    items = overrides.items() if isinstance(overrides, Mapping) else map(_parse_override, overrides)
+    for key, value in items:
+        content = _merge(content, _nest(key, value))
+    return _validate(content, str(file))
+
+
+def _find(recipe: str | Path) -> Path:
+    path = Path(recipe)
+    shipped = shipped_recipes()
+    if path.suffix in (".yaml", ".yml") or path.exists():
+        if not path.is_file():
+            raise UserError(f"There is no recipe {path}; shipped recipes: {', '.join(shipped)}")
+        return path
+    if str(recipe) in shipped:
+        return shipped[str(recipe)]
+    near = difflib.get_close_matches(str(recipe), shipped, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]}?" if near else f"shipped recipes: {', '.join(shipped)}"
+    raise UserError(f"There is no recipe {recipe!r}; {hint}")
+
+
+def _parse(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(io.StringIO(file.read_text(encoding="utf-8")))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} is not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{file} holds no recipe: it must map keys to settings")
+    return content
+
+
+def _parse_override(line: str) -> tuple[str, Any]:
+    key, equals, text = line.partition("=")
+    if not equals or not key.strip():
+        raise UserError(f"--set {line}: write it as key.sub=value, for example train.epochs=5")
+    try:
+        return key.strip(), yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {line}: the value is not YAML") from error
+
+
+def _nest(key: str, value: Any) -> dict[str, Any]:
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return dict(value)
+
+
+def _merge(under: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(under)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = _merge(below, value) if isinstance(below, dict) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _validate(content: dict[str, Any], where: str) -> Recipe:
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        location = [str(part) for part in problem["loc"]]
+        key = ".".join(location)
+        if problem["type"] == "extra_forbidden":
+            known = _known_keys(Recipe, location[:-1])
+            near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.4)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+            raise UserError(f"{where}: unknown key {key!r}; {hint}") from error
+        message = problem["msg"].removeprefix("Value error, ")
+        given = f" (given {problem['input']!r})" if not isinstance(problem["input"], dict) else ""
+        raise UserError(f"{where}: {key or 'the recipe'}: {message}{given}") from error
+
+
+def _known_keys(model: type[BaseModel], location: Sequence[str]) -> list[str]:
+    for part in location:
+        field = model.model_fields.get(part)
+        annotation = field.annotation if field else None
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        inner = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+        if inner is not None:
+            model = inner
+    return list(model.model_fields)

@@ -1,0 +1,129 @@
+"""A run on disk: one recipe on one manifest with one seed, and everything that came of it, in plain files."""
+
+import json
+import platform
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import transmodal
+from transmodal.datasets.manifest import Manifest
+from transmodal.errors import UserError
+from transmodal.images.files import write_text
+from transmodal.training.recipe import Recipe, load_recipe
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder and the names of what lies in it.
+
+    Attributes:
+        folder: of the run.
+        recipe: resolved, every default written out.
+        manifest: with its split column.
+    """
+
+    folder: Path
+    recipe: Recipe
+    manifest: Manifest
+
+    @classmethod
+    def create(cls, folder: str | Path, recipe: Recipe, manifest: Manifest) -> "Run":
+        """Make a new run folder with recipe, manifest and environment.
+
+        Raises:
+            UserError: the folder holds a run already, holds something else, or cannot be written.
+        """
+        folder = Path(folder)
+        if (folder / "recipe.yaml").exists():
+            raise UserError(f"{folder} already holds a run; add --resume to go on with it, or choose another --out")
+        if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+            raise UserError(f"{folder} is not an empty folder; choose another --out")
+        write_text(folder / "environment.json", json.dumps(describe_environment(), indent=2) + "\n")
+        manifest.write(folder / "manifest.csv")
+        write_text(folder / "recipe.yaml", recipe.to_yaml())
+        return cls.open(folder)
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "Run":
+        """Open an existing run.
+
+        Raises:
+            UserError: the folder is no run.
+        """
+        folder = Path(folder)
+        if not (folder / "recipe.yaml").is_file():
+            raise UserError(f"{folder} is no run: it has no recipe.yaml; make one with 'transmodal train'")
+        recipe = load_recipe(folder / "recipe.yaml")
+        return cls(folder, recipe, Manifest.read(folder / "manifest.csv"))
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.folder.resolve().name
+
+    @property
+    def last_checkpoint(self) -> Path:
+        return self.folder / "checkpoints" / "last.ckpt"
+
+    @property
+    def best_checkpoint(self) -> Path:
+        return self.folder / "checkpoints" / "best.ckpt"
+
+    @property
+    def model(self) -> Path:
+        """The folder of the translator."""
+        return self.folder / "model"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log.csv"
+
+    @property
+    def samples(self) -> Path:
+        return self.folder / "samples"
+
+    @property
+    def evaluation(self) -> Path:
+        return self.folder / "evaluation"
+
+    @property
+    def report(self) -> Path:
+        return self.folder / "report.html"
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """Versions, machine and date of the training."""
+        content: dict[str, Any] = yaml.safe_load((self.folder / "environment.json").read_text(encoding="utf-8"))
+        return content
+
+
+def describe_environment() -> dict[str, Any]:
+    """Return versions and machine, for the record."""
+    import numpy
+    import torch
+
+    return {
+        "transmodal": transmodal.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "command": " ".join(sys.argv),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()

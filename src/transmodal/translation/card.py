@@ -1,0 +1,46 @@
+"""The card of a translator: all that is needed to use its weights, and what a reader must know before doing so."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from transmodal.datasets.preparation import Preparation
+
+FORMAT_VERSION = 1
+NOTICE = "Synthetic image, not for diagnosis."
+
+
+class TrainingSummary(BaseModel):
+    """What a translator was trained on, in numbers; no name of a subject leaves the run."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    run: str
+    recipe: str
+    seed: int
+    epochs: float = Field(description="passes over the training samples when these weights were taken")
+    validation: dict[str, float] = Field(description="scores of these weights on the validation cases, prepared grid")
+    subjects: dict[str, int] = Field(description="split → number of subjects")
+    cases: dict[str, int] = Field(description="split → number of cases")
+    data_licence: str = "not stated"
+
+
+class Card(BaseModel):
+    """translator.json."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format_version: Literal[1] = FORMAT_VERSION
+    transmodal: str = Field(description="version that wrote the folder")
+    name: str
+    description: str = ""
+    intended_use: str
+    notice: str = NOTICE
+    method: str
+    settings: dict[str, Any] = Field(description="of the method")
+    inputs: dict[str, int] = Field(description="modality → channels")
+    targets: dict[str, int]
+    shape: tuple[int, ...] = Field(description="spatial shape of the training samples on the prepared grid")
+    preparation: Preparation
+    training: TrainingSummary
+    weights_sha256: str = ""

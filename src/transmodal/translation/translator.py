@@ -1,0 +1,210 @@
+"""A trained model ready to use: Image in, Image out, same geometry. A folder of plain files, no pickle."""
+
+import json
+import shutil
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from transmodal.errors import UserError
+from transmodal.images import Image, require_same_grid
+from transmodal.images.files import sha256_of, write_text
+from transmodal.methods import METHODS, Method, Ports, make_method
+from transmodal.translation.card import FORMAT_VERSION, Card
+
+WEIGHTS, CARD = "model.safetensors", "translator.json"
+
+
+class Translator:
+    """Turns images of its input modalities into images of its target modalities.
+
+    Attributes:
+        card: what it is, what it was trained on, and its preparation.
+        method: in evaluation mode, on `device`.
+    """
+
+    def __init__(self, method: Method, card: Card, device: str | torch.device = "cpu") -> None:
+        self.method = method.to(device).eval()
+        self.card = card
+        self.device = torch.device(device)
+
+    def __call__(self, image: Image | Mapping[str, Image], *, seed: int | None = None) -> Image:
+        """Translate one image to the first target modality.
+
+        Args:
+            image: the input image, or modality → image for several inputs on one grid.
+            seed: draws the noise z of a stochastic method (dropout) from this seed; None leaves it out.
+
+        Returns:
+            An image on the input's own grid, in the target's unit and pixel type.
+
+        Raises:
+            UserError: a missing modality, other grids, other channels than in training, NaN.
+        """
+        return next(iter(self.translate_case(image, seed=seed).values()))
+
+    def translate_case(self, images: Image | Mapping[str, Image], *, seed: int | None = None) -> dict[str, Image]:
+        """Translate to all target modalities; see `__call__`."""
+        given = self._by_modality(images)
+        first = next(iter(given.values()))
+        stacks = {
+            modality: torch.from_numpy(self.card.preparation.prepare(image, modality))
+            for modality, image in given.items()
+        }
+        outputs = self._translate_stacks(stacks, seed)
+        return {
+            modality: self.card.preparation.restore(output.numpy(), modality, first)
+            for modality, output in outputs.items()
+        }
+
+    def _by_modality(self, images: Image | Mapping[str, Image]) -> dict[str, Image]:
+        wanted = list(self.card.inputs)
+        if isinstance(images, Image):
+            if len(wanted) > 1:
+                raise UserError(f"{self.card.name} needs {', '.join(wanted)}; give all of them for each case")
+            images = {wanted[0]: images}
+        missing = [modality for modality in wanted if modality not in images]
+        if missing:
+            raise UserError(f"{self.card.name} needs {', '.join(wanted)}; {', '.join(missing)} is missing")
+        given = {modality: images[modality] for modality in wanted}
+        for image in given.values():
+            require_same_grid(given[wanted[0]], image)
+        return given
+
+    def _translate_stacks(self, stacks: dict[str, Tensor], seed: int | None) -> dict[str, Tensor]:
+        # One sample at a time: with the statistics of the image itself, batch norm would mix what shares a batch.
+        outputs: dict[str, list[Tensor]] = {modality: [] for modality in self.card.targets}
+        with torch.inference_mode(), torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            if seed is not None:
+                torch.manual_seed(seed)
+            for sample in range(len(next(iter(stacks.values())))):
+                batch = {modality: stack[sample : sample + 1].to(self.device) for modality, stack in stacks.items()}
+                for modality, output in self.method.translate(batch, stochastic=seed is not None).items():
+                    outputs[modality].append(output.cpu())
+        return {modality: torch.cat(parts) for modality, parts in outputs.items()}
+
+
+def save_translator(method: Method, card: Card, folder: str | Path) -> Path:
+    """Write a translator's folder whole or not at all: weights, card, README.
+
+    Args:
+        method: only the submodules that translation needs are written.
+        card: its `weights_sha256` is filled in here.
+        folder: replaced when it exists.
+    """
+    folder = Path(folder)
+    beside = folder.parent / f".{uuid.uuid4().hex[:8]}.{folder.name}"
+    try:
+        beside.mkdir(parents=True)
+    except OSError as error:
+        raise UserError(f"Cannot write {folder}: {error.strerror}; choose a folder you may write to") from error
+    try:
+        weights = {key: value.detach().cpu().contiguous() for key, value in _translation_weights(method).items()}
+        save_file(weights, beside / WEIGHTS)
+        card = card.model_copy(update={"weights_sha256": sha256_of(beside / WEIGHTS)})
+        write_text(beside / CARD, json.dumps(card.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n")
+        write_text(beside / "README.md", describe(card))
+        old = folder.parent / f".{uuid.uuid4().hex[:8]}.old"
+        if folder.exists():
+            folder.rename(old)
+        beside.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return folder
+
+
+def load_translator(folder: str | Path, *, device: str = "cpu") -> Translator:
+    """Load a translator, or the translator of a run, from its folder. No code of the folder is run.
+
+    Raises:
+        UserError: no translator there, a newer format, an unknown method, or weights other than the card's.
+    """
+    folder = Path(folder)
+    if not (folder / CARD).is_file() and (folder / "model" / CARD).is_file():
+        folder = folder / "model"
+    if not (folder / CARD).is_file():
+        raise UserError(f"{folder} holds no translator ({CARD} is missing); give a run or its model folder")
+    card = read_card(folder)
+    weights_file = folder / WEIGHTS
+    if not weights_file.is_file():
+        raise UserError(f"{folder} lacks {WEIGHTS}; copy the whole folder again")
+    if sha256_of(weights_file) != card.weights_sha256:
+        raise UserError(
+            f"The weights in {weights_file} are not the ones the card describes (SHA-256 differs); "
+            "copy the folder again from its source"
+        )
+    try:
+        _, settings_class = METHODS[card.method]
+        with torch.device("meta"):  # no time spent on random weights that are replaced at once
+            method = make_method(
+                card.method,
+                settings_class.model_validate(card.settings),
+                Ports(card.inputs, card.targets, card.preparation.spatial_dims, card.shape),
+            )
+        method.eval()
+        missing, unexpected = method.load_state_dict(load_file(weights_file), strict=False, assign=True)
+    except (ValidationError, SafetensorError, ValueError, RuntimeError, KeyError) as error:
+        raise UserError(f"{folder} cannot be loaded: {error}; was it written by another version?") from error
+    needed = [key for key in missing if key.split(".")[0] in method.translation_modules]
+    if needed or unexpected:
+        raise UserError(f"{weights_file} does not fit the network that its card describes; copy the folder again")
+    for name in [name for name, _ in method.named_children() if name not in method.translation_modules]:
+        delattr(method, name)
+    return Translator(method, card, device)
+
+
+def read_card(folder: str | Path) -> Card:
+    """Read and check a translator's card.
+
+    Raises:
+        UserError: it is no card, or one of a newer format.
+    """
+    file = Path(folder) / CARD
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        version = content.get("format_version")
+        if version != FORMAT_VERSION:
+            raise UserError(f"{file} has format {version}, this version reads {FORMAT_VERSION}; update transmodal")
+        return Card.model_validate(content)
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, AttributeError, ValidationError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{file} is no translator card: {reason}; copy the folder again") from error
+
+
+def describe(card: Card) -> str:
+    """Return the README of a translator."""
+    scores = ", ".join(f"{name} {value:.4g}" for name, value in card.training.validation.items()) or "none"
+    maps = "\n".join(
+        f"- {name}: {part.intensity.low:g} to {part.intensity.high:g} {part.quantity} ({part.intensity.origin}), {part.dtype}"
+        for name, part in card.preparation.modalities.items()
+    )
+    return f"""# {card.name}
+
+{card.description}
+
+**{card.notice}** {card.intended_use}
+
+Turns {", ".join(card.inputs)} into {", ".join(card.targets)} with the method {card.method}.
+
+    transmodal translate -m THIS_FOLDER -i IN -o OUT
+
+Trained by transmodal {card.transmodal} on {card.training.subjects.get("train", 0)} subjects
+({card.training.cases.get("train", 0)} cases), seed {card.training.seed}, {card.training.epochs:g} epochs.
+Data licence: {card.training.data_licence}. Validation: {scores}.
+
+Intensity maps:
+{maps}
+
+SHA-256 of {WEIGHTS}: {card.weights_sha256}
+"""
+
+
+def _translation_weights(method: Method) -> dict[str, Tensor]:
+    return {key: value for key, value in method.state_dict().items() if key.split(".")[0] in method.translation_modules}
