@@ -21,13 +21,15 @@ class Policy(BaseModel):
         unit: the unit of the images, for tables and colour bars ("HU", "intensity"). None takes the truth's quantity.
         scale: "physical" compares the values as they are. "percentile" is for images without an absolute unit (MRI):
             each volume, the predicted and the true one alike, is mapped by its own `percentiles` inside the mask to
-            [0, 1]; the range is then [0, 1].
+            [0, 1]; the range is then [0, 1]. None takes "percentile" where the target's intensity map works by each
+            image's own percentiles, else "physical".
         percentiles: the (lower, upper) percentiles that "percentile" maps to 0 and 1.
         clip: whether both images are clipped to the range before they are compared. None clips "percentile" images,
             for which it is part of the map, and leaves "physical" ones as they are.
         mask: "none"; "foreground", the pixels whose truth exceeds `foreground_above`; or the name of a modality of the
             case whose non-zero pixels are the mask. Pointwise metrics use the pixels inside; SSIM is the mean of the
-            SSIM map inside.
+            SSIM map inside. None takes "foreground" where the target's intensity map looks at the foreground only,
+            else "none".
         foreground_above: the threshold of the mask "foreground", in the unit of the images.
         dimension: 3 scores a volume as one; 2 scores each slice along `slice_axis` and takes the mean over the slices.
             None takes the dimension of the images.
@@ -42,10 +44,10 @@ class Policy(BaseModel):
     metrics: tuple[str, ...] = ("mse", "mae", "nrmse", "psnr", "ssim")
     range: tuple[float, float] | None = None
     unit: str | None = None
-    scale: Literal["physical", "percentile"] = "physical"
+    scale: Literal["physical", "percentile"] | None = None
     percentiles: tuple[float, float] = (0.5, 99.5)
     clip: bool | None = None
-    mask: str = "none"
+    mask: str | None = None
     foreground_above: float = 0.0
     dimension: Literal[2, 3] | None = None
     slice_axis: int = Field(default=2, ge=0, le=2)
@@ -73,14 +75,14 @@ class Policy(BaseModel):
             raise ValueError(f"percentiles must be two numbers from 0 to 100, low before high, not {self.percentiles}")
         if self.scale == "percentile" and self.range not in (None, (0.0, 1.0)):
             raise ValueError("with scale 'percentile' the range is 0 to 1; leave range out")
-        if not self.mask:
+        if self.mask == "":
             raise ValueError("mask must be 'none', 'foreground' or the name of a modality")
         return self
 
     @property
     def is_complete(self) -> bool:
         """Whether every field that a score depends on is set."""
-        return None not in (self.range, self.unit, self.clip, self.dimension)
+        return None not in (self.range, self.unit, self.scale, self.clip, self.mask, self.dimension)
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -104,7 +106,13 @@ class Policy(BaseModel):
         return high - low
 
     def resolved(
-        self, *, range: tuple[float, float] | None = None, unit: str | None = None, dimension: int | None = None
+        self,
+        *,
+        range: tuple[float, float] | None = None,
+        unit: str | None = None,
+        dimension: int | None = None,
+        scale: Literal["physical", "percentile"] = "physical",
+        mask: str = "none",
     ) -> "Policy":
         """Return a complete policy: what this one leaves open is taken from the arguments.
 
@@ -112,12 +120,17 @@ class Policy(BaseModel):
             range: (low, high) of the target's intensity map, in its unit.
             unit: the target's unit.
             dimension: the spatial dimension of the images, 2 or 3.
+            scale: what suits the target's intensity map.
+            mask: what suits the target's intensity map.
 
         Raises:
             ValueError: something is still open, with the name of what is missing.
         """
-        percentile = self.scale == "percentile"
+        own_scale = self.scale or scale
+        percentile = own_scale == "percentile"
         filled: dict[str, Any] = {
+            "scale": own_scale,
+            "mask": mask if self.mask is None else self.mask,
             "range": (0.0, 1.0) if percentile else self.range or range,
             "unit": "percentile range" if percentile else self.unit or unit,
             "clip": percentile if self.clip is None else self.clip,
@@ -139,6 +152,7 @@ class Policy(BaseModel):
             units = f"in {self.unit or 'the unit of the target'} over the range {_plain(self.range)}"
         clipping = {True: "clipped to it", False: "not clipped", None: "clipping not yet resolved"}[self.clip]
         mask = {
+            None: "inside the mask that suits the target",
             "none": "without a mask",
             "foreground": f"inside the foreground (truth above {self.foreground_above:g})",
         }.get(self.mask, f"inside the mask '{self.mask}'")
