@@ -1,0 +1,107 @@
+"""Layout `pairs`: each folder is a modality; files of one stem show one case."""
+
+import re
+
+from transmodal.datasets.layouts.listing import Found, Index, Listing, Options, tokens_of
+from transmodal.datasets.layouts.subjects import SubjectNames
+from transmodal.errors import UserError
+
+# Words that name an imaging modality or a label; they tell modality folders from subject folders.
+_WORDS = """
+    t1 t1w t1c t1ce t1gd t1post t1n t2 t2w t2f t2star flair fla pd pdw dwi adc swi bold mra ct cbct
+    cect ncct pet spect mr mri xray rx cr dx us oct photo optical white nuclear seg mask label gt
+    gold lesion
+"""
+MODALITY_WORDS = frozenset(_WORDS.split())
+
+
+def recognise(listing: Listing) -> str | None:
+    """Say why the folder looks like pairs, or None.
+
+    Two folders with equal stems are pairs or two subjects with equally named files. Numbered folders (patient07,
+    patient19) and files called T1, T2, … speak for subjects.
+    """
+    stems = _stems_by_folder(listing)
+    if len(stems) < 2:
+        return None
+    names = list(stems)
+    if len({re.sub(r"\d+", "#", name) for name in names}) == 1 and re.search(r"\d", names[0]):
+        return None
+    shared = set.union(*(set(of_folder) for of_folder in stems.values()))
+    if not any(_overlap(stems[one], stems[other]) >= 0.5 for one in names for other in names if one < other):
+        return None
+    called_as_modality = sum(bool(MODALITY_WORDS & {word.lower() for word in tokens_of(stem)}) for stem in shared)
+    if called_as_modality >= 0.5 * len(shared) or len(names) > max(map(len, stems.values())):
+        return None
+    return f"the folders {', '.join(names)} hold files of equal names"
+
+
+def index(listing: Listing, options: Options) -> Index:
+    """Make a row of every file in a modality folder; its stem is the case.
+
+    Raises:
+        UserError: there are fewer than two modality folders, or a named one does not exist.
+    """
+    result = Index()
+    stems = _stems_by_folder(listing)
+    modality_of = _modality_folders(stems, options, listing)
+    names = SubjectNames(options)
+    cases_of: dict[str, dict[str, str]] = {modality: {} for modality in modality_of.values()}
+    strip = not set.intersection(*({*stems[folder]} for folder in modality_of))
+    for found in listing.images:
+        modality = modality_of.get(found.folders[0]) if found.folders else None
+        if modality is None:
+            result.skipped.append((found.relative, "in no modality folder"))
+            continue
+        stem = _case_stem(found, strip, {modality, found.folders[0]})
+        columns = names.columns(stem)
+        if columns is None:
+            result.skipped.append((found.relative, "does not match --subject-pattern"))
+        elif stem in cases_of[modality]:
+            result.skipped.append((found.relative, f"same case as {cases_of[modality][stem]}"))
+        else:
+            cases_of[modality][stem] = found.relative
+            result.rows.append({**columns, "modality": modality, "path": str(found.path)})
+    all_stems = sorted(set().union(*cases_of.values()))
+    if hint := names.hint(all_stems):
+        result.notes.append(hint)
+    return result
+
+
+def _modality_folders(stems: dict[str, list[str]], options: Options, listing: Listing) -> dict[str, str]:
+    if not options.modalities:
+        if len(stems) < 2:
+            raise UserError(
+                f"{listing.folder} holds {len(stems)} folder{'s' if len(stems) != 1 else ''} with images; the layout "
+                "'pairs' needs one folder a modality"
+            )
+        return {name: name for name in stems}
+    for folder in options.modalities.values():
+        if folder not in stems:
+            raise UserError(f"There is no folder {folder} with images in {listing.folder}; it has {', '.join(stems)}")
+    return {folder: modality for modality, folder in options.modalities.items()}
+
+
+def _stems_by_folder(listing: Listing) -> dict[str, list[str]]:
+    stems: dict[str, list[str]] = {}
+    for found in listing.images:
+        if found.folders:
+            stems.setdefault(found.folders[0], []).append(_case_stem(found, False, set()))
+    return stems
+
+
+def _case_stem(found: Found, strip: bool, words: set[str]) -> str:
+    """Return the part of a path that partners share: folders below the modality, and the stem.
+
+    Args:
+        strip: also take the modality's own word out ("m1_photo" and "m1_xray" become "m1").
+    """
+    stem = "_".join((*found.folders[1:], found.stem))
+    if not strip:
+        return stem
+    inside = "|".join(re.escape(word) for word in words)
+    return re.sub(rf"(^|[_\-. ])({inside})(?=$|[_\-. ])", "", stem, flags=re.IGNORECASE).strip("_-. ") or stem
+
+
+def _overlap(one: list[str], other: list[str]) -> float:
+    return len(set(one) & set(other)) / max(1, min(len(set(one)), len(set(other))))
