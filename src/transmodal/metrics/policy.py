@@ -5,10 +5,13 @@ without a complete policy; it is printed beside every table and stored with ever
 `None` ("take it from the target"); `Policy.resolved` fills it in before anything is scored.
 """
 
+import difflib
 import math
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from transmodal.metrics import METRICS
 
 
 class Policy(BaseModel):
@@ -56,9 +59,15 @@ class Policy(BaseModel):
 
     @field_validator("metrics")
     @classmethod
-    def _metrics_are_distinct(cls, metrics: tuple[str, ...]) -> tuple[str, ...]:
+    def _metrics_are_known_and_distinct(cls, metrics: tuple[str, ...]) -> tuple[str, ...]:
         if not metrics:
             raise ValueError("name at least one metric, for example psnr")
+        known = [metric.name for metric in METRICS.values() if metric.level == "image"]
+        for name in metrics:
+            if name not in known:
+                near = difflib.get_close_matches(name.lower(), known, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+                raise ValueError(f"there is no per-image metric {name!r}; {hint}")
         repeated = sorted({name for name in metrics if metrics.count(name) > 1})
         if repeated:
             raise ValueError(f"{', '.join(repeated)} is named twice")
