@@ -74,6 +74,12 @@ def on_common_scale(
     return np.clip(pixels, *policy.limits) if policy.clip else pixels
 
 
+def own_region(pixels: npt.NDArray[Any], policy: Policy) -> npt.NDArray[np.bool_] | None:
+    """Return the foreground of an image that has no truth beside it, where the policy works in the foreground."""
+    region = np.asarray(pixels > policy.foreground_above)
+    return region if policy.mask == "foreground" and region.any() else None
+
+
 def _region(truth: Image, policy: Policy, mask: Image | npt.NDArray[np.bool_] | None) -> npt.NDArray[np.bool_] | None:
     if policy.mask == "none":
         return None
