@@ -1,7 +1,7 @@
 """A recipe: everything about one training, in one YAML file, with unknown keys refused by name.
 
-A recipe may hold `scales`: named overrides (smoke, small, paper) laid over the rest. Shipped recipes lie in the package's
-`recipes` folder and are named by what they do.
+A recipe may hold `scales`: named overrides (smoke, small, paper) laid over the rest. Shipped recipes lie in the
+package's `recipes` folder and are named by what they do.
 """
 
 import difflib

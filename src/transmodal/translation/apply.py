@@ -43,8 +43,13 @@ class Results:
     failed: list[tuple[str, str]] = field(default_factory=list)
 
 
-def find_jobs(given: Path, inputs: Sequence[str]) -> list[Job]:
+def find_jobs(given: Path, inputs: Sequence[str], *, volumes: bool = False) -> list[Job]:
     """Return the jobs for a file, a folder of files (also in sub-folders), a DICOM series folder or a manifest.
+
+    Args:
+        given: what the user named.
+        inputs: the translator's input modalities.
+        volumes: the translator takes volumes, so that a folder of DICOM slices is one image.
 
     Raises:
         UserError: nothing there, nothing readable, or one file for a translator of several inputs.
@@ -65,7 +70,7 @@ def find_jobs(given: Path, inputs: Sequence[str]) -> list[Job]:
     )
     if not files:
         raise UserError(f"{given} holds no image that transmodal reads")
-    if len(files) > 1 and all(_is_dicom_slice(file) for file in files):
+    if volumes and len(files) > 1 and all(_is_dicom_slice(file) for file in files):
         return [
             Job(str(folder.relative_to(given)) if folder != given else folder.name, {inputs[0]: folder})
             for folder in sorted({file.parent for file in files})

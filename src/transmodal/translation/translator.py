@@ -182,7 +182,8 @@ def describe(card: Card) -> str:
     """Return the README of a translator."""
     scores = ", ".join(f"{name} {value:.4g}" for name, value in card.training.validation.items()) or "none"
     maps = "\n".join(
-        f"- {name}: {part.intensity.low:g} to {part.intensity.high:g} {part.quantity} ({part.intensity.origin}), {part.dtype}"
+        f"- {name}: {part.intensity.low:g} to {part.intensity.high:g} {part.quantity}, {part.dtype} "
+        f"({part.intensity.origin})"
         for name, part in card.preparation.modalities.items()
     )
     return f"""# {card.name}

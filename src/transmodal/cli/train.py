@@ -1,0 +1,72 @@
+"""`transmodal train`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EXAMPLES = """
+[bold]Examples[/bold]
+
+  transmodal train photo-to-xray --data manifest.csv --out runs/first
+
+  transmodal train photo-to-xray --data manifest.csv --out runs/short --max-minutes 12
+
+  transmodal train my-recipe.yaml --data manifest.csv --out runs/gp --set pix2pix.adversarial=wgan-gp --seed 1
+
+  transmodal train --resume --out runs/first
+
+  transmodal train photo-to-xray --scale paper --print-recipe
+"""
+
+
+def train(
+    recipe: Annotated[str | None, typer.Argument(help="A recipe file, or the name of a shipped recipe.")] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="The manifest (CSV).")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder of the run; new, or a run with --resume.")] = None,
+    scale: Annotated[str | None, typer.Option(help="smoke, small or paper. Default: small, where there is one.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; can be repeated.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=0, help="Short for --set train.epochs=N.")] = None,
+    max_minutes: Annotated[
+        float | None, typer.Option(min=0.01, help="End by then; the schedule is fitted to the time.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Short for --set train.seed=N.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    devices: Annotated[int, typer.Option(min=1, help="Processes, one a device (DDP).")] = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    cache: Annotated[Path | None, typer.Option(help="Folder for prepared images. Default: the user's cache.")] = None,
+    print_recipe: Annotated[
+        bool, typer.Option("--print-recipe", help="Print the recipe with every default, and leave.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> None:
+    """Train a translator: a recipe on a manifest, into a run's folder."""
+    from transmodal.errors import UserError
+    from transmodal.training.recipe import load_recipe, shipped_recipes
+    from transmodal.training.run import Run
+
+    changes = list(settings or [])
+    shortcuts = {"train.epochs": epochs, "train.max_minutes": max_minutes, "train.seed": seed}
+    changes += [f"{key}={value}" for key, value in shortcuts.items() if value is not None]
+    if resume and out is not None and (out / "recipe.yaml").exists():
+        if changes or scale:
+            raise UserError(f"--resume goes on with the recipe in {out}; leave out --set, --scale, --epochs, --seed")
+        loaded = Run.open(out).recipe
+    elif recipe is None:
+        raise UserError(f"Name a recipe: a file, or one of {', '.join(shipped_recipes())}")
+    else:
+        loaded = load_recipe(recipe, scale=scale, overrides=changes)
+    if print_recipe:
+        typer.echo(loaded.to_yaml(), nl=False)
+        return
+    if out is None or (data is None and not (out / "recipe.yaml").exists()):
+        raise UserError("Training needs --data manifest.csv and --out RUN; see 'transmodal train --help'")
+
+    from transmodal.training.train import train as run_training
+
+    run = run_training(
+        loaded, data or out / "manifest.csv", out, resume=resume, device=device, devices=devices, cache=cache, quiet=quiet
+    )
+    typer.echo(f"Run: {run.folder}")

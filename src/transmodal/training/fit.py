@@ -1,0 +1,382 @@
+"""Train a recipe on a manifest into a run folder, so that it can be killed at any moment and resumed to the bit.
+
+What makes the resume exact: every random number is a function of (seed, epoch, sample) or (seed, step), never of what
+ran before, and a checkpoint holds all that is left: weights, optimisers, position, running means and the best score.
+"""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+
+from transmodal.datasets.augmentation import AugmentationSettings, Augmenter
+from transmodal.datasets.cache import PreparedCase
+from transmodal.datasets.preparation import Preparation
+from transmodal.datasets.sampling import EpochSampler, PairedSamples, make_loader
+from transmodal.errors import UserError
+from transmodal.methods import Method, Ports, Update, make_method
+from transmodal.training.checkpoint import all_finite, load_checkpoint, save_checkpoint
+from transmodal.training.logbook import Logbook
+from transmodal.training.monitor import Monitor
+from transmodal.training.run import Run
+from transmodal.training.schedule import rate_factor
+from transmodal.training.validation import HIGHER_IS_BETTER, draw_samples, validate
+
+
+@dataclass
+class Position:
+    """Where a training stands."""
+
+    epoch: int = 0  # epochs finished
+    batch: int = 0  # batches finished of the epoch under way
+    step: int = 0
+    seconds: float = 0.0  # of training, over all its parts
+    best_score: float | None = None
+    best_epoch: float = 0.0
+    validations_without_gain: int = 0
+    sums: dict[str, float] = field(default_factory=dict)  # of the losses over the epoch under way
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+class Trainer:
+    """One training of one run in one process."""
+
+    def __init__(
+        self,
+        run: Run,
+        preparation: Preparation,
+        training: list[PreparedCase],
+        validation: list[PreparedCase],
+        fabric: Fabric,
+        monitor: Monitor,
+    ) -> None:
+        self.run, self.preparation, self.fabric, self.monitor = run, preparation, fabric, monitor
+        self.recipe, self.settings = run.recipe, run.recipe.train
+        self.training, self.validation = training, validation
+        self.position, self.stop_asked = Position(), False
+        slices = run.recipe.preparation.slices
+        self.minimum_foreground = slices.minimum_foreground if slices else 0.0
+        augmentation = run.recipe.augmentation
+        augments = augmentation != AugmentationSettings()
+        self.samples = PairedSamples(
+            training,
+            inputs=run.recipe.inputs,
+            augmenter=Augmenter(augmentation, run.recipe.spatial_dims) if augments else None,
+            seed=self.settings.seed,
+            minimum_foreground=self.minimum_foreground,
+        )
+        if not len(self.samples):
+            raise UserError(
+                "No training sample is left; lower preparation.slices.minimum_foreground, or check the images"
+            )
+        self.sampler = EpochSampler(
+            len(self.samples),
+            self.settings.batch_size,
+            seed=self.settings.seed,
+            rank=fabric.global_rank,
+            processes=fabric.world_size,
+        )
+        self.shape = sample_shape(training, self.settings.batch_size)
+        torch.manual_seed(self.settings.seed)
+        self.method = self._make_method().to(fabric.device)
+        self.optimisers = {
+            name: torch.optim.Adam(
+                module.parameters(),
+                lr=self.method.adam.learning_rate,
+                betas=self.method.adam.betas,
+                weight_decay=self.method.adam.weight_decay,
+                fused=True,
+            )
+            for name, module in self.method.trained_modules().items()
+        }
+        self.logbook = Logbook(run.log, run.folder / "tensorboard") if fabric.is_global_zero else None
+
+    def _make_method(self) -> Method:
+        recipe, modalities = self.recipe, self.preparation.modalities
+        try:
+            return make_method(recipe.method, recipe.method_settings, self.ports(modalities))
+        except ValueError as error:
+            raise UserError(f"{recipe.method}: {error}") from error
+
+    def ports(self, modalities: dict[str, Any]) -> Ports:
+        """Return the channels of inputs and targets."""
+        return Ports(
+            {name: modalities[name].channel_count for name in self.recipe.inputs},
+            {name: modalities[name].channel_count for name in self.recipe.targets},
+            self.recipe.spatial_dims,
+            self.shape,
+        )
+
+    # -- the loop ------------------------------------------------------------------------------------------------
+
+    def fit(self) -> None:
+        """Train from the present position to the end, or until a stop is asked."""
+        loader = make_loader(
+            self.samples,
+            self.sampler,
+            workers=self.settings.loader_workers,
+            pin_memory=self.fabric.device.type == "cuda",
+        )
+        started = time.monotonic() - self.position.seconds
+        with self._stop_on_signals(), self.monitor.training(self.settings.epochs, len(self.sampler)):
+            while not self.is_over:
+                self._train_epoch(loader, started)
+                if self.stop_asked:
+                    break
+                self._finish_epoch()
+        self.save()
+        if self.logbook:
+            self.logbook.close()
+
+    @property
+    def progress(self) -> float:
+        """Share of the training that is over, of its epochs or of its time, whichever is further."""
+        steps = self.position.step / max(1, self.settings.epochs * len(self.sampler))
+        limit = self.settings.max_minutes
+        return max(steps, self.position.seconds / (60 * limit) if limit else 0.0)
+
+    @property
+    def is_over(self) -> bool:
+        """All epochs done, time up, or no gain for `patience` validations."""
+        patience = self.settings.patience
+        out_of_patience = patience is not None and self.position.validations_without_gain >= patience
+        return self.position.epoch >= self.settings.epochs or self.progress >= 1 or out_of_patience
+
+    def _train_epoch(self, loader: Any, started: float) -> None:
+        position, saved = self.position, time.monotonic()
+        self.sampler.start(position.epoch, position.batch)
+        self.method.train()
+        for batch in loader:
+            on_device = {name: tensor.to(self.fabric.device, non_blocking=True) for name, tensor in batch.items()}
+            parts = self.train_step(on_device)
+            position.seconds, self.stop_asked = self._agree(time.monotonic() - started, self.stop_asked)
+            for name, value in parts.items():
+                position.sums[name] = position.sums.get(name, 0.0) + value
+                position.counts[name] = position.counts.get(name, 0) + 1
+            position.batch += 1
+            position.step += 1
+            self.monitor.step(position.epoch, position.batch, self.progress, parts)
+            if self.stop_asked or self.progress >= 1:
+                break
+            if time.monotonic() - saved > 60 * self.settings.checkpoint_minutes:
+                self.save()
+                saved = time.monotonic()
+
+    def train_step(self, batch: dict[str, torch.Tensor]) -> dict[str, float]:
+        """Run all updates of one batch; return its named losses.
+
+        Raises:
+            UserError: a loss is not a finite number; the weights are those before this update.
+        """
+        position = self.position
+        seeds = np.random.SeedSequence([self.settings.seed, position.step, self.fabric.global_rank])
+        torch.manual_seed(int(seeds.generate_state(1)[0]))
+        factor = rate_factor(self.progress, self.settings.constant_share)
+        parts: dict[str, float] = {}
+        updates = self.method.updates(batch, position.step)
+        while (update := self._next(updates)) is not None:
+            values = torch.stack([value.detach().float() for value in update.parts.values()]).tolist()
+            parts |= dict(zip(update.parts, values, strict=True))
+            self._refuse_nan(parts)
+            optimiser = self.optimisers[update.optimiser]
+            for group in optimiser.param_groups:
+                group["lr"] = self.method.adam.learning_rate * factor
+            optimiser.zero_grad(set_to_none=True)
+            self.fabric.backward(update.loss)
+            self._average_gradients(update.optimiser)
+            if self.settings.gradient_clip:
+                parameters = self.method.trained_modules()[update.optimiser].parameters()
+                torch.nn.utils.clip_grad_norm_(parameters, self.settings.gradient_clip)
+            optimiser.step()
+        return parts
+
+    def _next(self, updates: Iterator[Update]) -> Update | None:
+        with self.fabric.autocast():
+            return next(updates, None)
+
+    def _refuse_nan(self, parts: dict[str, float]) -> None:
+        bad = [name for name, value in parts.items() if not np.isfinite(value)]
+        if not bad:
+            return
+        position, kept = self.position, self.run.last_checkpoint
+        where = f"at step {position.step + 1} (epoch {position.epoch + 1}, batch {position.batch + 1})"
+        good = f"the last good checkpoint is {kept}" if kept.exists() else "there was no checkpoint yet"
+        raise UserError(
+            f"The loss {bad[0]} is no longer a finite number {where}; {good}; "
+            "lower the learning rate, clip gradients (train.gradient_clip) or use train.precision: fp32"
+        )
+
+    def _average_gradients(self, name: str) -> None:
+        """Average the gradients of one module over the processes, in one message.
+
+        Done by hand because a GAN runs a network several times before one backward, and differentiates it twice for a
+        gradient penalty: both are outside what wrapping in DistributedDataParallel promises.
+        """
+        if self.fabric.world_size == 1:
+            return
+        parameters = [p for p in self.method.trained_modules()[name].parameters() if p.grad is not None]
+        together = torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])
+        together = self.fabric.all_reduce(together, reduce_op="mean")
+        offset = 0
+        for parameter in parameters:
+            size = parameter.numel()
+            parameter.grad = together[offset : offset + size].view_as(parameter)
+            offset += size
+
+    # -- at the end of an epoch ----------------------------------------------------------------------------------
+
+    def _finish_epoch(self) -> None:
+        position, settings = self.position, self.settings
+        whole = position.batch >= len(self.sampler)
+        position.epoch += 1 if whole else 0
+        at_end = self.is_over
+        scores: dict[str, float] = {}
+        if position.epoch % settings.validate_every == 0 or at_end:
+            scores = self._validate()
+        losses = {name: position.sums[name] / position.counts[name] for name in position.sums}
+        row = {
+            "epoch": position.epoch if whole else position.epoch + position.batch / len(self.sampler),
+            "step": position.step,
+            "seconds": position.seconds,
+            "learning_rate": self.method.adam.learning_rate * rate_factor(self.progress, settings.constant_share),
+            **losses,
+            **{f"validation_{name}": scores.get(name) for name in HIGHER_IS_BETTER},
+        }
+        if self.logbook:
+            self.logbook.add(row)
+            if position.epoch % settings.sample_every == 0 or at_end:
+                self._draw()
+        if whole:
+            position.batch, position.sums, position.counts = 0, {}, {}
+        self.monitor.epoch(row)
+        self.save()
+
+    def _validate(self) -> dict[str, float]:
+        position = self.position
+        if not self.validation:
+            self._keep_best({})
+            return {}
+        scores = validate(
+            self.method,
+            self.validation,
+            self.preparation,
+            self.recipe.targets,
+            self.fabric.device,
+            minimum_foreground=self.minimum_foreground,
+        )
+        score = scores.get(self.settings.best)
+        if score is None:
+            return scores
+        sign = 1 if HIGHER_IS_BETTER[self.settings.best] else -1
+        if position.best_score is None or sign * score > sign * position.best_score:
+            position.best_score, position.best_epoch, position.validations_without_gain = score, position.epoch, 0
+            self._keep_best(scores)
+        else:
+            position.validations_without_gain += 1
+        return scores
+
+    def _keep_best(self, scores: dict[str, float]) -> None:
+        if self.fabric.is_global_zero and all_finite(self.method):
+            content = {"modules": self.method.state_dict(), "epoch": self.epochs_done, "scores": scores}
+            save_checkpoint(self.run.best_checkpoint, content)
+
+    @property
+    def epochs_done(self) -> float:
+        """Epochs with a fraction for the one under way."""
+        return self.position.epoch + self.position.batch / len(self.sampler) * (self.position.batch < len(self.sampler))
+
+    def _draw(self) -> None:
+        draw_samples(
+            self.method,
+            self.validation or self.training,
+            self.preparation,
+            self.recipe.inputs,
+            self.recipe.targets,
+            self.run.samples,
+            f"epoch {self.position.epoch:04d}",
+            self.fabric.device,
+        )
+
+    # -- stopping and resuming -----------------------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Write last.ckpt, unless the weights are no longer finite: then the last good one stays."""
+        if not self.fabric.is_global_zero or not all_finite(self.method):
+            return
+        content = {
+            "modules": self.method.state_dict(),
+            "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
+            "position": vars(self.position),
+        }
+        save_checkpoint(self.run.last_checkpoint, content)
+
+    def resume(self) -> None:
+        """Take up the position of last.ckpt.
+
+        Raises:
+            UserError: there is no such checkpoint, or it is of another network.
+        """
+        content = load_checkpoint(self.run.last_checkpoint)
+        try:
+            self.method.load_state_dict(content["modules"])
+            for name, optimiser in self.optimisers.items():
+                optimiser.load_state_dict(content["optimisers"][name])
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise UserError(
+                f"{self.run.last_checkpoint} does not fit the recipe in {self.run.folder}; was it edited?"
+            ) from error
+        self.position = Position(**content["position"])
+        if self.logbook:
+            self.logbook.resume(self.position.step)
+
+    def _agree(self, seconds: float, stop: bool) -> tuple[float, bool]:
+        """Make all processes see the same time, and stop when one is asked to: else they would wait for each other."""
+        if self.fabric.world_size == 1:
+            return seconds, stop
+        own = torch.tensor([seconds, float(stop)], dtype=torch.float64)
+        everyone = torch.as_tensor(self.fabric.all_gather(own)).reshape(-1, 2)
+        return float(everyone[:, 0].max()), bool(everyone[:, 1].any())
+
+    @contextmanager
+    def _stop_on_signals(self) -> Iterator[None]:
+        """Turn Ctrl-C and a cluster's SIGTERM into a stop at the next step, with a checkpoint."""
+
+        def ask(number: int, frame: Any) -> None:
+            if self.stop_asked:  # asked twice: at once
+                raise KeyboardInterrupt
+            self.stop_asked = True
+
+        try:
+            earlier = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        except ValueError:  # not in the main thread: the caller handles signals
+            earlier = {}
+        try:
+            yield
+        finally:
+            for number, handler in earlier.items():
+                signal.signal(number, handler)
+
+
+def sample_shape(cases: list[PreparedCase], batch_size: int) -> tuple[int, ...]:
+    """Return the spatial shape of the samples (the first case's; all must agree when they share batches).
+
+    Raises:
+        UserError: shapes differ and the batch size is above 1.
+    """
+    shapes: dict[tuple[int, ...], str] = {}
+    for case in cases:
+        shape = next(iter(case.arrays().values())).shape[2:]
+        shapes.setdefault(tuple(shape), case.case.id)
+    if len(shapes) > 1 and batch_size > 1:
+        examples = ", ".join(f"{case} {'×'.join(map(str, shape))}" for shape, case in list(shapes.items())[:3])
+        raise UserError(
+            f"Prepared images differ in size ({examples}) and cannot share a batch; set preparation.grid.size, or "
+            "train.batch_size=1"
+        )
+    return min(shapes, key=lambda shape: min(shape))

@@ -1,0 +1,171 @@
+"""From a recipe and a manifest to a finished run: check, prepare, fit, write the translator."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from lightning.fabric import Fabric
+
+import transmodal
+from transmodal.datasets.cache import PreparedCase, default_cache, prepare_cases
+from transmodal.datasets.manifest import CaseFiles, Manifest
+from transmodal.datasets.preparation import Preparation, fit_preparation
+from transmodal.datasets.splits import split_by_subject
+from transmodal.errors import UserError
+from transmodal.images.files import write_text
+from transmodal.training.checkpoint import load_checkpoint
+from transmodal.training.fit import Trainer
+from transmodal.training.monitor import Monitor
+from transmodal.training.recipe import Recipe, load_recipe
+from transmodal.training.run import Run
+from transmodal.translation.card import Card, TrainingSummary
+from transmodal.translation.translator import save_translator
+
+PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}
+
+
+def train(
+    recipe: Recipe | str | Path,
+    manifest: Manifest | str | Path,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    device: str = "auto",
+    devices: int = 1,
+    cache: Path | None = None,
+    quiet: bool = False,
+) -> Run:
+    """Train, and return the finished run with its translator in `model/`.
+
+    Args:
+        recipe: a Recipe, the path of one, or the name of a shipped one.
+        manifest: a Manifest or the path of one. Without a split column it is split by subject, 70/15/15.
+        out: the run's folder; new or empty, or an existing run with `resume`.
+        resume: go on from the last checkpoint; recipe and manifest are the run's own then.
+        device: "auto", "cpu", "cuda" or "mps".
+        devices: processes, one a device; gradients are averaged over them.
+        cache: folder for prepared images; None takes the user's cache folder.
+        quiet: no progress.
+
+    Raises:
+        UserError: anything in recipe, data or folders that the user can mend; a loss that is not finite.
+    """
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    fabric = _launch(recipe, device, devices)
+    monitor = Monitor(quiet=quiet or not fabric.is_global_zero)
+    run = _open_run(recipe, manifest, Path(out), resume, fabric, monitor)
+    preparation, training, validation = _prepare(run, cache or default_cache(), fabric, monitor)
+    trainer = Trainer(run, preparation, training, validation, fabric, monitor)
+    if resume and run.last_checkpoint.exists():
+        trainer.resume()
+        monitor.say(f"Resuming at epoch {trainer.epochs_done:g}, step {trainer.position.step}")
+    try:
+        trainer.fit()
+    except UserError:
+        _write_model(run, trainer)
+        raise
+    _write_model(run, trainer)
+    if trainer.stop_asked:
+        monitor.say(
+            f"Stopped after {trainer.epochs_done:.2f} epochs; go on with: transmodal train --resume --out {run.folder}"
+        )
+    return run
+
+
+def _launch(recipe: Recipe, device: str, devices: int) -> Fabric:
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("There is no CUDA device that torch can use; try --device cpu, or see 'transmodal doctor'")
+    precision = PRECISION[recipe.train.precision]
+    fabric = Fabric(accelerator=device, devices=devices, strategy="ddp" if devices > 1 else "auto", precision=precision)
+    fabric.launch()
+    if fabric.device.type == "cuda":
+        torch.backends.cudnn.deterministic = recipe.train.deterministic
+        torch.backends.cudnn.benchmark = not recipe.train.deterministic
+    return fabric
+
+
+def _open_run(
+    recipe: Recipe, manifest: Manifest | str | Path, out: Path, resume: bool, fabric: Fabric, monitor: Monitor
+) -> Run:
+    if fabric.is_global_zero and not (resume and (out / "recipe.yaml").exists()):
+        manifest = manifest if isinstance(manifest, Manifest) else Manifest.read(manifest)
+        manifest.require_modalities(list(recipe.modalities))
+        if "split" not in manifest.factors and not (manifest.table.get("split", "") != "").any():
+            manifest = split_by_subject(manifest, seed=recipe.train.seed)
+            monitor.say("The manifest had no split: subjects were divided 70/15/15, see manifest.csv in the run")
+        manifest.check_split()
+        if incomplete := manifest.incomplete(recipe.modalities):
+            names = ", ".join(f"{case} (no {', '.join(missing)})" for case, missing in incomplete[:3])
+            monitor.say(
+                f"{len(incomplete)} incomplete cases are left out: {names}{', …' if len(incomplete) > 3 else ''}"
+            )
+        if not manifest.cases(recipe.modalities, split="train"):
+            raise UserError(
+                f"No training case of {manifest.name} has {', '.join(recipe.modalities)}; check its split column"
+            )
+        Run.create(out, recipe, manifest)
+    fabric.barrier()
+    return Run.open(out)
+
+
+def _prepare(
+    run: Run, cache: Path, fabric: Fabric, monitor: Monitor
+) -> tuple[Preparation, list[PreparedCase], list[PreparedCase]]:
+    recipe, modalities = run.recipe, run.recipe.modalities
+    training = run.manifest.cases(modalities, split="train")
+    validation = run.manifest.cases(modalities, split="validation")
+    stored = run.folder / "preparation.json"
+    if fabric.is_global_zero and not stored.exists():
+        with monitor.counting("fitting intensity maps", len(training) * len(modalities)) as advance:
+            fitted = fit_preparation(recipe.preparation, training, modalities, recipe.spatial_dims, on_case=advance)
+        write_text(stored, fitted.model_dump_json(indent=2) + "\n")
+    fabric.barrier()
+    preparation = Preparation.model_validate_json(stored.read_text(encoding="utf-8"))
+
+    def prepare(cases: Sequence[CaseFiles], what: str) -> list[PreparedCase]:
+        with monitor.counting(f"preparing {what} images", len(cases)) as advance:
+            return prepare_cases(cases, preparation, modalities, cache, on_case=advance)
+
+    if fabric.is_global_zero:
+        prepare(training, "training"), prepare(validation, "validation")
+    fabric.barrier()
+    if not validation:
+        monitor.say("No validation cases: the last weights count as the best")
+    return preparation, prepare(training, "training"), prepare(validation, "validation")
+
+
+def _write_model(run: Run, trainer: Trainer) -> None:
+    """Write the translator from the best checkpoint, or from the present weights when there is none yet."""
+    if not trainer.fabric.is_global_zero:
+        return
+    epoch, scores = trainer.epochs_done, dict[str, float]()
+    if run.best_checkpoint.exists():
+        best = load_checkpoint(run.best_checkpoint)
+        trainer.method.load_state_dict(best["modules"])
+        epoch, scores = best["epoch"], best["scores"]
+    recipe, manifest = run.recipe, run.manifest
+    cases = [case for case in manifest.cases(recipe.modalities) if case.split]
+    ports = trainer.ports(trainer.preparation.modalities)
+    card = Card(
+        transmodal=transmodal.__version__,
+        name=run.name,
+        description=recipe.description,
+        intended_use=recipe.intended_use,
+        method=recipe.method,
+        settings=recipe.method_settings.model_dump(mode="json"),
+        inputs=ports.inputs,
+        targets=ports.targets,
+        shape=trainer.shape,
+        preparation=trainer.preparation,
+        training=TrainingSummary(
+            run=run.name,
+            recipe=recipe.name,
+            seed=recipe.train.seed,
+            epochs=epoch,
+            validation=scores,
+            subjects=dict(Counter(split for _, split in sorted({(case.subject, str(case.split)) for case in cases}))),
+            cases=dict(Counter(str(case.split) for case in cases)),
+        ),
+    )
+    save_translator(trainer.method, card, run.model)
