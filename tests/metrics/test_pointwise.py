@@ -60,8 +60,8 @@ def test_a_mask_compares_only_what_it_selects() -> None:
     predicted, truth, _ = pair(np.int16, (300, 40))
     mask = np.random.default_rng(4).random(truth.shape) < 0.2
     for normalisation in ("euclidean", "min-max", "mean"):
-        inside = pointwise(predicted, truth, data_range=4024, mask=mask, normalisation=normalisation)  # type: ignore[arg-type]
-        cut = pointwise(predicted[mask], truth[mask], data_range=4024, normalisation=normalisation)  # type: ignore[arg-type]
+        inside = pointwise(predicted, truth, data_range=4024, mask=mask, normalisation=normalisation)
+        cut = pointwise(predicted[mask], truth[mask], data_range=4024, normalisation=normalisation)
         assert inside.pixels == cut.pixels == mask.sum()
         for field in ("mse", "mae", "nrmse", "psnr"):
             assert getattr(inside, field) == pytest.approx(getattr(cut, field), rel=1e-12)

@@ -19,8 +19,9 @@ class Metric:
         name: the key in the table, in CSV headers and on the command line.
         title: the name for tables and figures.
         direction: which values are better.
-        level: "image" compares one predicted image with its truth: ``function(predicted, truth, **options)``;
-            "set" compares two collections: ``function(predicted_images, true_images, **options)``.
+        level: "image" compares one predicted image with its truth: ``function(predicted, truth, **options)`` gives a
+            float; "set" compares two collections: ``function(predicted_images, true_images, **options)`` gives a
+            score with its ``value`` and the numbers of images, which belong beside it.
         options: keyword arguments that the function takes.
         unit: of the value; "units" are those of the image.
         source: where the definition is published.
@@ -43,13 +44,13 @@ class Metric:
 
     @property
     def needs_range(self) -> bool:
-        """Whether the score is meaningless without a stated ``data_range``."""
-        return "data_range" in self.options
+        """Whether the score is meaningless without a stated ``data_range``, or ``limits`` (low, high)."""
+        return "data_range" in self.options or "limits" in self.options
 
 
 def _of(module: str, function: str) -> Callable[[], Callable[..., Any]]:
     # Only this table's own constants come here; torch and numba stay unloaded until a score is asked for.
-    return lambda: getattr(import_module(f"transmodal.metrics.{module}"), function)  # type: ignore[no-any-return]
+    return lambda: getattr(import_module(f"transmodal.metrics.{module}"), function)
 
 
 _SKIMAGE = "definition of skimage.metrics"
@@ -64,6 +65,26 @@ METRICS: dict[str, Metric] = {
         Metric("psnr", "PSNR", "higher", "image", ("data_range", "mask"), "dB", _SKIMAGE, _of("pointwise", "psnr")),
         Metric(
             "ssim", "SSIM", "higher", "image", ("data_range", "mask", "spatial_dims"), "1", _WANG, _of("ssim", "ssim")
+        ),
+        Metric(
+            "fnsd",
+            "Fréchet natural-scene distance",
+            "lower",
+            "set",
+            ("data_range", "block"),
+            "1",
+            "NIQE's features (Mittal et al., IEEE SPL 20(3), 2013) under a Fréchet distance",
+            _of("natural_scene", "fnsd"),
+        ),
+        Metric(
+            "fid",
+            "FID",
+            "lower",
+            "set",
+            ("weights", "limits", "batch_size", "device"),
+            "1",
+            "Heusel et al., NeurIPS 2017",
+            _of("inception", "fid"),
         ),
     )
 }
