@@ -1,0 +1,201 @@
+"""One pair: the same body, photographed and radiographed, with the map of its organs."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from transmodal.errors import UserError
+from transmodal.simulation.mouse.animal import Animal
+from transmodal.simulation.mouse.bed import Acquisition, BedMaps, make_bed
+from transmodal.simulation.mouse.limbs import add_limb_bones, joints
+from transmodal.simulation.mouse.organs import Organ, make_organs
+from transmodal.simulation.mouse.photograph import photograph
+from transmodal.simulation.mouse.pose import FIELD_HEIGHT, FIELD_WIDTH, draw_pose
+from transmodal.simulation.mouse.shapes import add_groups
+from transmodal.simulation.mouse.skeleton import Bones, add_girdles, add_ribs, add_spine
+from transmodal.simulation.mouse.skull import add_skull
+from transmodal.simulation.mouse.surface import Surface, ear_distance, make_surface
+from transmodal.simulation.mouse.xray import expose, transmission
+
+Map = NDArray[np.float32]
+
+ORGANS: dict[int, tuple[str, str]] = {
+    0: ("background", "#000000"),
+    1: ("soft tissue", "#c9a27e"),
+    2: ("lungs", "#7fc8f8"),
+    3: ("heart", "#d7263d"),
+    4: ("liver", "#8c3b2a"),
+    5: ("stomach", "#f4a259"),
+    6: ("spleen", "#7b2d8b"),
+    7: ("kidneys", "#b5651d"),
+    8: ("gut", "#e9d985"),
+    9: ("bladder", "#f6e27f"),
+    10: ("skeleton", "#f2f2f2"),
+    11: ("skull", "#cfd8dc"),
+}
+"""Label map values: name and colour. A pixel has the label of the highest priority along its ray: skull, skeleton,
+bladder, kidneys, heart, spleen, stomach, liver, lungs, gut, soft tissue, background."""
+
+_PRIORITY: tuple[tuple[int, tuple[str, ...]], ...] = (
+    (8, ("gut",)),
+    (2, ("left lung", "right lung")),
+    (4, ("liver",)),
+    (5, ("stomach",)),
+    (6, ("spleen",)),
+    (3, ("heart",)),
+    (7, ("left kidney", "right kidney")),
+    (9, ("bladder",)),
+)
+
+_FINEST = 0.125  # mm; coarser images are rendered finer and averaged, or thin bones would be missed
+_POSE_DOMAIN = 0x706F7365
+
+
+@dataclass(frozen=True)
+class MousePair:
+    """One simulated acquisition; all images (H, W) show the same 50 x 100 mm.
+
+    `photo`: (H, W, 3) uint8 sRGB. `xray`: (H, W) uint16, transmission with air at 60000. `organs`: (H, W) uint8, see
+    `ORGANS`. `thickness`: (H, W) float32, mm of body along the ray. `meta`: how it was made.
+    """
+
+    photo: NDArray[np.uint8]
+    xray: NDArray[np.uint16]
+    organs: NDArray[np.uint8]
+    thickness: Map
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+def check_size(size: tuple[int, int]) -> tuple[float, int]:
+    """Pixel size in mm and the refinement that a (height, width) needs; UserError unless it is 1 to 2."""
+    height, width = size
+    if height < 16 or width < 32 or abs(width / height - FIELD_WIDTH / FIELD_HEIGHT) > 0.02:
+        raise UserError(
+            f"image size {height} x {width} does not fit the field of 50 x 100 mm: give height and width as 1 to 2, "
+            "such as 512 x 1024"
+        )
+    pixel = FIELD_WIDTH / width
+    return pixel, max(1, int(np.ceil(pixel / _FINEST)))
+
+
+def simulate_pair(
+    animal: Animal, acquisition: Acquisition, *, size: tuple[int, int] = (512, 1024), seed: int = 0
+) -> MousePair:
+    """Simulate one photograph and X-ray of an animal.
+
+    Arguments: `animal`; `acquisition`, bed, cover, pose number; `size`, (height, width) in pixels as 1 to 2, the field
+    stays 50 x 100 mm; `seed`, which with the animal's seed and the pose's number decides pose and noise.
+    Returns the pair; equal arguments give equal bytes. Raises UserError for a size of another shape.
+    """
+    pixel, finer = check_size(size)
+    shape, fine = (size[0] * finer, size[1] * finer), pixel / finer
+
+    def stream(purpose: int) -> np.random.Generator:
+        return np.random.default_rng([_POSE_DOMAIN, seed, animal.seed, acquisition.pose, purpose])
+
+    pose = draw_pose(animal, stream(0))
+    limbs = (joints(pose.limbs[0], 1.0, animal.limb), joints(pose.limbs[1], -1.0, animal.limb))
+    surface = make_surface(animal, pose, limbs, shape, fine)
+    bones = Bones(animal, pose)
+    maps = np.zeros((4, *shape), np.float32)
+    add_spine(bones)
+    add_ribs(bones)
+    add_girdles(bones)
+    add_skull(bones)
+    for limb in limbs:
+        add_limb_bones(bones, limb)
+    solids, starts, weights = bones.arrays()
+    add_groups(solids, starts, weights, fine, np.zeros(shape, np.float32), maps)
+    organs = make_organs(bones, shape, fine)
+    bed = make_bed(acquisition, shape, fine, stream(1))
+    lengths = _lengths(animal, surface, organs, maps, bed, acquisition, fine)
+    clean = _shrink(transmission(lengths), finer)
+    xray = expose(clean, pixel, stream(2))
+    photo = photograph(animal, acquisition, surface, bed, fine, finer, stream(3))
+    labels = _labels(surface, organs, maps)[finer // 2 :: finer, finer // 2 :: finer]
+    body = _shrink(surface.top - surface.bottom, finer)
+    meta = {
+        "animal": animal.seed,
+        "coat": animal.coat,
+        "bed": acquisition.bed,
+        "cover": acquisition.cover,
+        "pose": acquisition.pose,
+        "seed": seed,
+        "pixel_mm": pixel,
+        "synthetic": True,
+    }
+    return MousePair(photo, xray, np.ascontiguousarray(labels), body, meta)
+
+
+def _shrink(image: Map, factor: int) -> Map:
+    if factor == 1:
+        return image
+    size = (image.shape[1] // factor, image.shape[0] // factor)
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.float32)
+
+
+def _lengths(
+    animal: Animal,
+    surface: Surface,
+    organs: dict[str, Organ],
+    maps: Map,
+    bed: BedMaps,
+    acquisition: Acquisition,
+    pixel: float,
+) -> dict[str, Map]:
+    """Millimetres of each material along every ray."""
+    body = surface.body
+    soft = body.thickness.copy()
+    for ear in surface.ears:
+        distance, _, _ = ear_distance(ear, soft.shape, pixel)
+        soft += np.float32(0.45) * (distance < 1.0) + np.float32(0.35) * np.exp(-(((distance - 0.97) / 0.06) ** 2))
+    lung = np.zeros_like(soft)
+    for name in ("left lung", "right lung"):
+        part = organs[name]
+        chord = part.overlap(body)
+        for other in ("heart", "liver"):
+            chord -= organs[other].overlap(part)
+        lung += np.maximum(chord, 0.0)
+    gas = organs["gas"].overlap(body) + np.float32(0.8) * organs["trachea"].overlap(body)
+    # Fat: under the skin, and between the organs of the abdomen, more in a fat animal.
+    cavity = organs["cavity"].overlap(body)
+    filled = np.zeros_like(cavity)
+    for name in ("liver", "stomach", "spleen", "left kidney", "right kidney", "gut", "bladder"):
+        filled += organs[name].overlap(organs["cavity"])
+    fat = np.float32(0.25 + 0.5 * animal.fatness) * np.maximum(cavity - filled, 0.0)
+    fat += np.minimum(soft * np.float32(0.2), np.float32(0.5 + 1.1 * animal.fatness))
+    # Denser organs as a little more soft tissue; food holds minerals.
+    soft += np.float32(0.02) * (
+        organs["liver"].thickness + organs["left kidney"].thickness + organs["right kidney"].thickness
+    )
+    soft += np.float32(0.03) * organs["heart"].thickness + np.float32(0.02) * organs["spleen"].thickness
+    noise = animal.stream(5).standard_normal((64, 128)).astype(np.float32)
+    grain = cv2.resize(
+        cv2.GaussianBlur(noise, (0, 0), 0.8), (soft.shape[1], soft.shape[0]), interpolation=cv2.INTER_CUBIC
+    )
+    food = organs["food"].thickness * np.clip(1.0 + 1.6 * grain, 0.0, 3.0)
+    bone = np.maximum(maps[1], 0.0) + np.float32(0.012) * food + np.float32(0.02) * organs["pellets"].thickness
+    gas += np.maximum(maps[3], 0.0)
+    soft = soft + maps[0] - lung - gas - fat
+    lengths = {
+        "soft": np.maximum(soft, 0.0),
+        "adipose": np.maximum(fat, 0.0),
+        "lung": lung,
+        "bone": bone,
+        "acrylic": bed.cover + (bed.bed if acquisition.bed_material == "acrylic" else 0.0),
+        "plastic": bed.bed if acquisition.bed_material == "plastic" else np.zeros_like(soft),
+    }
+    return {name: np.asarray(length, dtype=np.float32) for name, length in lengths.items()}
+
+
+def _labels(surface: Surface, organs: dict[str, Organ], maps: Map) -> NDArray[np.uint8]:
+    labels = (surface.top > 0).astype(np.uint8)
+    for value, names in _PRIORITY:
+        for name in names:
+            labels[(organs[name].overlap(surface.body) > 0.4)] = value
+    labels[maps[1] > 0.12] = 10
+    labels[maps[2] > 0.12] = 11
+    return labels
