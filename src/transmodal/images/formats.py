@@ -60,12 +60,13 @@ FORMATS: dict[str, Format] = {
         "MetaImage", "transmodal.images.metaimage", (".mha", ".mhd"), "integers and floats, channels, volumes"
     ),
     "nrrd": Format("NRRD", "transmodal.images.metaimage", (".nrrd", ".nhdr"), "integers and floats, channels, volumes"),
+    "minc": Format("MINC-2", "transmodal.images.metaimage"),
     "npy": Format("NumPy", "transmodal.images.numpy_array", (".npy",), "any numbers, geometry in a JSON beside it"),
 }
 
 # Recognised, so that the message can say what the file is and what to do with it.
 _REFUSED = {
-    "hdf5": "an HDF5 file (MINC-2, MATLAB or a data set); convert it to NIfTI, for example with mnc2nii",
+    "hdf5": "an HDF5 file (MATLAB or a data set); save the image in it as NIfTI or .npy",
     "zip": "a ZIP archive; unpack it first",
     "gif": "a GIF picture; save it as PNG",
     "webp": "a WebP picture; save it as PNG",
@@ -258,6 +259,8 @@ def _recognise(start: bytes, name: str, packed: bool) -> str:
     """Tell the format from the first kilobyte, and from the name only where the format has no mark."""
     if start[128:132] == b"DICM":
         return "dicom"
+    if start.startswith(b"\x89HDF") and name.endswith(".mnc"):
+        return "minc"
     for magic, key in _MAGIC:
         if start.startswith(magic):
             return key

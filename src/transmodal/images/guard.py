@@ -6,6 +6,7 @@ what a header claims. `reading` is the one place where any exception becomes a `
 
 import logging
 import os
+import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,7 @@ from transmodal.errors import UserError
 
 _NOISY_LOGGERS = ("nibabel", "nibabel.global", "pydicom", "tifffile", "PIL")
 _lock = threading.Lock()
+_stderr_lock = threading.RLock()
 _readers_inside = 0
 _undo: list[Any] = []
 
@@ -53,6 +55,25 @@ def quiet() -> Iterator[None]:
                 caught.__exit__(None, None, None)
                 for logger, level in levels:
                     logger.setLevel(level)
+
+
+@contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Send the process's standard error nowhere, for C++ decoders that print there what they also raise.
+
+    It acts on the whole process, so it belongs around one decoding call and nothing longer.
+    """
+    with _stderr_lock:
+        sys.stderr.flush()
+        kept = os.dup(2)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            os.close(nowhere)
 
 
 @contextmanager

@@ -4,8 +4,11 @@ Source: the NIfTI-1 and NIfTI-2 header definitions (nifti1.h, nifti2.h). The arr
 its affine as it is: no reorientation, no resampling.
 """
 
+import gzip
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ from transmodal.images.note import Note
 _MM_PER_UNIT = {"meter": 1000.0, "mm": 1.0, "micron": 1e-3, "unknown": 1.0}
 _COMMENT = 6  # the extension code for plain text
 _WRITABLE = {np.dtype(name) for name in ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"]}
+_MOST_BYTES_BY_CONTENT = 2**32
 _NO_SIZE = b"transmodal: pixels have no physical size"
 
 
@@ -37,8 +41,7 @@ def read(path: Path) -> Image:
     Raises:
         UserError: the file is damaged, incomplete, too large, or holds something other than an image.
     """
-    with reading(path, "NIfTI"):
-        opened = _open(path)
+    with reading(path, "NIfTI"), _opened(path) as opened:
         geometry, note = _describe(opened, path)
         stored = np.asanyarray(opened.dataobj)
         if stored.dtype.fields:
@@ -56,8 +59,8 @@ def read(path: Path) -> Image:
 
 def read_geometry(path: Path) -> Geometry:
     """Read the header of anything `read` reads."""
-    with reading(path, "NIfTI"):
-        return _describe(_open(path), path)[0]
+    with reading(path, "NIfTI"), _opened(path) as opened:
+        return _describe(opened, path)[0]
 
 
 def write(image: Image, path: Path) -> None:
@@ -141,44 +144,61 @@ def _save(made: Any, path: Path, is_pair: bool) -> None:
                 shutil.copyfile(Path(folder) / f"pair{suffix}", temporary)
 
 
-def _open(path: Path) -> Any:
-    """Open with nibabel and refuse what is no image."""
-    if path.name.lower().endswith((".rec", ".brik", ".brik.gz")):
-        endings = {".rec": (".PAR", ".par"), ".brik": (".HEAD",), ".brik.gz": (".HEAD",)}
-        ending = next(each for each in endings if path.name.lower().endswith(each))
-        stem = path.name[: -len(ending)]
-        partner = next(
-            (path.with_name(stem + each) for each in endings[ending] if path.with_name(stem + each).exists()), None
-        )
-        if partner is None:
-            raise UserError(f"{path} has no header file ({stem}{endings[ending][0]}) beside it; copy both")
-        path = partner
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open with nibabel, refuse what is no image, and close what nibabel leaves open (PAR/REC)."""
+    path = _header_file(path)
     try:
-        opened = nibabel.load(path, **({"strict_sort": False} if False else {}))
+        opened: Any = nibabel.load(path, mmap=False)
     except FileNotFoundError as error:
         raise UserError(f"{path} lacks the second file of its pair ({error.filename or error}); copy both") from error
-    except nibabel.filebasedimages.ImageFileError as error:
-        opened = _open_by_content(path, error)
-    if isinstance(opened, nibabel.Cifti2Image):
-        raise UserError(f"{path} is CIFTI-2 (values on a surface or a matrix), not an image; map it to a volume")
-    if not isinstance(opened, nibabel.spatialimages.SpatialImage):
-        raise UserError(f"{path} holds no image ({type(opened).__name__}); name an image file")
-    return opened
+    except (nibabel.filebasedimages.ImageFileError, OSError):
+        opened = _open_by_content(path)
+        if opened is None:
+            raise
+    try:
+        if isinstance(opened, nibabel.Cifti2Image):
+            raise UserError(f"{path} is CIFTI-2 (values on a surface or a matrix), not an image; map it to a volume")
+        if not isinstance(opened, nibabel.spatialimages.SpatialImage):
+            raise UserError(f"{path} holds no image ({type(opened).__name__}); name an image file")
+        yield opened
+    finally:
+        stream = getattr(getattr(opened, "dataobj", None), "file_like", None)
+        if stream is not None and hasattr(stream, "close"):
+            stream.close()
 
 
-def _open_by_content(path: Path, error: Exception) -> Any:
-    """Open a NIfTI single file that has an unusual name."""
-    for kind in (nibabel.Nifti1Image, nibabel.Nifti2Image):
-        try:
-            return kind.from_file_map({"image": nibabel.fileholders.FileHolder(filename=str(path))}, mmap=False)
-        except Exception:
-            continue
-    raise error
+def _header_file(path: Path) -> Path:
+    """Return the header beside a PAR/REC or AFNI data file; any other path as it is."""
+    name = path.name.lower()
+    endings = {".rec": (".PAR", ".par"), ".brik.gz": (".HEAD", ".head"), ".brik": (".HEAD", ".head")}
+    ending = next((each for each in endings if name.endswith(each)), None)
+    if ending is None:
+        return path
+    stem = path.name[: -len(ending)]
+    for each in endings[ending]:
+        if path.with_name(stem + each).exists():
+            return path.with_name(stem + each)
+    raise UserError(f"{path} has no header file ({stem}{endings[ending][0]}) beside it; copy both")
+
+
+def _open_by_content(path: Path) -> Any:
+    """Open a NIfTI single file whose name hides what it is, packed or not; None when it is none."""
+    with path.open("rb") as stream:
+        packed = stream.read(2) == b"\x1f\x8b"
+    with gzip.open(path) if packed else path.open("rb") as stream:
+        data = stream.read(_MOST_BYTES_BY_CONTENT)
+    for kind, magic, place in ((nibabel.Nifti1Image, b"n+1\0", 344), (nibabel.Nifti2Image, b"n+2\0", 4)):
+        if data[place : place + 4] == magic:
+            return kind.from_bytes(data)
+    return None
 
 
 def _stored_bytes(opened: Any) -> tuple[int, float | None]:
     """Return the size of the file that holds the pixels and how much it can expand."""
     holder = opened.file_map.get("image") or next(iter(opened.file_map.values()))
+    if holder.filename is None:
+        return len(holder.fileobj.getbuffer()), 1.0
     filename = Path(holder.filename)
     if not filename.exists():
         raise UserError(f"{filename} is missing, which holds the pixels; copy both files of the pair")
@@ -250,12 +270,17 @@ def _dtype(opened: Any, stored: np.dtype) -> np.dtype:
 
 def _is_scaled(opened: Any) -> bool:
     """Say whether stored values are multiplied or shifted."""
+    if isinstance(opened, nibabel.Minc1Image):
+        return True  # each slice by its own range
+    if hasattr(opened.header, "get_data_scaling"):  # PAR/REC and AFNI: a scale for each slice or sub-brick
+        scaling = opened.header.get_data_scaling()
+        if scaling is None:
+            return False
+        if isinstance(scaling, tuple):
+            return not (np.all(np.asarray(scaling[0]) == 1) and np.all(np.asarray(scaling[1]) == 0))
+        return not np.all(np.asarray(scaling) == 1)
     proxy = opened.dataobj
-    slope, intercept = getattr(proxy, "slope", None), getattr(proxy, "inter", None)
-    if slope is None and intercept is None:
-        # MINC scales each slice by its own range, PAR/REC and AFNI carry arrays of scales.
-        return isinstance(opened, nibabel.Minc1Image)
-    return not (np.all(np.asarray(slope) == 1) and np.all(np.asarray(intercept if intercept is not None else 0) == 0))
+    return getattr(proxy, "slope", 1) != 1 or getattr(proxy, "inter", 0) != 0
 
 
 def _note(opened: Any) -> Note | None:
