@@ -24,7 +24,7 @@ def train(
     recipe: Annotated[str | None, typer.Argument(help="A recipe file, or the name of a shipped recipe.")] = None,
     data: Annotated[Path | None, typer.Option("--data", help="The manifest (CSV).")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the run; new, or a run with --resume.")] = None,
-    scale: Annotated[str | None, typer.Option(help="smoke, small or paper. Default: small, where there is one.")] = None,
+    scale: Annotated[str | None, typer.Option(help="smoke, small or paper. Default: small.")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; can be repeated.")
     ] = None,
@@ -50,14 +50,20 @@ def train(
     changes = list(settings or [])
     shortcuts = {"train.epochs": epochs, "train.max_minutes": max_minutes, "train.seed": seed}
     changes += [f"{key}={value}" for key, value in shortcuts.items() if value is not None]
-    if resume and out is not None and (out / "recipe.yaml").exists():
-        if changes or scale:
-            raise UserError(f"--resume goes on with the recipe in {out}; leave out --set, --scale, --epochs, --seed")
-        loaded = Run.open(out).recipe
-    elif recipe is None:
-        raise UserError(f"Name a recipe: a file, or one of {', '.join(shipped_recipes())}")
-    else:
+    resumed = Run.open(out).recipe if resume and out is not None and (out / "recipe.yaml").exists() else None
+    if recipe is not None:
         loaded = load_recipe(recipe, scale=scale, overrides=changes)
+        if resumed is not None and loaded != resumed:
+            raise UserError(
+                f"--resume goes on with the recipe in {out}, and the one given differs; leave RECIPE, --set, --scale, "
+                "--epochs, --max-minutes and --seed out, or choose another --out"
+            )
+    elif resumed is None:
+        raise UserError(f"Name a recipe: a file, or one of {', '.join(shipped_recipes())}")
+    elif changes or scale:
+        raise UserError(f"--resume goes on with the recipe in {out}; leave out --set, --scale, --epochs, --seed")
+    else:
+        loaded = resumed
     if print_recipe:
         typer.echo(loaded.to_yaml(), nl=False)
         return
@@ -66,7 +72,6 @@ def train(
 
     from transmodal.training.train import train as run_training
 
-    run = run_training(
-        loaded, data or out / "manifest.csv", out, resume=resume, device=device, devices=devices, cache=cache, quiet=quiet
-    )
+    manifest = data or out / "manifest.csv"
+    run = run_training(loaded, manifest, out, resume=resume, device=device, devices=devices, cache=cache, quiet=quiet)
     typer.echo(f"Run: {run.folder}")

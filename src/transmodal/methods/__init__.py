@@ -1,11 +1,14 @@
 """How a translator learns: one file a method, one line in the table below."""
 
+from collections.abc import Callable
+from typing import Any
+
 from pydantic import BaseModel
 
 from transmodal.methods.method import AdamSettings, Batch, Method, Ports, Update
 from transmodal.methods.pix2pix import Pix2Pix, Pix2PixSettings
 
-METHODS: dict[str, tuple[type[Method], type[BaseModel]]] = {
+METHODS: dict[str, tuple[Callable[[Any, Ports], Method], type[BaseModel]]] = {
     "pix2pix": (Pix2Pix, Pix2PixSettings),
 }
 
@@ -22,7 +25,7 @@ def make_method(name: str, settings: BaseModel, ports: Ports) -> Method:
         ValueError: settings that exclude each other.
     """
     method, _ = METHODS[name]
-    return method(settings, ports)  # type: ignore[call-arg, arg-type]
+    return method(settings, ports)
 
 
 __all__ = ["METHODS", "AdamSettings", "Batch", "Method", "Ports", "Update", "make_method"]

@@ -18,7 +18,7 @@ from torch.nn import functional
 from transmodal.losses.adversarial import AdversarialLoss, discriminator_loss, generator_loss, gradient_penalty
 from transmodal.methods.method import AdamSettings, Batch, Method, Ports, Update, set_dropout
 from transmodal.networks.layers import Norm
-from transmodal.networks.patch_discriminator import PatchDiscriminator
+from transmodal.networks.patch_discriminator import PatchDiscriminator, smallest_side
 from transmodal.networks.unet_generator import UNetGenerator
 
 
@@ -97,11 +97,17 @@ class Pix2Pix(Method):
             norm = "layer" if settings.adversarial == "wgan-gp" else "batch"
         elif norm == "batch" and settings.adversarial == "wgan-gp":
             raise ValueError("a critic with a gradient penalty must not use batch norm; set discriminator.norm: layer")
+        layers = discriminator.layers if discriminator.kind == "patch" else 0
+        if ports.shape is not None and min(ports.shape) < smallest_side(layers):
+            raise ValueError(
+                f"images of {'×'.join(map(str, ports.shape))} are too small for a discriminator of {layers} layers, "
+                f"which needs {smallest_side(layers)} pixels a side; set discriminator.layers lower or shrink less"
+            )
         self.discriminator = PatchDiscriminator(
             in_channels + out_channels,
             spatial_dims=ports.spatial_dims,
             filters=discriminator.filters,
-            layers=discriminator.layers if discriminator.kind == "patch" else 0,
+            layers=layers,
             norm=norm,
         )
 

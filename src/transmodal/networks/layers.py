@@ -41,11 +41,14 @@ def initialise(module: nn.Module, gain: float = 0.02) -> None:
     """Draw weights from N(0, gain), batch-norm scales from N(1, gain), biases 0 (Isola et al. 2017, 6.2)."""
     for layer in module.modules():
         if isinstance(layer, (*CONVOLUTION.values(), *TRANSPOSED.values(), nn.Linear)):
-            nn.init.normal_(layer.weight, 0.0, gain)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
-        elif isinstance(layer, (*BATCH_NORM.values(), nn.GroupNorm)) and layer.affine:
-            nn.init.normal_(layer.weight, 1.0, gain)
+            mean = 0.0
+        elif isinstance(layer, (*BATCH_NORM.values(), nn.GroupNorm)):
+            mean = 1.0
+        else:
+            continue
+        if isinstance(layer.weight, Tensor):
+            nn.init.normal_(layer.weight, mean, gain)
+        if isinstance(layer.bias, Tensor):
             nn.init.zeros_(layer.bias)
 
 

@@ -50,3 +50,11 @@ class PatchDiscriminator(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.network(images)
+
+
+def smallest_side(layers: int) -> int:
+    """Return the shortest side of an image that a PatchDiscriminator of `layers` can score.
+
+    The two unstrided 4×4 convolutions at the end take one pixel each, so three must reach them (one, without layers).
+    """
+    return 3 * 2**layers if layers else 1

@@ -91,7 +91,7 @@ def _open_run(
     if fabric.is_global_zero and not (resume and (out / "recipe.yaml").exists()):
         manifest = manifest if isinstance(manifest, Manifest) else Manifest.read(manifest)
         manifest.require_modalities(list(recipe.modalities))
-        if "split" not in manifest.factors and not (manifest.table.get("split", "") != "").any():
+        if "split" not in manifest.table or not manifest.table["split"].any():
             manifest = split_by_subject(manifest, seed=recipe.train.seed)
             monitor.say("The manifest had no split: subjects were divided 70/15/15, see manifest.csv in the run")
         manifest.check_split()

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from transmodal.datasets.preparation import Preparation
 
-FORMAT_VERSION = 1
+FORMAT_VERSION: Literal[1] = 1
 NOTICE = "Synthetic image, not for diagnosis."
 
 

@@ -1,0 +1,1 @@
+"""Images that tests make for themselves, small and with a known answer."""
