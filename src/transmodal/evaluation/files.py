@@ -1,0 +1,48 @@
+"""What an evaluation leaves on disk: cases.csv, groups.csv and summary.json, each whole or not at all."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas
+
+from transmodal.evaluation.scores import Scores
+from transmodal.images.files import write_text
+
+
+def write_evaluation(
+    folder: Path, scores: Mapping[str, Scores], groups: Mapping[str, pandas.DataFrame], about: Mapping[str, Any]
+) -> None:
+    """Write the three files.
+
+    Args:
+        folder: made when absent; files of the same names are replaced.
+        scores: target → its scores.
+        groups: target → its table of groups.
+        about: facts of the run that stand at the top of summary.json.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    write_text(folder / "cases.csv", _csv({target: part.table for target, part in scores.items()}))
+    write_text(folder / "groups.csv", _csv(groups))
+    write_text(folder / "summary.json", to_text({**about, **_targets_json(scores)}))
+
+
+def to_text(content: Mapping[str, Any]) -> str:
+    """Return JSON text that any parser accepts (no NaN, no Infinity)."""
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _targets_json(scores: Mapping[str, Scores]) -> dict[str, Any]:
+    content = {target: part.to_json() for target, part in scores.items()}
+    first = next(iter(content.values()))
+    return first if len(content) == 1 else {**first, "targets": content}
+
+
+def _csv(tables: Mapping[str, pandas.DataFrame]) -> str:
+    several = len(tables) > 1
+    parts = [table.assign(target=target) if several else table for target, table in tables.items()]
+    text: str = pandas.concat(parts).to_csv(index=False, float_format="%.9g", lineterminator="\n")
+    return text

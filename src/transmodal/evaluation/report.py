@@ -1,0 +1,251 @@
+"""What a report of scores says, block by block; `reporting.html` makes the page."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas
+
+from transmodal.evaluation.baselines import MEANING
+from transmodal.evaluation.intervals import Summary
+from transmodal.evaluation.scores import Scores
+from transmodal.evaluation.sets import describe_set_score
+from transmodal.metrics import METRICS
+from transmodal.reporting.charts import Row, distribution_chart, group_chart
+from transmodal.reporting.figures import plain_number
+from transmodal.reporting.html import Block, Cell, Details, Headline, Headlines, Picture, Table, Text
+
+DASH = "—"
+
+
+def lead_metric(scores: Scores) -> str:
+    """Return the metric by which cases are ordered and pictures chosen: PSNR where it is there."""
+    return "psnr" if "psnr" in scores.policy.metrics else scores.policy.metrics[0]
+
+
+def titled(metric: str, scores: Scores) -> str:
+    """Return a metric's title with its unit, such as "MAE (HU)"."""
+    unit = METRICS[metric].unit.replace("units", scores.policy.unit or "units")
+    unit = f"{scores.policy.unit}²" if unit == f"squared {scores.policy.unit}" else unit
+    return METRICS[metric].title if unit == "1" else f"{METRICS[metric].title} ({unit})"
+
+
+def is_better(metric: str, difference: float) -> bool:
+    """Say whether a difference first − second speaks for the first."""
+    return difference > 0 if METRICS[metric].direction == "higher" else difference < 0
+
+
+def interval_text(summary: Summary) -> str:
+    """Return a 95 % interval in words, or why there is none."""
+    low, high = summary.ci95
+    if low is None or high is None:
+        return "no interval: one subject" if summary.n else "no finite value"
+    return f"{plain_number(low)} to {plain_number(high)}"
+
+
+def headlines(scores: Scores) -> Headlines:
+    """Return each metric's mean with its interval and its distance from the best baseline."""
+    system, others = scores.systems[0], scores.systems[1:]
+    items = []
+    for metric in scores.policy.metrics:
+        summary = scores.summary_of(metric)
+        remark, good = "", None
+        if others:
+            best = _best(metric, scores, others)
+            difference = scores.difference(metric, system, best)
+            if difference.mean is not None:
+                low, high = difference.ci95
+                good = is_better(metric, difference.mean)
+                sure = low is not None and high is not None and (low > 0) == (high > 0)
+                verdict = "better" if good else "worse"
+                remark = f"{plain_number(abs(difference.mean))} {verdict} than {best}"
+                remark += "" if sure else ", not certain"
+                good = good if sure else None
+        interval = interval_text(summary)
+        items.append(
+            Headline(
+                titled(metric, scores), _mean_text(summary), f"95 %: {interval}" if summary.n else "", remark, good
+            )
+        )
+    return Headlines(items)
+
+
+def result_blocks(scores: Scores) -> list[Block]:
+    """Return headlines, policy, the table of systems, their differences, and the plot of every case."""
+    blocks: list[Block] = [headlines(scores), Text(scores.policy.describe(), "note"), systems_table(scores)]
+    if len(scores.systems) > 1:
+        blocks.append(differences_table(scores))
+    metrics = [lead_metric(scores)] + [name for name in ("ssim",) if name in scores.policy.metrics]
+    blocks += [distribution(scores, metric) for metric in dict.fromkeys(metrics)]
+    blocks += set_blocks(scores)
+    for metric, summary in scores.summary.items():
+        if summary.left_out:
+            blocks.append(
+                Text(
+                    f"{METRICS[metric].title} is infinite for {summary.left_out} of {len(scores.cases)} cases, whose "
+                    "images equal their truth; they are in no mean of this metric.",
+                    "warning",
+                )
+            )
+    if scores.failed:
+        rows = [[case, reason] for case, reason in scores.failed]
+        blocks.append(Text(f"{len(rows)} cases could not be scored and are in no average.", "warning"))
+        blocks.append(Table(["case", "why"], rows, words=2))
+    return blocks
+
+
+def systems_table(scores: Scores) -> Table:
+    """Return the table of systems by metrics, the best of each column marked."""
+    metrics = scores.policy.metrics
+    best = {metric: _best(metric, scores, scores.systems) for metric in metrics}
+    rows: list[list[Cell | str]] = []
+    for system in scores.systems:
+        row: list[Cell | str] = [Cell(system, _meaning(system))]
+        for metric in metrics:
+            summary = scores.summary_of(metric, system)
+            row.append(Cell(_mean_text(summary), interval_text(summary), best[metric] == system))
+        rows.append(row)
+    units = "subjects" if scores.policy.aggregation == "subjects" else "cases"
+    caption = (
+        f"Mean over {scores.summary_of(metrics[0]).n} {units} ({len(scores.cases)} cases) and, below it, its 95 % "
+        "interval by bootstrap over subjects. Bold: best of the column."
+    )
+    return Table(["", *(titled(metric, scores) + _arrow(metric) for metric in metrics)], rows, caption)
+
+
+def differences_table(scores: Scores) -> Table:
+    """Return the paired differences of the system under test from each other one."""
+    first = scores.systems[0]
+    rows: list[list[Cell | str]] = []
+    for other in scores.systems[1:]:
+        row: list[Cell | str] = [f"{first} − {other}"]
+        for metric in scores.policy.metrics:
+            summary = scores.difference(metric, first, other)
+            sign = "+" if summary.mean is not None and summary.mean > 0 else ""
+            row.append(Cell(sign + _mean_text(summary), interval_text(summary)))
+        rows.append(row)
+    caption = "Paired differences over the same cases, with 95 % intervals over subjects."
+    return Table(["", *(titled(metric, scores) for metric in scores.policy.metrics)], rows, caption)
+
+
+def distribution(scores: Scores, metric: str) -> Picture:
+    """Return the plot of every case and subject of every system."""
+    rows = []
+    for system in scores.systems:
+        table = scores.of(system)
+        rows.append(_row(system, table, metric, scores.summary_of(metric, system)))
+    caption = "Small dots: cases. Rings: each subject's mean. Diamond and bar: the mean and its 95 % interval."
+    description = f"{METRICS[metric].title} of every case for {', '.join(scores.systems)}"
+    return Picture(distribution_chart(rows, axis_label=titled(metric, scores)), description, caption)
+
+
+def group_blocks(scores: Scores, groups: pandas.DataFrame) -> list[Block]:
+    """Return a table for each grouping and a plot for the finest one."""
+    if groups.empty:
+        return []
+    system, metric = scores.systems[0], lead_metric(scores)
+    mine = groups[groups["system"] == system]
+    blocks: list[Block] = []
+    finest = max(dict.fromkeys(mine["group_by"]), key=lambda name: int((mine["group_by"] == name).sum()))
+    table = scores.of(system)
+    labels = table[finest.split(" × ")].replace("", DASH).agg(" × ".join, axis=1)
+    rows = []
+    for _, group in mine[mine["group_by"] == finest].iterrows():
+        members = labels == group["group"]
+        rows.append(_row(str(group["group"]), table[members], metric, scores.summary_of(metric, system, members)))
+    blocks.append(
+        Picture(
+            group_chart(rows, axis_label=titled(metric, scores), reference=scores.summary_of(metric).mean),
+            f"{METRICS[metric].title} by {finest}",
+            f"{system} by {finest}. Rings: subjects. Diamond and bar: the group's mean and its 95 % interval over its "
+            "subjects. Dashed: the mean over all.",
+        )
+    )
+    tables = [(str(name), _group_table(scores, part, str(name))) for name, part in mine.groupby("group_by", sort=False)]
+    blocks += [table for name, table in tables if name == finest]
+    folded = [table for name, table in tables if name != finest]
+    if folded:
+        blocks.append(Details(f"{len(folded)} more groupings", folded))
+    return blocks
+
+
+def set_blocks(scores: Scores) -> list[Block]:
+    """Return set-level scores, with N and features, or why they are not there."""
+    if not scores.sets:
+        return []
+    rows: list[list[Cell | str]] = []
+    remarks: list[str] = []
+    for system, values in scores.sets.items():
+        row: list[Cell | str] = [system]
+        for name, score in values.items():
+            if score.get("value") is None:
+                row.append("not available")
+                remarks.append(describe_set_score(name, score))
+            else:
+                row.append(Cell(plain_number(score["value"]), f"N = {score['n']}"))
+                digest = f", weights SHA-256 {score['sha256']}" if score.get("sha256") else ""
+                remarks.append(f"{name.upper()}: Fréchet distance of {score['features']}{digest}.")
+        rows.append(row)
+    names = list(next(iter(scores.sets.values())))
+    caption = "Distance of all predictions from all truths; lower is better. Compare only at equal N."
+    note = " ".join(dict.fromkeys(remark.rstrip(".") + "." for remark in remarks))
+    return [Table(["set-level", *(name.upper() for name in names)], rows, caption), Text(note, "note")]
+
+
+def cases_table(scores: Scores) -> Details:
+    """Return every case of the system under test, worst first, folded away."""
+    metric = lead_metric(scores)
+    ordered = scores.cases.sort_values(metric, ascending=METRICS[metric].direction == "higher", kind="stable")
+    names = ["case", "subject", *scores.factors]
+    rows = [
+        [*(str(row[name]) for name in names), *(plain_number(row[metric]) for metric in scores.policy.metrics)]
+        for _, row in ordered.iterrows()
+    ]
+    columns = [*names, *(titled(metric, scores) for metric in scores.policy.metrics)]
+    return Details(f"All {len(rows)} cases, worst first", [Table(columns, rows, words=len(names))])
+
+
+def _group_table(scores: Scores, part: pandas.DataFrame, name: str) -> Table:
+    rows: list[list[Cell | str]] = []
+    for _, group in part.iterrows():
+        row: list[Cell | str] = [str(group["group"]), str(group["subjects"]), str(group["cases"])]
+        for metric in scores.policy.metrics:
+            low, high = group[f"{metric}_low"], group[f"{metric}_high"]
+            between = DASH if pandas.isna(low) else f"{plain_number(low)} to {plain_number(high)}"
+            row.append(Cell(_number(group[metric]), between))
+        rows.append(row)
+    return Table([name, "subjects", "cases", *(titled(metric, scores) for metric in scores.policy.metrics)], rows)
+
+
+def _row(label: str, table: pandas.DataFrame, metric: str, summary: Summary) -> Row:
+    low, high = (np.nan if limit is None else limit for limit in summary.ci95)
+    mean = np.nan if summary.mean is None else summary.mean
+    return Row(label, table[metric].to_numpy(float), table["subject"].tolist(), mean, low, high)
+
+
+def _best(metric: str, scores: Scores, systems: Sequence[str]) -> str:
+    worst = -np.inf if METRICS[metric].direction == "higher" else np.inf
+
+    def goodness(system: str) -> float:
+        mean = scores.summary_of(metric, system).mean
+        value = worst if mean is None else mean
+        return value if METRICS[metric].direction == "higher" else -value
+
+    return max(systems, key=goodness)
+
+
+def _meaning(system: str) -> str:
+    return next((meaning for name, meaning in MEANING.items() if name == system), "")
+
+
+def _arrow(metric: str) -> str:
+    return " ↑" if METRICS[metric].direction == "higher" else " ↓"
+
+
+def _mean_text(summary: Summary) -> str:
+    if summary.mean is None:
+        return "∞" if summary.left_out else DASH
+    return plain_number(summary.mean)
+
+
+def _number(value: float | None) -> str:
+    return DASH if value is None or pandas.isna(value) else plain_number(float(value))
