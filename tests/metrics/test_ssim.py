@@ -1,5 +1,6 @@
 """SSIM against scikit-image, and the parts of it that scikit-image does not give against a written-out formula."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 from skimage.metrics import structural_similarity
 
-from transmodal.metrics.ssim import ssim, ssim_components, ssim_map
+from transmodal.metrics.ssim import _sums_of_slice, ssim, ssim_components, ssim_map
 
 KINDS = [np.uint8, np.uint16, np.int16, np.float32, np.float64]
 
@@ -139,6 +140,20 @@ def test_constant_images_differ_by_luminance_alone() -> None:
     c1 = (0.01 * 255) ** 2
     assert scores.contrast_structure == pytest.approx(1.0, abs=1e-12)
     assert scores.luminance == pytest.approx((2 * 40 * 80 + c1) / (40**2 + 80**2 + c1), abs=1e-12)
+
+
+def test_memory_mapped_images_use_the_kernel_that_is_there(tmp_path: Path) -> None:
+    predicted, truth, data_range = pair(np.float32, (30, 40))
+    mask = truth > 0.2
+    expected = ssim(predicted, truth, data_range=data_range, mask=mask)
+    kernels = len(_sums_of_slice.signatures)
+    for name, image in (("predicted", predicted), ("truth", truth), ("mask", mask)):
+        np.save(tmp_path / f"{name}.npy", image)
+    first, second, region = (np.load(tmp_path / f"{n}.npy", mmap_mode="r") for n in ("predicted", "truth", "mask"))
+    assert ssim(first, second, data_range=data_range, mask=region) == expected
+    assert ssim(first, truth, data_range=data_range) == ssim(predicted, second, data_range=data_range)
+    assert len(_sums_of_slice.signatures) == kernels
+    predicted[0, 0] = 1.0  # the caller's own array stays writeable
 
 
 def test_a_pixel_that_is_not_finite_is_refused_where_it_counts() -> None:

@@ -22,7 +22,7 @@ def checked_pair(predicted: Any, truth: Any) -> tuple[NDArray[Any], NDArray[Any]
 
     Returns:
         Both as float32 where float32 holds both types exactly (8- and 16-bit integers, float16, float32), else
-        float64. An array that already fits is not copied.
+        float64. An array that already fits is not copied; what is given back is read-only.
 
     Raises:
         ValueError: shapes differ, there is no pixel, or a type is boolean, complex, masked or not numeric.
@@ -34,7 +34,7 @@ def checked_pair(predicted: Any, truth: Any) -> tuple[NDArray[Any], NDArray[Any]
         raise ValueError(f"predicted and truth hold no pixels to compare: shape {first.shape}")
     single = all((array.dtype.kind, array.dtype.itemsize) in _EXACT_IN_FLOAT32 for array in (first, second))
     kind = np.float32 if single else np.float64
-    return np.ascontiguousarray(first, dtype=kind), np.ascontiguousarray(second, dtype=kind)
+    return read_only(np.ascontiguousarray(first, dtype=kind)), read_only(np.ascontiguousarray(second, dtype=kind))
 
 
 def checked_range(data_range: Any) -> float:
@@ -67,7 +67,18 @@ def checked_mask(mask: Any, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
         raise ValueError(f"mask has shape {array.shape}, the images have {shape}")
     if not array.any():
         raise ValueError("mask selects no pixel")
-    return np.ascontiguousarray(array).view(np.uint8)
+    return read_only(np.ascontiguousarray(array).view(np.uint8))
+
+
+def read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """Give a view that cannot be written to.
+
+    To numba a memory-mapped image and one in memory are two types, for each of which a kernel would be compiled anew.
+    Read-only views of all images are one type.
+    """
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def refuse_not_finite(value: float, metric: str) -> None:

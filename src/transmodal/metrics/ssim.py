@@ -21,7 +21,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from transmodal.metrics.pairs import checked_mask, checked_pair, checked_range, refuse_not_finite
+from transmodal.metrics.pairs import checked_mask, checked_pair, checked_range, read_only, refuse_not_finite
 
 WINDOW = 11  # taps an axis
 MARGIN = WINDOW // 2  # pixels at each border that have no whole window
@@ -34,6 +34,9 @@ _W0, _W1, _W2, _W3, _W4, _W5 = (tap / (2.0 * sum(_GAUSSIAN) - _GAUSSIAN[0]) for 
 
 # Reordering fills vector lanes; "nnan" is left out so that NaN reaches the sum and is refused there.
 _REORDERED = {"reassoc", "contract", "arcp", "nsz"}
+
+# Rows of a plane that are finished together: long enough for the vector lanes, short enough for the cache.
+_STRIP = 16
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,7 @@ def _scored(
     centre = float(second[tuple(length // 2 for length in second.shape)])
     offset = centre if math.isfinite(centre) else 0.0
     constants = (offset, (K1 * reference) ** 2, (K2 * reference) ** 2)
-    region = np.empty((0,) * spatial_dims, np.uint8) if region is None else region
+    region = read_only(np.empty((0,) * spatial_dims, np.uint8)) if region is None else region
     local = np.empty((0,) * spatial_dims, np.float64) if local is None else local
     kernel = _sums_of_slice if spatial_dims == 2 else _sums_of_volume
     sums = kernel(first, second, region, local, *constants)
@@ -177,13 +180,13 @@ def _moments_across(x: NDArray[Any], y: NDArray[Any], start: int, offset: float,
 
 
 @njit(cache=True, nogil=True, fastmath=_REORDERED, error_model="numpy")
-def _blur_down(plane: NDArray[np.float64], i: int, blurred: NDArray[np.float64]) -> None:
-    """Blur eleven rows, from row i on, of a plane that lies flat into one row."""
+def _blur_down(plane: NDArray[np.float64], start: int, width: int, blurred: NDArray[np.float64]) -> None:
+    """Blur eleven rows of a plane that lies flat, for as many pixels from ``start`` on as ``blurred`` holds."""
     n = blurred.size
-    rows = plane[i * n : (i + 11) * n]
-    r0, r1, r2, r3 = rows[:n], rows[n:], rows[2 * n :], rows[3 * n :]
-    r4, r5, r6, r7 = rows[4 * n :], rows[5 * n :], rows[6 * n :], rows[7 * n :]
-    r8, r9, r10 = rows[8 * n :], rows[9 * n :], rows[10 * n :]
+    rows = plane[start : start + 10 * width + n]
+    r0, r1, r2, r3 = rows[:n], rows[width:], rows[2 * width :], rows[3 * width :]
+    r4, r5, r6, r7 = rows[4 * width :], rows[5 * width :], rows[6 * width :], rows[7 * width :]
+    r8, r9, r10 = rows[8 * width :], rows[9 * width :], rows[10 * width :]
     for j in range(n):
         blurred[j] = (
             _W0 * r5[j]
@@ -209,10 +212,14 @@ def _blur_along(row: NDArray[np.float64], j: int) -> float:
 
 @njit(cache=True, nogil=True, fastmath=_REORDERED, error_model="numpy")
 def _factors_of_row(
-    moments: NDArray[np.float64], offset: float, c1: float, c2: float, factors: NDArray[np.float64]
+    moments: NDArray[np.float64],
+    offset: float,
+    c1: float,
+    c2: float,
+    luminance: NDArray[np.float64],
+    contrast_structure: NDArray[np.float64],
 ) -> None:
     mean_x, mean_y, power, product = moments[0], moments[1], moments[2], moments[3]
-    luminance, contrast_structure = factors[0], factors[1]
     for j in range(luminance.size):
         m_x, m_y = _blur_along(mean_x, j), _blur_along(mean_y, j)
         variances = _blur_along(power, j) - m_x * m_x - m_y * m_y
@@ -224,8 +231,9 @@ def _factors_of_row(
 
 
 @njit(cache=True, nogil=True, fastmath=_REORDERED, error_model="numpy")
-def _sum_row(factors: NDArray[np.float64], mask_row: NDArray[np.uint8]) -> tuple[float, float, float, int]:
-    luminance, contrast_structure = factors[0], factors[1]
+def _sum_row(
+    luminance: NDArray[np.float64], contrast_structure: NDArray[np.float64], mask_row: NDArray[np.uint8]
+) -> tuple[float, float, float, int]:
     total = light = contrast = 0.0
     if mask_row.size == 0:
         for j in range(luminance.size):
@@ -256,13 +264,13 @@ def _sums_of_slice(
     height, width = x.shape
     moments = np.empty((4, width))
     factors = np.empty((2, width - 2 * MARGIN))
-    no_mask = np.empty(0, np.uint8)
+    no_mask = mask.reshape(mask.size)[:0]
     total = light = contrast = 0.0
     pixels = 0
     for i in range(height - 2 * MARGIN):
         _moments_across(x, y, i, offset, moments)
-        _factors_of_row(moments, offset, c1, c2, factors)
-        row = _sum_row(factors, mask[i + MARGIN] if mask.size else no_mask)
+        _factors_of_row(moments, offset, c1, c2, factors[0], factors[1])
+        row = _sum_row(factors[0], factors[1], mask[i + MARGIN] if mask.size else no_mask)
         total, light, contrast, pixels = total + row[0], light + row[1], contrast + row[2], pixels + row[3]
         if local.size:
             local[i] = factors[0] * factors[1]
@@ -283,19 +291,29 @@ def _sums_of_volume(
     # A plane is one long row to the pass along the depth: no short rows, no leftovers beside the vector lanes.
     flat_x, flat_y = x.reshape(depth, height * width), y.reshape(depth, height * width)
     planes = np.empty((4, height * width))
-    moments = np.empty((4, width))
-    factors = np.empty((2, width - 2 * MARGIN))
-    no_mask = np.empty(0, np.uint8)
+    strip = _STRIP * width
+    moments = np.empty((4, strip))
+    factors = np.empty((2, strip - 2 * MARGIN))
+    no_mask = mask.reshape(mask.size)[:0]
     total = light = contrast = 0.0
     pixels = 0
     for k in range(depth - 2 * MARGIN):
         _moments_across(flat_x, flat_y, k, offset, planes)
-        for i in range(height - 2 * MARGIN):
+        for top in range(0, height - 2 * MARGIN, _STRIP):
+            rows = min(_STRIP, height - 2 * MARGIN - top)
             for moment in range(4):
-                _blur_down(planes[moment], i, moments[moment])
-            _factors_of_row(moments, offset, c1, c2, factors)
-            row = _sum_row(factors, mask[k + MARGIN, i + MARGIN] if mask.size else no_mask)
-            total, light, contrast, pixels = total + row[0], light + row[1], contrast + row[2], pixels + row[3]
-            if local.size:
-                local[k, i] = factors[0] * factors[1]
+                _blur_down(planes[moment], top * width, width, moments[moment, : rows * width])
+            n = rows * width - 2 * MARGIN
+            # Windows that run over the end of one row into the next are computed too, and not looked at.
+            _factors_of_row(moments, offset, c1, c2, factors[0, :n], factors[1, :n])
+            for i in range(rows):
+                first, last = i * width, (i + 1) * width - 2 * MARGIN
+                row = _sum_row(
+                    factors[0, first:last],
+                    factors[1, first:last],
+                    mask[k + MARGIN, top + i + MARGIN] if mask.size else no_mask,
+                )
+                total, light, contrast, pixels = total + row[0], light + row[1], contrast + row[2], pixels + row[3]
+                if local.size:
+                    local[k, top + i] = factors[0, first:last] * factors[1, first:last]
     return total, light, contrast, pixels
