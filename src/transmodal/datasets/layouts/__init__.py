@@ -78,7 +78,7 @@ def index_folder(folder: str | Path, layout: str = "auto", options: Options | No
     if layout == "auto" and options.pattern:
         layout = "tree"
     if layout == "auto":
-        layout, reason = _recognise(listing)
+        layout, reason = _recognise(listing, options)
     made = LAYOUTS[layout].index(listing, options)
     if not made.rows:
         raise UserError(f"Nothing in {folder} fits the layout {layout!r}: {made.skipped[0][0]} {made.skipped[0][1]}")
@@ -86,7 +86,10 @@ def index_folder(folder: str | Path, layout: str = "auto", options: Options | No
     return Indexed(manifest, layout, reason, made.skipped, listing.others, made.notes)
 
 
-def _recognise(listing: Listing) -> tuple[str, str]:
+def _recognise(listing: Listing, options: Options) -> tuple[str, str]:
+    folders = {found.folders[0] for found in listing.images if found.folders}
+    if len(options.modalities) > 1 and set(options.modalities.values()) <= folders:
+        return "pairs", f"the modalities {', '.join(options.modalities.values())} are folders"
     for name, layout in LAYOUTS.items():
         if reason := layout.recognise(listing):
             return name, reason

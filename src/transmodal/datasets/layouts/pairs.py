@@ -9,7 +9,7 @@ from transmodal.errors import UserError
 # Words that name an imaging modality or a label; they tell modality folders from subject folders.
 _WORDS = """
     t1 t1w t1c t1ce t1gd t1post t1n t2 t2w t2f t2star flair fla pd pdw dwi adc swi bold mra ct cbct
-    cect ncct pet spect mr mri xray rx cr dx us oct photo optical white nuclear seg mask label gt
+    cect ncct pet spect mr mri xray rx cr dx us oct photo optical nuclear seg mask label gt
     gold lesion
 """
 MODALITY_WORDS = frozenset(_WORDS.split())
@@ -30,8 +30,9 @@ def recognise(listing: Listing) -> str | None:
     shared = set.union(*(set(of_folder) for of_folder in stems.values()))
     if not any(_overlap(stems[one], stems[other]) >= 0.5 for one in names for other in names if one < other):
         return None
-    called_as_modality = sum(bool(MODALITY_WORDS & {word.lower() for word in tokens_of(stem)}) for stem in shared)
-    if called_as_modality >= 0.5 * len(shared) or len(names) > max(map(len, stems.values())):
+    words = [MODALITY_WORDS & {word.lower() for word in tokens_of(stem)} for stem in shared]
+    called_as_modality = len(set().union(*words)) > 1 and sum(map(bool, words)) >= 0.5 * len(shared)
+    if called_as_modality or len(names) > max(map(len, stems.values())):
         return None
     return f"the folders {', '.join(names)} hold files of equal names"
 
