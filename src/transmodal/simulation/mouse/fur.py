@@ -79,10 +79,11 @@ def draw_fur(
     size = np.maximum(np.hypot(slope_x, slope_y), 1e-6)
     along = np.arctan2(slope_y / size, slope_x / size)
     u = np.clip(v / np.maximum(surface.half_width[rows, columns], 1.0), -1.3, 1.3)
-    angle = along + 0.55 * u * np.abs(u) + 0.16 * whirl + 0.16 * clump + rng.normal(0.0, 0.13, len(s))
+    angle = along + 0.40 * u * np.abs(u) + 0.10 * whirl + 0.14 * clump + rng.normal(0.0, 0.13, len(s))
     length = np.interp(s, [-1.0, 2.0, 8.0, 16.0, 28.0, 60.0, 84.0, 88.0], [0.3, 0.5, 1.0, 1.9, 2.8, 3.3, 2.6, 1.4])
+    length *= np.interp(np.abs(v) / np.maximum(surface.half_width[rows, columns], 1.0), [0.9, 1.2], [1.0, 0.7])
     length = length * rng.uniform(0.6, 1.15, len(s)) / pixel
-    tone = 1.0 + contrast * (0.55 * rng.standard_normal(len(s)) + 0.5 * clump)
+    tone = 1.0 + contrast * (0.62 * rng.standard_normal(len(s)) + 0.34 * clump)
     _draw(
         image,
         lit,
@@ -94,4 +95,32 @@ def draw_fur(
         length,
         np.clip(tone, 0.3, 1.8),
         0.62,
+    )
+
+
+def draw_tufts(
+    image: Map,
+    lit: Map,
+    places: NDArray[np.float64],
+    directions: NDArray[np.float64],
+    length: float,
+    pixel: float,
+    rng: np.random.Generator,
+) -> None:
+    """Draw single hairs into `image` (H, W, 3): roots `places` (N, 2) mm, `directions` (N,) radians, `length` mm."""
+    columns, rows = places[:, 0] / pixel, places[:, 1] / pixel
+    inside = (columns >= 0) & (rows >= 0) & (columns < image.shape[1]) & (rows < image.shape[0])
+    count = int(inside.sum())
+    angle = directions[inside] + rng.normal(0.0, 0.22, count)
+    _draw(
+        image,
+        lit,
+        columns[inside],
+        rows[inside],
+        np.cos(angle),
+        np.sin(angle),
+        rng.normal(0.0, 0.012, count),
+        rng.uniform(0.45, 1.1, count) * length / pixel,
+        np.clip(1.0 + 0.12 * rng.standard_normal(count), 0.5, 1.5),
+        0.55,
     )

@@ -72,12 +72,16 @@ def joints(angles: LimbAngles, side: float, limb: float) -> LimbJoints:
 def add_limb_bones(bones: Bones, limb: LimbJoints) -> None:
     """Femur, patella, tibia, fibula, tarsus, metatarsus, toes; humerus, ulna, radius, carpus, fingers."""
     side = np.array([0.0, limb.side, 0.0])
-    _long_bone(bones, limb.hip + [-0.5, limb.side * 0.6, 0], limb.knee, (0.72, 0.62), (1.0, 1.18), 0.62)
-    bones.tube([limb.hip, limb.hip + side * 0.6], [0.85, 0.7], marrow=0.75, trabecular=0.3)
+    _long_bone(bones, limb.hip + np.array([-0.5, limb.side * 0.6, 0.0]), limb.knee, (0.80, 0.68), (0.95, 1.2), 0.66)
+    bones.tube([limb.hip, limb.hip + side * 0.5], [0.8, 0.66], marrow=0.82, trabecular=0.25)
     trochanter = limb.hip * 0.9 + limb.knee * 0.1 + side * 1.5
     bones.tube([trochanter, limb.hip * 0.66 + limb.knee * 0.34 + side * 0.9], [0.55, 0.35], density=0.7)
-    bones.tube([limb.knee + [-1.3, limb.side * 0.5, 0.8], limb.knee + [-1.2, limb.side * 0.8, 0.8]], 0.42, density=0.8)
-    _long_bone(bones, limb.knee + [0.7, 0, 0], limb.ankle, (0.72, 0.5), (1.2, 0.72), 0.6)
+    bones.tube(
+        [limb.knee + np.array([-1.3, limb.side * 0.5, 0.8]), limb.knee + np.array([-1.2, limb.side * 0.8, 0.8])],
+        0.42,
+        density=0.8,
+    )
+    _long_bone(bones, limb.knee + np.array([0.7, 0.0, 0.0]), limb.ankle, (0.78, 0.52), (1.25, 0.74), 0.64)
     shin = limb.ankle - limb.knee
     fibula = [
         limb.knee + 0.05 * shin + side * 1.1,
@@ -91,7 +95,7 @@ def add_limb_bones(bones: Bones, limb: LimbJoints) -> None:
         bones.tube([limb.ankle * 0.45 + root * 0.55, root], [0.42, 0.36], density=0.7)
     for number in range(5):
         _digit(bones, limb.toes[number], 0.31 if number not in (0, 4) else 0.25)
-    _long_bone(bones, limb.shoulder, limb.elbow, (0.66, 0.52), (0.95, 0.8), 0.58)
+    _long_bone(bones, limb.shoulder, limb.elbow, (0.70, 0.54), (0.92, 0.8), 0.62)
     arm = limb.elbow - limb.shoulder
     crest = [
         limb.shoulder + 0.2 * arm + side * 0.5,
@@ -116,19 +120,21 @@ def _long_bone(
     """A shaft with a marrow cavity, two trabecular ends and, before them, the gaps of the growth plates."""
     along = last - first
     long = float(np.linalg.norm(along))
-    one, two = first + along * min(1.5 / long, 0.2), last - along * min(1.7 / long, 0.2)
-    path = np.array([first + along * 0.03, one, first + along * 0.3, first + along * 0.65, two])
-    radii = np.array([ends[0] * 0.9, ends[0] * 0.85, shaft[0], shaft[1], ends[1] * 0.82])
+    near, far = min(1.6 / long, 0.2), min(1.9 / long, 0.22)
+    share = np.array([0.03, near, 0.32, 0.64, 1.0 - far, 1.0 - 0.55 * far])
+    path = first + share[:, None] * along
+    radii = np.array([ends[0] * 0.88, ends[0] * 0.84, shaft[0], shaft[1], ends[1] * 0.80, ends[1] * 0.86])
     bones.tube(path, radii)
-    cavity = np.array([0.86, 0.82, marrow, marrow, 0.82])
-    inner = bones.place(path)
-    size = radii * cavity * bones.animal.scale * bones.thick
-    bones.hollow(round_cones(inner[1:4], size[1:4]), bones.animal.bone_density * 0.95, False)
-    bones.hollow(round_cones(inner[3:], size[3:]), bones.animal.bone_density * 0.70, False)
-    bones.tube(
-        np.array([last - along * (0.35 / long), last + along * (0.25 / long)]), ends[1], marrow=0.8, trabecular=0.3
-    )
-    bones.tube(np.array([first, first + along * (0.3 / long)]), ends[0], marrow=0.8, trabecular=0.3)
+    size = radii * bones.animal.scale * bones.thick
+    placed = bones.place(path)
+    # One cavity from end to end; trabeculae come back at both ends.
+    cavity = np.array([0.84, 0.82, marrow, marrow, 0.80, 0.84])
+    bones.hollow(round_cones(placed, size * cavity), bones.animal.bone_density * 0.97, False)
+    bones.tube(path[:2], radii[:2] * 0.84, density=0.20)
+    bones.tube(path[-2:], radii[-2:] * 0.82, density=0.22)
+    # The epiphysis of the far end beyond its growth plate.
+    cap = np.array([last - along * (0.15 / long), last + along * (0.2 / long)])
+    bones.tube(cap, ends[1], marrow=0.84, trabecular=0.25)
 
 
 def _digit(bones: Bones, points: Vector, radius: float) -> None:
@@ -149,8 +155,8 @@ def limb_skin(animal: Animal, pose: Pose, limb: LimbJoints) -> tuple[Solids, Sol
 
     upper = np.array([0.0, 0.0, 0.6])
     furred = [
-        chain([limb.knee, limb.ankle * 0.55 + limb.knee * 0.45, limb.ankle], [3.8, 2.7, 1.35]),
-        chain([limb.shoulder, limb.elbow, limb.wrist], [3.6, 2.6, 1.25]),
+        chain([limb.knee, limb.ankle * 0.55 + limb.knee * 0.45, limb.ankle], [2.9, 2.0, 0.95]),
+        chain([limb.shoulder, limb.elbow, limb.wrist], [2.9, 1.8, 0.95]),
     ]
     foot_middle = limb.toes[1:4, 1].mean(axis=0)
     sole = limb.toes[2, 0]

@@ -94,12 +94,12 @@ def make_organs(bones: Bones, shape: tuple[int, int], pixel: float) -> dict[str,
         "left lung": paint.parts(
             ((40.0, 4.1, 8.2), (8.2, 3.1, 4.8), 0.24),
             ((44.8, 5.3, 8.8), (8.6, 3.3, 5.3), 0.18),
-            ((50.6, 6.4, 9.8), (6.0, 2.6, 4.2), 0.12),
+            ((49.4, 6.0, 9.8), (5.2, 2.9, 4.2), 0.16),
         ),
         "right lung": paint.parts(
             ((38.6, -3.9, 8.2), (7.2, 3.2, 4.6), -0.24),
             ((44.0, -5.3, 8.6), (8.6, 3.6, 5.3), -0.18),
-            ((50.4, -6.5, 9.8), (6.4, 2.6, 4.2), -0.12),
+            ((49.4, -6.1, 9.8), (5.4, 2.9, 4.2), -0.16),
             ((45.6, -1.2, 6.2), (4.6, 1.8, 3.0), 0.0),
         ),
         "heart": paint.parts(
@@ -140,10 +140,10 @@ def _gas(paint: _Painter, rng: np.random.Generator) -> NDArray[np.float64]:
     """Bubbles: strings of gas within loops, one in the caecum, one in the stomach."""
     rows = []
     for path in _loops(paint.bones.animal):
-        for _ in range(rng.integers(0, 3)):
+        for _ in range(rng.integers(0, 4)):
             first = int(rng.integers(0, len(path) - 6))
             piece = path[first : first + int(rng.integers(2, 6))]
-            rows.append(paint.tube(piece, rng.uniform(0.45, 0.95)))
+            rows.append(paint.tube(piece, rng.uniform(0.5, 1.15)))
     for centre, size in (((68.2, 4.6, 6.0), 1.5), ((56.8, 4.4, 8.6), 1.4)):
         share = rng.uniform(0.5, 1.15)
         rows.append(

@@ -151,7 +151,7 @@ def _lengths(
     soft = body.thickness.copy()
     for ear in surface.ears:
         distance, _, _ = ear_distance(ear, soft.shape, pixel)
-        soft += np.float32(0.45) * (distance < 1.0) + np.float32(0.35) * np.exp(-(((distance - 0.97) / 0.06) ** 2))
+        soft += np.float32(0.42) * (distance < 1.0) + np.float32(0.18) * np.exp(-(((distance - 0.97) / 0.06) ** 2))
     lung = np.zeros_like(soft)
     for name in ("left lung", "right lung"):
         part = organs[name]
@@ -172,12 +172,13 @@ def _lengths(
         organs["liver"].thickness + organs["left kidney"].thickness + organs["right kidney"].thickness
     )
     soft += np.float32(0.03) * organs["heart"].thickness + np.float32(0.02) * organs["spleen"].thickness
-    noise = animal.stream(5).standard_normal((64, 128)).astype(np.float32)
+    noise = animal.stream(5).standard_normal((100, 200)).astype(np.float32)
     grain = cv2.resize(
         cv2.GaussianBlur(noise, (0, 0), 0.8), (soft.shape[1], soft.shape[0]), interpolation=cv2.INTER_CUBIC
     )
     food = organs["food"].thickness * np.clip(1.0 + 1.6 * grain, 0.0, 3.0)
     bone = np.maximum(maps[1], 0.0) + np.float32(0.012) * food + np.float32(0.02) * organs["pellets"].thickness
+    bone += np.float32(0.004) * organs["gut"].thickness * np.clip(0.5 + 2.5 * grain, 0.0, 3.0)
     gas += np.maximum(maps[3], 0.0)
     soft = soft + maps[0] - lung - gas - fat
     lengths = {

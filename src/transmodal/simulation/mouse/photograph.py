@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from transmodal.simulation.mouse.animal import Animal
 from transmodal.simulation.mouse.bed import Acquisition, BedMaps, Misalignment
-from transmodal.simulation.mouse.fur import draw_fur, smooth_noise
-from transmodal.simulation.mouse.pose import FIELD_HEIGHT
+from transmodal.simulation.mouse.fur import draw_fur, draw_tufts, smooth_noise
 from transmodal.simulation.mouse.surface import Surface, ear_distance
 
 Map = NDArray[np.float32]
@@ -34,9 +33,9 @@ def photograph(
     """
     scene = _bed(acquisition, bed, surface, pixel, rng)
     _skin(scene, animal, surface, pixel, rng)
-    _coat(scene, animal, surface, pixel, rng)
+    lit = _coat(scene, animal, surface, pixel, rng)
     _face(scene, animal, surface, pixel)
-    _ears(scene, animal, surface, pixel, rng)
+    _ears(scene, lit, animal, surface, pixel, rng)
     if acquisition.cover:
         _cover(scene, bed, pixel, rng)
     if acquisition.misalignment != Misalignment():
@@ -86,7 +85,7 @@ def _bed(acquisition: Acquisition, bed: BedMaps, surface: Surface, pixel: float,
         base, tint, texture, depth = 0.030, (1.0, 1.0, 1.06), 0.05, 0.75
     else:
         base, tint, texture, depth = 0.66, (1.0, 0.985, 0.955), 0.012, 0.80
-    light = 1.0 + texture * grain + 0.03 * patch
+    light: NDArray[np.floating] = 1.0 + texture * grain + 0.03 * patch
     # Shadow of the body: contact, near and wide; the lamp above throws it a little downwards.
     body = (surface.top > 0).astype(np.float32)
     tall = np.clip(surface.top / 12.0, 0.0, 1.0)
@@ -97,12 +96,12 @@ def _bed(acquisition: Acquisition, bed: BedMaps, surface: Surface, pixel: float,
         + 0.42 * _wide_blur(cast, 2.2 / pixel)
         + 0.28 * _wide_blur(tall, 6.0 / pixel)
     )
-    light *= 1.0 - depth * np.clip(shadow, 0.0, 0.92)
+    light = light * (1.0 - depth * np.clip(shadow, 0.0, 0.92))
     # Rims: brighter top, dark inner foot, a thin highlight on the edge.
     off = bed.wall
     foot = np.exp(-np.clip(-off, 0.0, None) / 0.9) * (off < 0)
     edge = np.exp(-(((off - 0.25) / 0.16) ** 2))
-    light *= 1.0 - 0.32 * foot + 0.10 * bed.rim
+    light = light * (1.0 - 0.32 * foot + 0.10 * bed.rim)
     scene = (base * light)[..., None] * np.array(tint, dtype=np.float32)
     gloss = {"white": 0.05, "black": 0.05}.get(acquisition.bed_colour, 0.10)
     if acquisition.bed_material == "acrylic":
@@ -154,7 +153,7 @@ def _skin(scene: Map, animal: Animal, surface: Surface, pixel: float, rng: np.ra
     if animal.coat == "black":
         hue = 0.55 * hue + 0.45 * np.float32(hue.mean())
     mask = surface.tail > 0
-    rings = 1.0 + 0.10 * np.sin(_tail_position(surface, mask, pixel) * (2 * np.pi / 0.55))
+    rings = 1.0 + 0.055 * np.sin(_tail_position(surface, mask, pixel) * (2 * np.pi / 0.5))
     light = _diffuse(tail, pixel, 0.30) * rings
     _blend(scene, light[..., None] * hue, cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 0.6))
 
@@ -176,30 +175,35 @@ def _tail_position(surface: Surface, mask: NDArray[np.bool_], pixel: float) -> M
     return position
 
 
-def _coat(scene: Map, animal: Animal, surface: Surface, pixel: float, rng: np.random.Generator) -> None:
-    """Undercoat and hairs of head and trunk."""
+def _coat(scene: Map, animal: Animal, surface: Surface, pixel: float, rng: np.random.Generator) -> Map:
+    """Undercoat and hairs of head and trunk; returns the colour of lit fur (H, W, 3)."""
     shape = surface.fur.shape
     height = np.maximum(surface.fur, 0.0)
     soft = cv2.GaussianBlur(height, (0, 0), 0.45 / pixel)
+    # Hollows and flanks get less of the sky.
+    open_sky = np.clip(1.0 + 0.09 * (soft - _wide_blur(height, 3.0 / pixel)), 0.45, 1.12)
+    open_sky *= 0.80 + 0.20 * np.clip(soft / 12.0, 0.0, 1.0)
     tone = animal.coat_tone
     patch = smooth_noise(rng, shape, 4.0 / pixel)
     own = animal.stream(7)
     if animal.coat == "white":
-        light = _diffuse(soft, pixel, 0.34)
-        colour = np.array([0.84, 0.80 - 0.03 * tone, 0.73 - 0.07 * tone], dtype=np.float32) * np.float32(0.94)
-        lit = (light * (1.0 + 0.025 * patch))[..., None] * colour
+        light = _diffuse(soft, pixel, 0.16) * open_sky
+        colour = np.array([0.84, 0.805 - 0.03 * tone, 0.745 - 0.07 * tone], dtype=np.float32) * np.float32(0.93)
+        lit = (light * (1.0 + 0.012 * patch))[..., None] * colour
         warm = np.clip(1.0 - light, 0.0, 1.0)[..., None] * np.array([0.05, 0.015, 0.0], dtype=np.float32)
         lit = lit + warm
         contrast = 0.17
     else:
         nx, ny, nz = _normals(soft, pixel)
-        light = _diffuse(soft, pixel, 0.30)
+        light = _diffuse(soft, pixel, 0.22) * open_sky
         gleam = np.clip(nx * _LIGHT[0] + ny * _LIGHT[1] + nz * _LIGHT[2], 0.0, 1.0) ** 14
         gleam += 0.6 * np.clip(nx * _LIGHT[0] - ny * _LIGHT[1] + nz * _LIGHT[2], 0.0, 1.0) ** 18
         brown = 0.5 + 0.5 * float(own.random())
-        colour = np.array([0.034 + 0.010 * brown, 0.030 + 0.005 * brown, 0.028], dtype=np.float32) * (0.9 + 0.5 * tone)
-        lit = (light * (1.0 + 0.10 * patch))[..., None] * colour
-        lit = lit + (0.022 * gleam)[..., None] * np.array([1.0, 0.97, 0.94], dtype=np.float32)
+        colour = np.array([0.027 + 0.006 * brown, 0.0245 + 0.003 * brown, 0.0235], dtype=np.float32) * (
+            0.8 + 0.5 * tone
+        )
+        lit = (light * (1.0 + 0.045 * patch))[..., None] * colour
+        lit = lit + (0.016 * gleam)[..., None] * np.array([1.0, 0.97, 0.94], dtype=np.float32)
         contrast = 0.42
     # Nose and the skin around it shine through where hair is short.
     thin = np.clip(1.0 - surface.s / (2.4 * animal.scale), 0.0, 1.0)[..., None] * np.float32(0.7)
@@ -211,7 +215,9 @@ def _coat(scene: Map, animal: Animal, surface: Surface, pixel: float, rng: np.ra
         cv2.circle(image := bare.astype(np.uint8), (int(x / pixel), int(y / pixel)), int(0.8 / pixel), 1, -1)
         bare |= image.astype(bool)
     bare |= surface.naked > surface.fur
-    draw_fur(scene, np.ascontiguousarray(lit), surface, bare, pixel, rng, contrast=contrast)
+    lit = np.ascontiguousarray(lit, dtype=np.float32)
+    draw_fur(scene, lit, surface, bare, pixel, rng, contrast=contrast)
+    return lit
 
 
 def _disc(
@@ -231,15 +237,15 @@ def _face(scene: Map, animal: Animal, surface: Surface, pixel: float) -> None:
     axis = centre - surface.nose
     turn = float(np.arctan2(axis[1], axis[0]))
     for eye in surface.eyes:
-        radius, _, _ = _disc(scene, eye, (1.45 * animal.scale, 1.05 * animal.scale), turn, pixel)
+        radius, _, _ = _disc(scene, eye, (1.30 * animal.scale, 0.92 * animal.scale), turn, pixel)
         lid = np.clip((1.32 - radius) / 0.25, 0.0, 1.0)
         _blend(
             scene, _skin_colour(animal) * np.float32(0.55 if animal.coat == "white" else 0.12) + 0 * scene, lid * 0.6
         )
-        colour = np.array([0.20, 0.012, 0.022] if animal.coat == "white" else [0.006, 0.006, 0.007], dtype=np.float32)
+        colour = np.array([0.125, 0.010, 0.016] if animal.coat == "white" else [0.006, 0.006, 0.007], dtype=np.float32)
         ball = np.clip((1.0 - radius) / 0.2, 0.0, 1.0)
         _blend(scene, colour * (1.0 + 0.8 * np.clip(1 - radius, 0, 1))[..., None], ball)
-        spot, _, _ = _disc(scene, eye + [0.15, -0.35, 0.0], (0.26, 0.20), 0.0, pixel)
+        spot, _, _ = _disc(scene, eye + np.array([0.15, -0.35, 0.0]), (0.26, 0.20), 0.0, pixel)
         _blend(scene, np.full_like(scene, 0.75), np.clip((1.0 - spot) / 0.5, 0.0, 1.0) * 0.85)
     radius, _, across = _disc(scene, surface.nose + axis / np.linalg.norm(axis) * 0.35, (0.75, 1.0), turn, pixel)
     nose = np.clip((1.0 - radius) / 0.35, 0.0, 1.0)
@@ -248,25 +254,37 @@ def _face(scene: Map, animal: Animal, surface: Surface, pixel: float) -> None:
     _blend(scene, tint * nostril[..., None].astype(np.float32), nose * 0.85)
 
 
-def _ears(scene: Map, animal: Animal, surface: Surface, pixel: float, rng: np.random.Generator) -> None:
+def _ears(scene: Map, lit: Map, animal: Animal, surface: Surface, pixel: float, rng: np.random.Generator) -> None:
+    """Thin cups: a bright rolled rim, a dark hollow towards the root, light shining through, hair over the root."""
     pink = _skin_colour(animal)
     if animal.coat == "black":
-        pink = pink * np.array([0.62, 0.60, 0.62], dtype=np.float32)
+        pink = pink * np.array([0.60, 0.56, 0.58], dtype=np.float32)
     for ear in surface.ears:
         distance, along, across = ear_distance(ear, surface.top.shape, pixel)
-        inside = distance < 1.3
+        front = across * np.sign(ear.direction[1])  # -1 at the front edge, which stands up, +1 behind
         shadow = _wide_blur((distance < 1.0).astype(np.float32), 0.9 / pixel)
-        scene *= (1.0 - 0.34 * shadow)[..., None]
-        bowl = np.exp(-((distance / 0.62) ** 2)) * np.exp(-((along + 0.25) ** 2) / 0.7)
-        rim = np.exp(-(((distance - 0.93) / 0.08) ** 2))
-        light = 0.86 - 0.42 * bowl + 0.14 * rim + 0.10 * along - 0.10 * across * np.sign(ear.direction[1])
-        light *= 1.0 + 0.05 * smooth_noise(rng, distance.shape, 0.5 / pixel)
-        colour = light[..., None] * pink + (0.10 * rim)[..., None] * pink
-        colour[..., 0] += 0.05 * bowl * pink[0]
-        alpha = np.clip((1.0 - distance) / 0.05, 0.0, 1.0) * inside
-        # Hair runs over the root of the ear.
-        root = 0.5 + 0.5 * np.tanh((along + 0.72 + 0.10 * smooth_noise(rng, distance.shape, 0.35 / pixel)) / 0.10)
+        scene *= (1.0 - 0.30 * shadow)[..., None]
+        hollow = np.exp(-(((along + 0.42) / 0.55) ** 2) - ((front + 0.02) / 0.42) ** 2)
+        fold = np.exp(-(((front + 0.62 - 0.18 * along) / 0.13) ** 2)) * (along < 0.45)
+        ridge = np.exp(-(((front - 0.30 + 0.15 * along) / 0.10) ** 2)) * np.exp(-(((along + 0.25) / 0.4) ** 2))
+        rim = np.exp(-(((distance - 0.95) / 0.05) ** 2))
+        veins = smooth_noise(rng, distance.shape, 0.9 / pixel)
+        light = 0.80 - 0.50 * hollow + 0.12 * fold + 0.10 * ridge + 0.16 * rim + 0.10 * along + 0.08 * front
+        light *= 1.0 + 0.035 * veins
+        colour = light[..., None] * pink
+        alpha = np.clip((1.0 - distance) / 0.035, 0.0, 1.0)
+        root = np.clip((along + 0.95) / 0.3, 0.0, 1.0)
         _blend(scene, colour.astype(np.float32), (alpha * root).astype(np.float32))
+        count = 420
+        turn = rng.normal(0.0, 0.42, count)
+        reach = -ear.half_length * rng.uniform(0.86, 1.35, count)
+        spread = ear.half_width * rng.uniform(-0.95, 0.95, count)
+        axis = ear.direction
+        side = np.array([-axis[1], axis[0]])
+        places = ear.centre + reach[:, None] * axis + spread[:, None] * side
+        heading = np.arctan2(axis[1], axis[0])
+        back = np.sin(heading) * (np.pi / 2 - abs(heading))  # hairs lean backwards, along the body
+        draw_tufts(scene, lit, places, heading - 0.5 * back + turn, 1.7, pixel, rng)
 
 
 def _cover(scene: Map, bed: BedMaps, pixel: float, rng: np.random.Generator) -> None:
@@ -278,6 +296,7 @@ def _cover(scene: Map, bed: BedMaps, pixel: float, rng: np.random.Generator) -> 
     inside = cv2.GaussianBlur(inside, (0, 0), 0.1 / pixel)
     scene *= (1.0 - 0.07 * inside)[..., None]
     scene += (0.012 * inside)[..., None]
+    inside = inside.astype(np.float32)
     for centre, strength, wide in (
         (rng.uniform(12, 16), rng.uniform(0.05, 0.16), 0.55),
         (rng.uniform(34, 38), 0.05, 0.9),
@@ -315,6 +334,3 @@ def _sensor(scene: Map, rng: np.random.Generator) -> NDArray[np.uint8]:
     light = np.clip(light, 0.0, 1.0)
     coded = np.where(light <= 0.0031308, 12.92 * light, 1.055 * np.power(light, 1 / 2.4) - 0.055)
     return np.rint(coded * 255.0).astype(np.uint8)
-
-
-__all__ = ["FIELD_HEIGHT", "photograph"]

@@ -52,21 +52,28 @@ class Pose:
     limbs: tuple[LimbAngles, LimbAngles]
     tail_s: float
 
-    def place(self, s: NDArray[np.float64], v: NDArray[np.float64], z: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Body points to field points: arrays (N,) in mm to (N, 3) in mm."""
-        index = (np.asarray(s) - self.start) / _STEP
+    def place(
+        self, s: NDArray[np.float64], v: NDArray[np.float64], z: NDArray[np.float64], tail: bool = False
+    ) -> NDArray[np.float64]:
+        """Body points to field points: arrays (N,) in mm to (N, 3) in mm.
+
+        Behind the root of the tail the axis runs straight on, as the legs need it; with `tail` it bends like the tail.
+        """
+        s = np.asarray(s, dtype=np.float64)
+        beyond = np.zeros_like(s) if tail else np.maximum(s - self.tail_s, 0.0)
+        index = (s - beyond - self.start) / _STEP
         grid = np.arange(len(self.x))
         theta = np.interp(index, grid, self.heading)
         roll = np.interp(index, grid, self.roll)
         across = v * np.cos(roll) + (z - _ROLL_HEIGHT) * np.sin(roll)
         up = _ROLL_HEIGHT + (z - _ROLL_HEIGHT) * np.cos(roll) - v * np.sin(roll)
-        x = np.interp(index, grid, self.x) - across * np.sin(theta)
-        y = np.interp(index, grid, self.y) + across * np.cos(theta)
-        return np.stack([x, y, up], axis=1)
+        x = np.interp(index, grid, self.x) - across * np.sin(theta) + beyond * np.cos(theta)
+        y = np.interp(index, grid, self.y) + across * np.cos(theta) + beyond * np.sin(theta)
+        return np.stack([x, y, np.maximum(up, 0.2)], axis=1)
 
     def frame(self, s: float) -> NDArray[np.float64]:
         """Unit rows along, leftwards and up of the body at axis position `s`, in the field; (3, 3)."""
-        index = (s - self.start) / _STEP
+        index = (min(s, self.tail_s) - self.start) / _STEP
         grid = np.arange(len(self.x))
         theta = np.interp(index, grid, self.heading)
         roll = np.interp(index, grid, self.roll)
@@ -100,7 +107,7 @@ def draw_pose(animal: Animal, rng: np.random.Generator) -> Pose:
     u = np.clip(s / length, 0.0, 1.0)
     curvature = np.zeros_like(s)
     # A bend of the trunk, a turn of the neck, and a wandering tail; each a smooth bump of curvature.
-    trunk, sway, neck = rng.normal(0.0, 0.16), rng.normal(0.0, 0.08), rng.normal(0.0, 0.15)
+    trunk, sway, neck = rng.normal(0.0, 0.20), rng.normal(0.0, 0.10), rng.normal(0.0, 0.20)
 
     def bump(centre: float, spread: float) -> NDArray[np.float64]:
         shape = np.exp(-0.5 * ((u - centre) / spread) ** 2) * (s > 0) * (s < length)
@@ -108,7 +115,7 @@ def draw_pose(animal: Animal, rng: np.random.Generator) -> Pose:
 
     curvature += trunk * bump(0.68, 0.14) + sway * bump(0.50, 0.08) + neck * bump(0.33, 0.05)
     tail = np.clip((s - length) / animal.tail, 0.0, 1.0)
-    on_tail = (s > length - 3.0) & (s < total)
+    on_tail = (s > length - 1.0) & (s < total)
     root, curl, wave = rng.normal(0.0, 0.55), rng.normal(0.0, 1.5), rng.normal(0.0, 0.5)
     curvature += on_tail * (
         root * np.exp(-0.5 * ((s - length - 4.0) / 3.5) ** 2) / (3.5 * np.sqrt(2 * np.pi))
@@ -168,5 +175,10 @@ def body_coordinates(
 
     Arguments: `pose`; `height`, `width` in pixels; `pixel` in mm. Returns two maps (H, W). The tail is not covered.
     """
-    s_map, v_map = _coordinates(pose.x, pose.y, pose.heading, pose.start, height, width, pixel, pose.tail_s + 8.0)
+    last = int((pose.tail_s - pose.start) / _STEP)
+    more = np.arange(1, int(30.0 / _STEP)) * _STEP
+    x = np.concatenate([pose.x[: last + 1], pose.x[last] + more * np.cos(pose.heading[last])])
+    y = np.concatenate([pose.y[: last + 1], pose.y[last] + more * np.sin(pose.heading[last])])
+    heading = np.concatenate([pose.heading[: last + 1], np.full(len(more), pose.heading[last])])
+    s_map, v_map = _coordinates(x, y, heading, pose.start, height, width, pixel, pose.tail_s + 25.0)
     return s_map, v_map

@@ -108,10 +108,10 @@ def _bounds(solid, pixel, height, width):  # type: ignore[no-untyped-def]
         left, right = solid[1] - half_x, solid[1] + half_x
         top, bottom = solid[2] - half_y, solid[2] + half_y
     return (
-        max(0, int(math.floor(top / pixel - 0.5))),
-        min(height, int(math.ceil(bottom / pixel + 0.5))),
-        max(0, int(math.floor(left / pixel - 0.5))),
-        min(width, int(math.ceil(right / pixel + 0.5))),
+        max(0, math.floor(top / pixel - 0.5)),
+        min(height, math.ceil(bottom / pixel + 0.5)),
+        max(0, math.floor(left / pixel - 0.5)),
+        min(width, math.ceil(right / pixel + 0.5)),
     )
 
 

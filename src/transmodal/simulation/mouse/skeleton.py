@@ -7,15 +7,15 @@ one that takes cortical bone away and gives marrow with some trabeculae.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy.interpolate import CubicSpline
 
 from transmodal.simulation.mouse.animal import Animal
 from transmodal.simulation.mouse.pose import Pose
 from transmodal.simulation.mouse.shapes import ellipsoid, round_cones
-
-Point = Sequence[float]
 
 
 @dataclass
@@ -26,15 +26,15 @@ class Bones:
     pose: Pose
     solids: list[NDArray[np.float64]] = field(default_factory=list)
     weights: list[tuple[float, float, float, float]] = field(default_factory=list)
-    stretch: float = 1.0
     thick: float = 1.0
 
-    def place(self, points: Sequence[Point] | NDArray[np.float64]) -> NDArray[np.float64]:
+    def place(self, points: ArrayLike, tail: bool = False) -> NDArray[np.float64]:
         """Reference body points (N, 3) to the field, mm: the animal's size, then its pose."""
         array = np.asarray(points, dtype=np.float64)
         scale = self.animal.scale
         sides = scale * (0.35 + 0.65 * self.animal.width)
-        return self.pose.place(array[:, 0] * scale, array[:, 1] * sides, array[:, 2] * scale * self.animal.height)
+        high = array[:, 2] * scale * self.animal.height
+        return self.pose.place(array[:, 0] * scale, array[:, 1] * sides, high, tail)
 
     def add(self, solids: NDArray[np.float64], density: float, skull: bool = False) -> None:
         """Add one group that replaces soft tissue by `density` of bone."""
@@ -43,17 +43,25 @@ class Bones:
 
     def tube(
         self,
-        points: Sequence[Point] | NDArray[np.float64],
-        radii: Sequence[float] | float,
+        points: ArrayLike,
+        radii: ArrayLike,
         *,
         marrow: float = 0.0,
         trabecular: float = 0.15,
         density: float = 1.0,
         skull: bool = False,
-        placed: bool = False,
+        curved: bool = False,
+        tail: bool = False,
     ) -> None:
-        """Add a chain of round cones; `marrow` is the cavity's radius relative to the outer one."""
-        where = np.asarray(points, dtype=np.float64) if placed else self.place(points)
+        """Add a chain of round cones; `marrow` is the cavity's radius relative to the outer one.
+
+        `curved` draws a smooth curve through the points instead of straight pieces; `tail` lays it along the
+        tail's axis.
+        """
+        path = np.asarray(points, dtype=np.float64)
+        if curved:
+            path, radii = _curve(path, radii)
+        where = self.place(path, tail)
         size = np.broadcast_to(np.asarray(radii, dtype=np.float64), (len(where),)) * self.animal.scale * self.thick
         dense = density * self.animal.bone_density
         self.add(round_cones(where, size), dense, skull)
@@ -62,35 +70,39 @@ class Bones:
 
     def ball(
         self,
-        centre: Point,
-        semi_axes: Point,
+        centre: Sequence[float],
+        semi_axes: Sequence[float],
         *,
         marrow: float = 0.0,
         trabecular: float = 0.3,
         density: float = 1.0,
         skull: bool = False,
         yaw: float = 0.0,
-        pitch: float = 0.0,
     ) -> None:
-        """Add an ellipsoid along the body's axes, turned by `yaw` towards the left and `pitch` upwards (radians)."""
-        point = self.place([centre])[0]
+        """Add an ellipsoid along the body's axes, turned by `yaw` towards the left (radians)."""
+        dense = density * self.animal.bone_density
+        self.add(self.ball_solid(centre, semi_axes, yaw), dense, skull)
+        if marrow > 0.0:
+            inner = [marrow * half for half in semi_axes]
+            self.hollow(self.ball_solid(centre, inner, yaw), dense * (1.0 - trabecular), skull)
+
+    def ball_solid(self, centre: Sequence[float], semi_axes: Sequence[float], yaw: float = 0.0) -> NDArray[np.float64]:
+        """The solid of such an ellipsoid, in the field."""
         frame = self.pose.frame(centre[0] * self.animal.scale)
         along = frame[0] * np.cos(yaw) + frame[1] * np.sin(yaw)
         left = -frame[0] * np.sin(yaw) + frame[1] * np.cos(yaw)
-        axes = np.stack(
-            [along * np.cos(pitch) + frame[2] * np.sin(pitch), left, frame[2] * np.cos(pitch) - along * np.sin(pitch)]
-        )
         size = np.asarray(semi_axes, dtype=np.float64) * self.animal.scale
-        dense = density * self.animal.bone_density
-        self.add(ellipsoid(point, axes, size), dense, skull)
-        if marrow > 0.0:
-            wall = size * marrow
-            self.hollow(ellipsoid(point, axes, wall), dense * (1.0 - trabecular), skull)
+        return ellipsoid(self.place([centre])[0], np.stack([along, left, frame[2]]), size)
 
-    def hollow(self, solids: NDArray[np.float64], density: float, skull: bool, air: float = 0.0) -> None:
-        """Take `density` of bone out of a solid; soft tissue, or a share `air` of air, takes its place."""
+    def hollow(
+        self, solids: NDArray[np.float64], density: float, skull: bool, air: float = 0.0, replaces: bool = False
+    ) -> None:
+        """Take `density` of bone out of a solid; soft tissue, or a share `air` of air, takes its place.
+
+        With `replaces` the air takes the place of soft tissue that is there already.
+        """
         self.solids.append(solids)
-        self.weights.append((1.0 - air, -density, -density if skull else 0.0, air))
+        self.weights.append((-air if replaces else 1.0 - air, -density, -density if skull else 0.0, air))
 
     def arrays(self) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
         """Solids (N, 10), group starts (G + 1,), weights (G, 4), as `shapes.add_groups` wants them."""
@@ -98,13 +110,22 @@ class Bones:
         return np.concatenate(self.solids), starts, np.array(self.weights, dtype=np.float64)
 
 
-def spine_height(s: NDArray[np.float64] | float) -> NDArray[np.float64]:
+def spine_height(s: float) -> float:
     """Height of the vertebral bodies' centres over the bed, mm, of the reference animal at axis position `s`."""
-    return np.interp(
+    height = np.interp(
         s,
         [22.0, 25.0, 30.0, 36.0, 44.0, 54.0, 63.0, 71.0, 79.0, 85.0],
         [6.6, 6.4, 6.6, 9.0, 11.4, 12.6, 12.4, 11.0, 7.6, 3.4],
     )
+    return float(height)
+
+
+def _curve(path: NDArray[np.float64], radii: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Four points for one, on a cubic through the given points."""
+    reach = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
+    fine = np.interp(np.linspace(0, len(path) - 1, 4 * len(path) - 3), np.arange(len(path)), reach)
+    size = np.broadcast_to(np.asarray(radii, dtype=np.float64), (len(path),))
+    return CubicSpline(reach, path)(fine), np.interp(fine, reach, size)
 
 
 THORACIC = np.linspace(31.6, 52.4, 14)
@@ -119,8 +140,8 @@ def _vertebra(bones: Bones, first: float, last: float, kind: str) -> None:
     gap = 0.16 if kind != "lumbar" else 0.2
     a, b = first + gap, last - gap
     middle, long = (a + b) / 2, b - a
-    z = float(spine_height(middle))
-    za, zb = float(spine_height(a)), float(spine_height(b))
+    z = spine_height(middle)
+    za, zb = spine_height(a), spine_height(b)
     radius = {"cervical": 0.8, "thoracic": 0.82, "lumbar": 1.05, "sacral": 1.0}[kind]
     inset = min(radius * 0.55, long * 0.3)
     half = radius * 0.95
@@ -162,15 +183,15 @@ def _vertebra(bones: Bones, first: float, last: float, kind: str) -> None:
 def add_spine(bones: Bones) -> None:
     """Atlas to the tip of the tail."""
     # Atlas: a ring with wings.
-    z = float(spine_height(24.4))
+    z = spine_height(24.4)
     for side in (-1.0, 1.0):
         bones.tube([(24.2, 0, z - 0.9), (24.3, side * 1.7, z), (24.7, side * 2.9, z)], [0.35, 0.55, 0.35], density=0.9)
         bones.tube([(24.3, side * 1.7, z), (24.6, 0, z + 1.9)], [0.4, 0.3], density=0.8)
     for borders, kind in ((CERVICAL[1:], "cervical"), (THORACIC, "thoracic"), (LUMBAR, "lumbar"), (SACRAL, "sacral")):
-        for first, last in zip(borders[:-1], borders[1:], strict=True):
+        for first, last in pairwise(borders):
             _vertebra(bones, float(first), float(last), kind)
     # The second thoracic vertebra carries a long spine.
-    z = float(spine_height(34.0)) + 1.8
+    z = spine_height(34.0) + 1.8
     bones.tube([(33.9, 0, z), (33.6, 0, z + 2.6)], [0.3, 0.4])
     # Sacrum: fused wings.
     for side in (-1.0, 1.0):
@@ -192,12 +213,16 @@ def add_caudal(bones: Bones) -> None:
         thick = 0.95 * (1.0 - share) ** 0.8 + 0.22
         z = tail_height(np.array([s + 0.2, last - 0.2]))
         middle = (s + last) / 2
+        inset = min(0.12 + 0.75 * thick, 0.42 * (last - s))
         bones.tube(
-            [(s + 0.22, 0, z[0]), (middle, 0, z.mean()), (last - 0.22, 0, z[1])],
-            [thick * 0.92, thick * 0.6, thick * 0.9],
-            marrow=0.6,
-            trabecular=0.4,
+            [(s + inset, 0, z[0]), (middle, 0, z.mean()), (last - inset, 0, z[1])],
+            [thick * 0.9, thick * 0.6, thick * 0.88],
+            marrow=0.72,
+            trabecular=0.35,
+            tail=True,
         )
+        for plate, height in ((s + 0.24, z[0]), (last - 0.24, z[1])):
+            bones.tube([(plate, -thick * 0.62, height), (plate, thick * 0.62, height)], 0.16, density=0.6, tail=True)
         if number < 8:
             reach = (1.9 - 0.2 * number) * 0.9
             for side in (-1.0, 1.0):
@@ -205,6 +230,7 @@ def add_caudal(bones: Bones) -> None:
                     [(middle, side * 0.5, z.mean()), (middle + 0.5, side * (0.5 + reach), z.mean())],
                     [0.35, 0.22],
                     density=0.7,
+                    tail=True,
                 )
         s = last
         number += 1
@@ -215,10 +241,10 @@ def tail_height(s: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.interp(s, [79.0, 85.0, 95.0, 170.0], [7.4, 3.8, 2.0, 0.7])
 
 
-def cage(s: NDArray[np.float64] | float) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def cage(s: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Half width, centre height and half height of the rib cage at axis position `s` (mm, reference animal)."""
     where = [30.0, 32.5, 36.0, 40.0, 45.0, 50.0, 55.0, 60.0]
-    wide = np.interp(s, where, [2.4, 3.6, 5.6, 7.4, 8.9, 9.8, 10.4, 10.6])
+    wide = np.interp(s, where, [2.5, 3.9, 6.0, 7.9, 9.5, 10.4, 11.0, 11.2])
     centre = np.interp(s, where, [6.4, 6.6, 6.9, 7.3, 7.8, 8.1, 8.3, 8.3])
     tall = np.interp(s, where, [2.2, 3.2, 4.4, 5.4, 6.2, 6.6, 6.6, 6.4])
     return wide, centre, tall
@@ -236,12 +262,12 @@ def add_ribs(bones: Bones) -> None:
             angle = np.linspace(0.22, reach, 12) + rng.normal(0.0, 0.012)
             s = head + slant * (1.0 - np.cos(np.minimum(angle, 2.0) * 0.95)) * 1.05
             wide, centre, tall = cage(s)
-            start = np.array([[head, side * 0.9, float(spine_height(head)) + 0.2]])
+            start = np.array([[head, side * 0.9, spine_height(head) + 0.2]])
             v = side * wide * np.sin(angle) ** 0.85
             path = np.stack([s, v, centre + tall * np.cos(angle)], axis=1)
             size = np.linspace(0.36, 0.25, 13) * (0.85 if number in (0, 12) else 1.0)
-            bones.tube(np.concatenate([start, path])[:8], size[:8], marrow=0.5, trabecular=0.2)
-            bones.tube(np.concatenate([start, path])[7:], size[7:], marrow=0.4, trabecular=0.2)
+            bones.tube(np.concatenate([start, path])[:8], size[:8], density=0.85)
+            bones.tube(np.concatenate([start, path])[7:], size[7:], density=0.85)
             if number < 10:  # cartilage: forwards to the breastbone
                 last = path[-1]
                 target = np.array([30.5 + 2.45 * min(number, 7), side * 0.7, 2.4 if number < 7 else 2.8])
@@ -255,9 +281,9 @@ def add_ribs(bones: Bones) -> None:
                 bones.tube(curve, 0.24, density=0.30)
     for number in range(6):
         a = 30.2 + 2.6 * number
-        wide = 0.75 if number == 0 else 0.5
-        for side in (-0.35, 0.35):
-            bones.tube([(a + 0.3, side * wide, 2.3), (a + 2.3, side * wide, 2.3)], 0.42, marrow=0.6, density=0.75)
+        half = 0.26 if number == 0 else 0.18
+        for off in (-half, half):
+            bones.tube([(a + 0.3, off, 2.3), (a + 2.3, off, 2.3)], 0.42, marrow=0.6, density=0.75)
     bones.tube([(46.2, 0, 2.4), (49.2, 0, 2.6)], [0.42, 0.25], density=0.7)
     bones.ball((49.9, 0, 2.6), (0.9, 1.0, 0.25), density=0.25)
 
@@ -275,15 +301,15 @@ def add_girdles(bones: Bones) -> None:
             near = np.array(neck) * (1 - share) + np.array(corner) * share
             far = np.array(neck) * (1 - share) + np.array(back) * share
             bones.tube([near, far], 0.36, density=0.13)
-        bones.ball((31.6, side * 6.4, 6.8), (0.8, 0.8, 0.8), marrow=0.6)
+        bones.ball((31.9, side * 6.1, 6.9), (0.7, 0.6, 0.6), density=0.45)
         clavicle = [(30.9, side * 0.9, 3.0), (30.2, side * 2.8, 4.2), (30.4, side * 5.0, 6.4), (30.9, side * 6.9, 7.9)]
-        bones.tube(clavicle, [0.3, 0.22, 0.22, 0.28])
+        bones.tube(clavicle, [0.3, 0.22, 0.22, 0.28], curved=True)
         hip = (76.6, side * 4.3, 6.8)
         ilium = [(66.9, side * 3.0, 11.6), (69.2, side * 2.75, 11.2), (73.0, side * 3.2, 9.4), hip]
-        bones.tube(ilium, [0.42, 0.62, 0.5, 0.85], marrow=0.62, trabecular=0.25)
+        bones.tube(ilium, [0.42, 0.66, 0.52, 0.7], marrow=0.66, trabecular=0.25, curved=True)
         bones.tube([(66.9, side * 3.0, 11.6), (70.4, side * 3.3, 10.2)], [0.36, 0.3], density=0.6)
         ischium = [hip, (79.6, side * 4.1, 6.6), (82.3, side * 4.1, 6.6), (83.8, side * 3.2, 5.6)]
-        bones.tube(ischium, [0.8, 0.48, 0.55, 0.4], marrow=0.6, trabecular=0.25)
+        bones.tube(ischium, [0.66, 0.48, 0.62, 0.42], marrow=0.66, trabecular=0.25, curved=True)
         bones.tube([(83.8, side * 3.2, 5.6), (82.6, side * 1.5, 3.9), (80.4, side * 0.5, 3.0)], [0.38, 0.3, 0.42])
         bones.tube([hip, (78.0, side * 2.4, 4.2), (80.4, side * 0.5, 3.0)], [0.6, 0.34, 0.42])
-        bones.ball(hip, (1.3, 1.1, 1.2), marrow=0.72, trabecular=0.2)
+        bones.tube([(75.7, side * 3.7, 6.9), (77.4, side * 3.8, 6.7)], 0.75, density=0.35)

@@ -5,7 +5,7 @@ Numbers are mm on the reference animal (a skull of about 22 mm), in the body coo
 
 import numpy as np
 
-from transmodal.simulation.mouse.shapes import round_cones
+from transmodal.simulation.mouse.shapes import Solids, round_cones
 from transmodal.simulation.mouse.skeleton import Bones
 
 
@@ -20,12 +20,24 @@ def add_skull(bones: Bones) -> None:
     bones.thick = 1.0
 
 
+_WALL = 0.24  # mm; the vault of a mouse is about a quarter of a millimetre thick
+
+
 def _braincase(bones: Bones) -> None:
-    z = 8.0
-    bones.ball((16.9, 0.0, z), (6.1, 4.95, 3.7), skull=True)
-    _empty_ball(bones, (16.9, 0.0, z), (5.78, 4.66, 3.42), 0.0)
-    # Frontal part, narrower between the orbits.
-    bones.tube([(10.4, 0, z - 0.3), (13.4, 0, z - 0.2)], [2.3, 2.9], marrow=0.87, trabecular=0.0, skull=True)
+    """The closed shell of vault, frontal bones and snout: one outer hull less one inner hull, so no inner walls."""
+    outer: list[Solids] = []
+    inner: list[Solids] = []
+    for centre, half in (((17.2, 0.0, 8.0), (5.7, 5.0, 3.7)), ((14.6, 0.0, 8.2), (4.6, 3.9, 3.3))):
+        outer.append(bones.ball_solid(centre, half))
+        inner.append(bones.ball_solid(centre, (half[0] - _WALL, half[1] - _WALL * 1.2, half[2] - _WALL)))
+    path = bones.place([(2.3, 0, 5.6), (5.0, 0, 6.3), (8.5, 0, 7.1), (11.0, 0, 7.6), (13.5, 0, 7.9)])
+    radii = np.array([1.2, 1.6, 1.95, 2.25, 2.9]) * bones.animal.scale * bones.thick
+    outer.append(round_cones(path, radii))
+    inner.append(round_cones(path, radii - _WALL * 0.9))
+    density = bones.animal.bone_density * 0.85
+    bones.add(np.concatenate(outer), 0.85 * bones.animal.bone_density, True)
+    bones.hollow(np.concatenate(inner), density, True)
+    bones.hollow(round_cones(path[:4], radii[:4] - _WALL * 1.2), 0.0, True, 0.38, replaces=True)  # air of the nose
     # Base of the skull: a strip along the middle, with its seams.
     for first, last, wide in ((13.0, 15.9, 0.55), (16.2, 18.7, 0.75), (19.0, 22.0, 1.0)):
         bones.tube([(first, 0, 4.6), (last, 0, 4.7)], [wide * 0.8, wide], density=0.5, skull=True)
@@ -39,25 +51,10 @@ def _braincase(bones: Bones) -> None:
         bones.ball((23.0, side * 1.35, 5.9), (0.8, 0.6, 0.7), density=0.8, skull=True)  # occipital condyles
         # Temporal line and the side wall, where the ray runs along the bone.
         line = [(11.4, side * 2.2, 9.4), (13.6, side * 3.4, 9.9), (17.0, side * 4.3, 9.6), (20.3, side * 4.2, 9.0)]
-        bones.tube(line, [0.2, 0.24, 0.24, 0.26], density=0.6, skull=True)
-
-
-def _empty_ball(bones: Bones, centre: tuple[float, ...], semi_axes: tuple[float, ...], air: float) -> None:
-    """Take the inside out of a ball of bone of unit density; brain or air is left."""
-    before = len(bones.solids)
-    bones.ball(centre, semi_axes, skull=True)
-    solid = bones.solids[before]
-    del bones.solids[before:], bones.weights[before:]
-    bones.hollow(solid, bones.animal.bone_density, True, air)
+        bones.tube(line, [0.2, 0.24, 0.24, 0.26], density=0.3, skull=True, curved=True)
 
 
 def _snout(bones: Bones) -> None:
-    path = [(2.2, 0, 5.6), (5.0, 0, 6.3), (8.5, 0, 7.1), (10.9, 0, 7.6)]
-    radii = np.array([1.15, 1.55, 1.85, 2.2])
-    bones.tube(path, radii, skull=True)
-    inner = bones.place(path)
-    size = (radii - 0.27) * bones.animal.scale * bones.thick
-    bones.hollow(round_cones(inner, size), bones.animal.bone_density * 0.93, True, 0.45)
     bones.tube([(1.6, 0, 6.6), (11.5, 0, 9.4)], [0.18, 0.22], density=0.8, skull=True)  # seam of the nasal bones
     for side in (-1.0, 1.0):
         # Turbinates and the ethmoid plate.
@@ -69,23 +66,21 @@ def _snout(bones: Bones) -> None:
 def _side(bones: Bones, side: float) -> None:
     # Zygomatic arch: from the maxilla out around the orbit back to the temporal bone.
     arch = [
-        (8.0, side * 1.9, 5.6),
-        (8.9, side * 3.6, 5.3),
-        (10.4, side * 4.9, 5.0),
-        (12.6, side * 5.55, 4.8),
-        (14.8, side * 5.85, 5.0),
-        (16.6, side * 5.7, 5.6),
-        (17.8, side * 4.8, 6.2),
+        (7.6, side * 1.9, 5.6),
+        (8.4, side * 3.7, 5.3),
+        (9.6, side * 5.0, 5.0),
+        (11.6, side * 5.7, 4.8),
+        (13.8, side * 6.1, 5.0),
+        (15.8, side * 6.1, 5.6),
+        (17.2, side * 5.4, 6.2),
+        (18.4, side * 4.6, 6.6),
     ]
-    bones.tube(arch, [0.55, 0.52, 0.36, 0.28, 0.28, 0.36, 0.45], density=0.95, skull=True)
+    bones.tube(arch, [0.55, 0.58, 0.44, 0.34, 0.32, 0.40, 0.45, 0.4], density=0.95, skull=True, curved=True)
     bones.tube([(8.3, side * 2.0, 8.2), (9.4, side * 3.3, 7.0)], [0.3, 0.36], density=0.8, skull=True)
     # Tympanic bulla with its air, and the dense petrous bone and cochlea beside it.
-    bones.ball((19.4, side * 3.45, 4.6), (2.1, 1.55, 1.5), skull=True, yaw=side * 0.5)
-    before = len(bones.solids)
-    bones.ball((19.4, side * 3.45, 4.6), (1.8, 1.27, 1.24), skull=True, yaw=side * 0.5)
-    solid = bones.solids[before]
-    del bones.solids[before:], bones.weights[before:]
-    bones.hollow(solid, bones.animal.bone_density * 0.97, True, 0.85)
+    bones.ball((19.4, side * 3.45, 4.6), (2.05, 1.5, 1.45), skull=True, yaw=side * 0.5, density=0.75)
+    drum = bones.ball_solid((19.4, side * 3.45, 4.6), (1.85, 1.3, 1.27), yaw=side * 0.5)
+    bones.hollow(drum, bones.animal.bone_density * 0.75, True, 0.8)
     bones.ball((19.6, side * 2.6, 5.8), (1.1, 0.75, 0.7), density=0.75, skull=True, yaw=-side * 0.4)
     ring = np.linspace(0.0, 2 * np.pi, 13)
     canal = np.stack([20.9 + 0.85 * np.cos(ring), side * (3.6 + 0.7 * np.sin(ring)), 6.6 + 0 * ring], axis=1)

@@ -23,20 +23,20 @@ from transmodal.simulation.mouse.skeleton import Bones, tail_height
 Map = NDArray[np.float32]
 
 _WIDTH = (
-    (0.0, 0.5), (0.5, 1.15), (2.0, 1.9), (4.5, 2.9), (8.0, 4.7), (11.5, 6.6), (15.0, 8.0), (18.5, 8.8), (22.0, 9.0),
-    (26.0, 9.0), (31.0, 9.9), (38.0, 11.4), (46.0, 12.5), (54.0, 13.7), (62.0, 14.5), (69.0, 14.2), (75.0, 12.4),
-    (80.0, 8.8), (83.5, 5.2), (86.5, 2.6), (90.0, 1.7),
+    (0.0, 0.7), (0.4, 1.3), (1.4, 2.1), (3.5, 3.3), (6.5, 5.0), (10.0, 7.0), (13.5, 8.2), (17.0, 8.7), (21.0, 8.6),
+    (25.0, 8.8), (30.0, 9.9), (37.0, 11.4), (45.0, 12.6), (54.0, 13.9), (62.0, 14.7), (69.0, 14.8), (75.0, 13.8),
+    (80.0, 12.2), (83.5, 10.0), (86.2, 7.0), (88.2, 3.9), (91.0, 1.9),
 )  # fmt: skip
 _TOP = (
     (0.0, 5.6), (2.0, 6.9), (6.0, 9.0), (10.0, 11.2), (14.0, 12.9), (18.0, 13.6), (23.0, 13.4), (28.0, 13.8),
-    (35.0, 15.5), (43.0, 17.0), (52.0, 18.2), (60.0, 18.6), (67.0, 17.6), (74.0, 14.8), (80.0, 10.6), (84.0, 7.0),
-    (87.0, 4.6), (90.0, 3.8),
+    (35.0, 15.5), (43.0, 17.0), (52.0, 18.2), (60.0, 18.6), (67.0, 17.6), (74.0, 15.2), (80.0, 11.8), (84.0, 8.6),
+    (87.0, 6.0), (91.0, 4.2),
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Ear:
-    """One ear in the field: centre (2,) mm, unit direction to its tip (2,), half length and half width mm, height mm."""
+    """One ear in the field, mm: centre (2,), unit direction to its tip (2,), half length, half width, height."""
 
     centre: NDArray[np.float64]
     direction: NDArray[np.float64]
@@ -102,16 +102,17 @@ def _trunk(animal: Animal, s: Map, v: Map, limbs: tuple[LimbJoints, LimbJoints])
     middle = np.float32(0.40) * top
     rise = top - middle
     u = np.abs(v) / width
-    field = rise**2 * (1.0 - u**2.35)
-    beyond = np.minimum(s + 0.2, 0.0) + np.minimum(91.0 - s, 0.0)
+    field = rise**2 * (1.0 - u**2.15)
+    beyond = np.minimum(s + 0.2, 0.0) + np.minimum(91.5 - s, 0.0)
     field = np.where(beyond < 0.0, -(beyond**2) - u**2, field).astype(np.float32)
     for limb in limbs:
         knee, hip, elbow = limb.knee, limb.hip, limb.elbow
         haunch = (0.45 * knee[0] + 0.55 * hip[0] - 0.5, 0.66 * knee[1] + 0.34 * hip[1])
-        field = _smooth_maximum(field, _swelling(s, v, haunch, (8.2, 6.0), 7.6 * animal.height), 14.0)
+        field = _smooth_maximum(field, _swelling(s, v, haunch, (9.0, 6.6), 8.2 * animal.height), 26.0)
         shoulder = (0.5 * (elbow[0] + limb.shoulder[0]), 0.62 * elbow[1] + 0.38 * limb.shoulder[1])
-        field = _smooth_maximum(field, _swelling(s, v, shoulder, (6.2, 3.9), 5.4 * animal.height), 10.0)
-        field = _smooth_maximum(field, _swelling(s, v, (13.5, limb.side * 4.0), (5.0, 3.6), 5.6), 8.0)
+        field = _smooth_maximum(field, _swelling(s, v, shoulder, (6.4, 3.8), 5.2 * animal.height), 22.0)
+        field = _smooth_maximum(field, _swelling(s, v, (12.5, limb.side * 4.6), (4.6, 3.4), 5.6), 8.0)
+        field = _smooth_maximum(field, _swelling(s, v, (3.0, limb.side * 1.7), (2.3, 1.6), 3.0), 4.0)
     root = np.sqrt(np.maximum(field, 0.0))
     high = np.where(field > 0, middle + root, -1.0)
     low = middle * (1.0 - np.sqrt(np.clip(root / (0.75 * rise), 0.0, 1.0)))
@@ -133,9 +134,9 @@ def tail_chain(animal: Animal, pose: Pose) -> tuple[NDArray[np.float64], NDArray
     """Centre line (N, 3) in the field and radii (N,) of the tail, mm."""
     s = np.linspace(82.0 * animal.scale, animal.length + animal.tail, 70)
     share = np.clip((s - animal.length) / animal.tail, 0.0, 1.0)
-    radii = (1.75 - 1.35 * share**0.8) * animal.scale + 0.8 * np.exp(-np.maximum(s - 84.0 * animal.scale, 0.0) / 2.6)
+    radii = (1.75 - 1.35 * share**0.8) * animal.scale + 1.2 * np.exp(-np.maximum(s - 84.0 * animal.scale, 0.0) / 2.6)
     z = np.maximum(tail_height(s / animal.scale) * animal.scale, radii)
-    return pose.place(s, np.zeros_like(s), z), radii
+    return pose.place(s, np.zeros_like(s), z, tail=True), radii
 
 
 def make_surface(
@@ -163,13 +164,13 @@ def make_surface(
     bottom = np.where(top > 0, np.minimum(bottom, top), np.float32(0.0)).astype(np.float32)
     bones = Bones(animal, pose)
     ears = tuple(_ear(animal, bones, side) for side in (1.0, -1.0))
-    eyes = bones.place([(11.2, 5.7, 9.0), (11.2, -5.7, 9.0)])
+    eyes = bones.place([(10.6, 5.9, 9.0), (10.6, -5.9, 9.0)])
     nose = bones.place([(0.2, 0.0, 5.0)])[0]
     return Surface(top, bottom, fur, naked, tail, s, v, half_width, (ears[0], ears[1]), eyes, nose, path, radii)
 
 
 def _ear(animal: Animal, bones: Bones, side: float) -> Ear:
-    root, tip = bones.place([(18.6, side * 6.2, 12.0), (24.0, side * 13.2, 12.0)])
+    root, tip = bones.place([(16.6, side * 5.6, 12.0), (21.6, side * 12.6, 12.0)])
     direction = (tip - root)[:2]
     direction /= np.hypot(*direction)
     size = animal.ear * animal.scale
