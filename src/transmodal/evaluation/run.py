@@ -1,0 +1,242 @@
+"""Evaluate a run: its translator and its baselines on the cases of one split, in the files' own grid and unit."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas
+
+from transmodal.datasets.manifest import CaseFiles
+from transmodal.datasets.preparation import ModalityPreparation
+from transmodal.errors import UserError
+from transmodal.evaluation.baselines import Baselines, fit_baselines
+from transmodal.evaluation.files import write_evaluation
+from transmodal.evaluation.groups import check_grouping, choose_groupings, group_table
+from transmodal.evaluation.pairs import on_common_scale, own_region
+from transmodal.evaluation.report import lead_metric
+from transmodal.evaluation.scores import CaseImages, CaseToScore, Scores, complete_policy, score_cases
+from transmodal.evaluation.sets import SetFeatures
+from transmodal.images import Image, read
+from transmodal.metrics import METRICS
+from transmodal.metrics.policy import Policy
+from transmodal.reporting.figures import case_figure, plain_number
+from transmodal.training.run import Run
+from transmodal.translation import Translator, load_translator
+
+TRANSLATOR = "translator"
+
+
+@dataclass(frozen=True)
+class CasePicture:
+    """The picture of a case that stands for others.
+
+    Attributes:
+        rank: "best", "median" or "worst".
+        case: its name.
+        caption: what to read beneath it.
+        png: the file's bytes.
+    """
+
+    rank: str
+    case: str
+    caption: str
+    png: bytes
+
+
+@dataclass(frozen=True)
+class RunEvaluation:
+    """All that one evaluation found out.
+
+    Attributes:
+        run: the run.
+        scores: target → scores of the translator and of the baselines.
+        groups: target → table of groups.
+        pictures: target → best, median and worst case.
+        report: the HTML file.
+    """
+
+    run: Run
+    scores: dict[str, Scores]
+    groups: dict[str, pandas.DataFrame]
+    pictures: dict[str, list[CasePicture]]
+    report: Path
+
+
+def evaluate_run(
+    folder: str | Path,
+    *,
+    split: str = "test",
+    policy: Policy | None = None,
+    fid_weights: str | Path | None = None,
+    groupings: Sequence[Sequence[str]] = (),
+    workers: int = 1,
+    device: str = "cpu",
+    on_progress: Callable[[str, int, int], None] | None = None,
+) -> RunEvaluation:
+    """Score a run and write RUN/evaluation/ and RUN/report.html.
+
+    The translator works without its noise z, so that the same run always has the same scores.
+
+    Args:
+        folder: of the run.
+        split: which cases: "test", "validation" or "train".
+        policy: replaces the recipe's; what is open is taken from the target's intensity map.
+        fid_weights: Inception weights, for FID.
+        groupings: factors to group by, crossed within each; empty takes what the manifest offers.
+        workers: threads that read and score.
+        device: on which the translator works.
+        on_progress: called with (what, done, of how many).
+
+    Raises:
+        UserError: no run, no translator, no complete case in the split, or no case could be scored.
+    """
+    from transmodal.evaluation.run_report import write_report
+
+    run = Run.open(folder)
+    translator = load_translator(run.model, device=device)
+    scores, groups, pictures = {}, {}, {}
+    for target in run.recipe.targets:
+        job = _Target(run, translator, target, split, policy or run.recipe.evaluation, workers, on_progress)
+        scores[target] = job.score(fid_weights)
+        chosen = [check_grouping(scores[target], names) for names in groupings] or choose_groupings(scores[target])
+        groups[target] = group_table(scores[target], chosen)
+        pictures[target] = job.pictures(scores[target])
+    write_evaluation(run.evaluation, scores, groups, {"run": run.name, "recipe": run.recipe.name})
+    evaluation = RunEvaluation(run, scores, groups, pictures, run.report)
+    write_report(evaluation, translator.card)
+    return evaluation
+
+
+class _Target:
+    """One target modality of one run on one split."""
+
+    def __init__(
+        self,
+        run: Run,
+        translator: Translator,
+        target: str,
+        split: str,
+        policy: Policy,
+        workers: int,
+        on_progress: Callable[[str, int, int], None] | None,
+    ) -> None:
+        self.run, self.translator, self.target, self.split, self.workers = run, translator, target, split, workers
+        self.progress = on_progress or (lambda what, done, total: None)
+        self.policy = policy_for_target(policy, translator.card.preparation.modalities[target])
+        modalities = [*run.recipe.inputs, target]
+        mask = self.policy.mask
+        self.mask_modality = None if mask in ("none", "foreground") else mask
+        if self.mask_modality is not None and self.mask_modality not in modalities:
+            modalities.append(self.mask_modality)
+        self.cases = run.manifest.cases(modalities, split=split)
+        if not self.cases:
+            raise UserError(
+                f"{run.folder} has no {split} case with {', '.join(modalities)}; choose another split with --split, "
+                "or train on a manifest that has one"
+            )
+        self.training = run.manifest.cases(modalities, split="train")
+        # torch has one set of threads and one random state: translations take turns, reading and scoring do not.
+        self.turn = threading.Lock()
+        self.baselines: Baselines | None = None
+
+    def score(self, fid_weights: str | Path | None) -> Scores:
+        """Fit the baselines, score every case, gather set-level features."""
+        truth = read(self.cases[0].files[self.target])
+        policy = complete_policy(self.policy, truth)
+        self.policy = policy
+        if self.training:
+            self.baselines = fit_baselines(self._training_pairs(), policy)
+        features = SetFeatures(policy, fid_weights)
+        done: list[str] = []
+
+        def advance(case: str) -> None:
+            done.append(case)
+            self.progress(f"{self.target}: scoring", len(done), len(self.cases))
+
+        scores = score_cases(
+            [
+                CaseToScore(case.id, case.subject, lambda case=case: self.load(case), case.factors)  # type: ignore[misc]
+                for case in self.cases
+            ],
+            policy,
+            workers=self.workers,
+            split=self.split,
+            on_scored=lambda case, images, scored: features.add(images, policy),
+            on_progress=advance,
+        )
+        return replace(scores, sets=features.results())
+
+    def load(self, case: CaseFiles) -> CaseImages:
+        """Read a case and let every system predict."""
+        given = {modality: read(case.files[modality]) for modality in self.run.recipe.inputs}
+        truth = read(case.files[self.target])
+        with self.turn:
+            predicted = self.translator.translate_case(given)[self.target]
+        first = next(iter(given.values()))
+        others = self.baselines.predict(first, truth) if self.baselines else {}
+        mask = read(case.files[self.mask_modality]) if self.mask_modality else None
+        return CaseImages({TRANSLATOR: predicted, **others}, truth, mask)
+
+    def pictures(self, scores: Scores) -> list[CasePicture]:
+        """Draw the best, the median and the worst case, all with one error scale."""
+        metric = lead_metric(scores)
+        ordered = scores.cases.sort_values(metric, ascending=METRICS[metric].direction == "lower", kind="stable")
+        places = dict.fromkeys([0, (len(ordered) - 1) // 2, len(ordered) - 1])
+        ranks = {0: "best", len(ordered) - 1: "worst"} if len(ordered) > 1 else {0: "only"}
+        by_id = {case.id: case for case in self.cases}
+        loaded = []
+        for place in places:
+            row = ordered.iloc[place]
+            case = by_id[str(row["case"])]
+            images = self.load(case)
+            predicted, truth = (self._shown(image) for image in (images.predictions[TRANSLATOR], images.truth))
+            loaded.append(
+                (ranks.get(place, "median"), row, read(case.files[self.run.recipe.inputs[0]]), predicted, truth)
+            )
+        errors = [float(np.percentile(np.abs(made.pixels - true.pixels), 99.5)) for *_, made, true in loaded]
+        limit = max(errors) or 0.25 * self.policy.data_range
+        drawn = []
+        for rank, row, given, predicted, truth in loaded:
+            values = {name: float(row[name]) for name in scores.policy.metrics if name in (metric, "ssim", "mae")}
+            png = case_figure(
+                given,
+                predicted,
+                truth,
+                value_range=self.policy.limits,
+                title=f"{rank}: {row['case']}",
+                scores=values,
+                unit=self.policy.unit or "",
+                error_limit=limit,
+                slice_axis=self.policy.slice_axis,
+                names=(self.run.recipe.inputs[0], f"{self.target}, predicted", f"{self.target}, true"),
+            )
+            factors = ", ".join(f"{name} {row[name]}" for name in scores.factors if row[name])
+            numbers = ", ".join(f"{METRICS[name].title} {plain_number(value)}" for name, value in values.items())
+            caption = f"{row['case']}, the {rank} case by {METRICS[metric].title}: {numbers}"
+            drawn.append(CasePicture(rank, str(row["case"]), caption + (f" ({factors})." if factors else "."), png))
+        return drawn
+
+    def _training_pairs(self) -> Iterator[tuple[Image, Image]]:
+        for number, case in enumerate(self.training, 1):
+            yield read(case.files[self.run.recipe.inputs[0]]), read(case.files[self.target])
+            self.progress(f"{self.target}: fitting baselines", number, len(self.training))
+
+    def _shown(self, image: Image) -> Image:
+        pixels = on_common_scale(image.pixels, self.policy, own_region(image.pixels, self.policy), image.name)
+        return replace(image, pixels=pixels.astype(np.float32))
+
+
+def policy_for_target(policy: Policy, target: ModalityPreparation) -> Policy:
+    """Return the policy with range, unit, scale and mask from the target's intensity map where they are open."""
+    own_scale = "percentile" if target.intensity.kind == "image-percentiles" else "physical"
+    scale = policy.scale or own_scale
+    limits = policy.range or (target.intensity.low, target.intensity.high)
+    chosen = {
+        "scale": scale,
+        "mask": policy.mask or ("foreground" if target.intensity.foreground else "none"),
+        "range": None if scale == "percentile" else limits,
+        "unit": policy.unit or target.quantity,
+    }
+    return Policy(**(policy.model_dump() | chosen))

@@ -1,0 +1,167 @@
+"""The report of a run: report.html, with the evidence first and everything needed to repeat it last."""
+
+import csv
+import math
+import shlex
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import transmodal
+from transmodal.evaluation.baselines import MEANING
+from transmodal.evaluation.report import cases_table, group_blocks, result_blocks
+from transmodal.images.files import write_text
+from transmodal.reporting.charts import curves_chart
+from transmodal.reporting.html import Block, Commands, Details, Picture, Report, Section, Table, Text, render
+from transmodal.training.run import Run
+from transmodal.translation.card import Card
+
+if TYPE_CHECKING:
+    from transmodal.evaluation.run import RunEvaluation
+
+_FEW_SUBJECTS = 5
+_NOT_CURVES = ("epoch", "step", "seconds", "minutes", "time", "learning_rate")
+
+
+def write_report(evaluation: "RunEvaluation", card: Card) -> None:
+    """Write RUN/report.html.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    run, scores = evaluation.run, evaluation.scores
+    first = next(iter(scores.values()))
+    several = len(scores) > 1
+    sections = []
+    for target, part in scores.items():
+        of = f": {target}" if several else ""
+        blocks: list[Block] = [Text(warning, "warning") for warning in warnings(evaluation, target, card)]
+        sections.append(Section(f"Result{of}", blocks + result_blocks(part)))
+        pictures: list[Block] = [
+            Picture(picture.png, picture.caption, picture.caption) for picture in evaluation.pictures[target]
+        ]
+        sections.append(Section(f"Cases{of}", [*pictures, cases_table(part)]))
+        groups = group_blocks(part, evaluation.groups[target])
+        if groups:
+            sections.append(Section(f"Groups{of}", groups))
+    curves = curve_blocks(run)
+    if curves:
+        sections.append(Section("Training", curves))
+    sections += [Section("Data", data_blocks(run, card)), Section("Repeat it", repeat_blocks(run, first.split, card))]
+    today = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    page = Report(
+        title=run.name,
+        kicker=f"{' + '.join(run.recipe.inputs)} → {' + '.join(run.recipe.targets)}",
+        facts=(
+            f"recipe {run.recipe.name}",
+            f"method {run.recipe.method}",
+            f"{first.split} split: {len(first.cases)} cases of {first.subjects} subjects",
+            f"evaluated {today}",
+        ),
+        notice=f"{card.notice} {card.intended_use}",
+        sections=sections,
+        footer=f"Made by transmodal {transmodal.__version__}. This file holds everything it shows and loads nothing.",
+    )
+    write_text(run.report, render(page))
+
+
+def warnings(evaluation: "RunEvaluation", target: str, card: Card) -> list[str]:
+    """Return what a careful reader must know before believing the numbers."""
+    scores = evaluation.scores[target]
+    found = []
+    if scores.split == "validation":
+        found.append(
+            "These are validation cases: the best checkpoint was chosen on them, so the scores are somewhat too good. "
+            "Report scores of test subjects."
+        )
+    if scores.split == "train":
+        found.append("These are training cases: the scores say nothing about new subjects.")
+    if scores.subjects < _FEW_SUBJECTS:
+        number = "one subject" if scores.subjects == 1 else f"{scores.subjects} subjects"
+        found.append(f"Only {number} scored: a mean over so few says little, whatever the number of images.")
+    if card.training.epochs == 0:
+        found.append("The translator was not trained (0 epochs).")
+    if not set(scores.systems) & set(MEANING):
+        found.append("There was no training case to fit baselines on, so nothing stands beside the translator.")
+    return found
+
+
+def curve_blocks(run: Run) -> list[Block]:
+    """Return the training curves in log.csv; nothing when there is none."""
+    if not run.log.is_file():
+        return []
+    with run.log.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    if not rows or "epoch" not in rows[0]:
+        return []
+    names = [name for name in rows[0] if name and name not in _NOT_CURVES]
+    columns = {name: [_number(row.get(name)) for row in rows] for name in names}
+    columns = {
+        name.replace("_", " "): values
+        for name, values in columns.items()
+        if sum(math.isfinite(value) for value in values) > 1
+    }
+    if not columns:
+        return []
+    chart = curves_chart(columns, x=[_number(row["epoch"]) for row in rows])
+    return [Picture(chart, f"Training curves: {', '.join(columns)}", f"{run.log.name}, one value an epoch.")]
+
+
+def data_blocks(run: Run, card: Card) -> list[Block]:
+    """Return subjects and cases by split, the seed, intensity maps and the licence of the data."""
+    table = run.manifest.table
+    rows = []
+    for split in ("train", "validation", "test"):
+        part = table[table["split"] == split] if "split" in table else table[:0]
+        rows.append(
+            [split, str(part["subject"].nunique()), str(len(part.groupby(["subject", "session"]))), str(len(part))]
+        )
+    maps = [
+        [name, plain_range(unit.intensity.low, unit.intensity.high), unit.quantity, unit.intensity.origin]
+        for name, unit in card.preparation.modalities.items()
+    ]
+    factors = ", ".join(run.manifest.factors) or "none"
+    return [
+        Table(["split", "subjects", "cases", "images"], rows, "A subject stands in one split only."),
+        Table(["modality", "range", "quantity", "where the range comes from"], maps, "Intensity maps.", words=4),
+        Text(
+            f"Seed {run.recipe.train.seed}. Factors in the manifest: {factors}. "
+            f"Licence of the data: {card.training.data_licence}.",
+            "note",
+        ),
+    ]
+
+
+def repeat_blocks(run: Run, split: str, card: Card) -> list[Block]:
+    """Return the commands that make this run and report again, with versions and machine."""
+    folder = shlex.quote(str(run.folder))
+    commands = [
+        f"transmodal train {folder}/recipe.yaml --data {folder}/manifest.csv --out NEW-RUN",
+        f"transmodal evaluate NEW-RUN --split {split}",
+    ]
+    environment = {**run.environment, "weights (SHA-256)": card.weights_sha256, "evaluated by": transmodal.__version__}
+    rows = [[key, _plain(value)] for key, value in environment.items()]
+    recipe = run.recipe.to_yaml().splitlines()
+    return [
+        Commands(commands),
+        Details("Environment of the training", [Table(["", "value"], rows, words=2)]),
+        Details("The recipe, every default written out", [Commands(recipe)]),
+    ]
+
+
+def plain_range(low: float, high: float) -> str:
+    """Return a range for people."""
+    return f"{low:g} to {high:g}"
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text) if text else math.nan
+    except ValueError:
+        return math.nan
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(map(str, value))
+    return "none" if value is None else str(value)
