@@ -93,7 +93,7 @@ def test_a_broken_row_is_named(tmp_path: Path, rows: list[str], expected: str) -
 def test_missing_columns_and_files_and_encodings_are_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="lacks the column modality"):
         Manifest.read(written(tmp_path, "1,a.png", heading="subject,path"))
-    with pytest.raises(UserError, match="no manifest"):
+    with pytest.raises(UserError, match="no file"):
         Manifest.read(tmp_path / "none.csv")
     with pytest.raises(UserError, match="is a folder"):
         Manifest.read(tmp_path)

@@ -1,4 +1,4 @@
-"""The manifest's file format: a CSV as people and spreadsheets really write them."""
+"""Tables as people and spreadsheets really write them: the CSV of manifests and of fiducials."""
 
 import csv
 import io
@@ -13,19 +13,31 @@ RESERVED_COLUMNS = ("subject", "session", "modality", "path", "split", "fold")
 DELIMITERS = (",", ";", "\t")
 
 
-def read_rows(path: Path) -> tuple[list[dict[str, str]], list[int]]:
+def read_rows(
+    path: Path,
+    *,
+    needed: Sequence[str] = NEEDED_COLUMNS,
+    known: Sequence[str] = RESERVED_COLUMNS,
+    remedy: str = "make a manifest with 'transmodal data index'",
+) -> tuple[list[dict[str, str]], list[int]]:
     """Read a CSV into rows of text cells and the spreadsheet's number of each row (the heading is row 1).
+
+    Args:
+        path: the file.
+        needed: columns that must be there.
+        known: columns whose names are recognised in any letter case.
+        remedy: ends the messages about a file that is missing or empty.
 
     Raises:
         UserError: missing, unreadable, not UTF-8, no table, columns missing or doubled, or a row longer than the
             heading.
     """
-    records = _records(_text_of(path), path)
+    records = _records(_text_of(path, remedy), path, known)
     while records and not any(records[0][1]):
         records.pop(0)
     if not records:
-        raise UserError(f"{path} is empty; make a manifest with 'transmodal data index'")
-    heading = _heading(records[0][1], path)
+        raise UserError(f"{path} is empty; {remedy}")
+    heading = _heading(records[0][1], path, needed, known)
     rows, numbers = [], []
     for number, cells in records[1:]:
         if not any(cells):
@@ -41,7 +53,7 @@ def read_rows(path: Path) -> tuple[list[dict[str, str]], list[int]]:
             raise UserError(f"The cell {unnamed[0]!r} in row {number} of {path} stands in a column without a name")
         numbers.append(number)
     if not rows:
-        raise UserError(f"{path} has a heading but no rows; make a manifest with 'transmodal data index'")
+        raise UserError(f"{path} has a heading but no rows; {remedy}")
     return rows, numbers
 
 
@@ -54,13 +66,13 @@ def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]
     return write_text(path, stream.getvalue())
 
 
-def _text_of(path: Path) -> str:
+def _text_of(path: Path, remedy: str) -> str:
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:
-        raise UserError(f"There is no manifest {path}; make one with 'transmodal data index DIR -o {path}'") from error
+        raise UserError(f"There is no file {path}; {remedy}") from error
     except IsADirectoryError as error:
-        raise UserError(f"{path} is a folder, not a manifest; give the CSV file inside it") from error
+        raise UserError(f"{path} is a folder, not a table; give the CSV file inside it") from error
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror}; check its permissions") from error
     if b"\0" in content[:4096]:
@@ -72,7 +84,7 @@ def _text_of(path: Path) -> str:
         raise UserError(f"{path} is not UTF-8 (line {line}); save it as 'CSV UTF-8 (comma delimited)'") from error
 
 
-def _records(text: str, path: Path) -> list[tuple[int, list[str]]]:
+def _records(text: str, path: Path, known: Sequence[str]) -> list[tuple[int, list[str]]]:
     """Split text into numbered records of stripped cells, with the delimiter that makes sense of the heading."""
     first_line, _, rest = text.partition("\n")
     skipped = 0
@@ -90,19 +102,19 @@ def _records(text: str, path: Path) -> list[tuple[int, list[str]]]:
         # The first line that is not blank is the heading; quoted headings are rare enough to look through.
         heading = next((line for line in text.splitlines() if line.strip(" \t,;")), "")
         names = {name.strip().strip('"').lower() for name in heading.split(delimiter)}
-        return len(names & set(RESERVED_COLUMNS))
+        return len(names & set(known))
 
     return split(max(DELIMITERS, key=known_columns))
 
 
-def _heading(cells: list[str], path: Path) -> list[str]:
-    heading = [cell.lower() if cell.lower() in RESERVED_COLUMNS else cell for cell in cells]
+def _heading(cells: list[str], path: Path, needed: Sequence[str], known: Sequence[str]) -> list[str]:
+    heading = [cell.lower() if cell.lower() in known else cell for cell in cells]
     while heading and not heading[-1]:
         heading.pop()
-    if missing := [column for column in NEEDED_COLUMNS if column not in heading]:
+    if missing := [column for column in needed if column not in heading]:
         raise UserError(
             f"{path} lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)} (it has "
-            f"{', '.join(filter(None, heading))}); a manifest has subject, session, modality, path and free columns"
+            f"{', '.join(filter(None, heading))}); the columns {', '.join(needed)} are needed"
         )
     doubled = sorted({column for column in heading if column and heading.count(column) > 1})
     if doubled:

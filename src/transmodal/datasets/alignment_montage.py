@@ -1,0 +1,101 @@
+"""A picture to judge alignments by eye: chequerboards and outlines, before and after."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from transmodal.images import Image
+from transmodal.images.files import atomic_path
+
+_WIDTH = 320  # of one panel, in pixels
+_TITLES = ("chequerboard before", "after", "outlines of fixed before", "after")
+_INK = (235, 235, 235)
+_OUTLINE = (0, 200, 255)  # BGR
+
+
+@dataclass(frozen=True)
+class Row:
+    """One case of the montage: all images on the fixed grid."""
+
+    title: str
+    fixed: Image
+    before: Image
+    after: Image
+
+
+def write_montage(rows: Sequence[Row], path: Path) -> Path:
+    """Write a PNG with a row a case: chequerboard before and after, outlines of fixed over moving before and after."""
+    strips = [_captions(_TITLES)] if rows else [np.zeros((10, 10, 3), np.uint8)]
+    for row in rows:
+        fixed, before, after = (_grey(image) for image in (row.fixed, row.before, row.after))
+        panels = [
+            _chequerboard(fixed, before),
+            _chequerboard(fixed, after),
+            _outlined(fixed, before),
+            _outlined(fixed, after),
+        ]
+        strips += [_line(row.title), np.hstack([_bordered(panel) for panel in panels])]
+    picture = np.vstack(strips)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+    return path
+
+
+def _grey(image: Image) -> npt.NDArray[np.uint8]:
+    """Return the picture, or the middle slice of a volume, as 8-bit grey between its 1st and 99th percentile."""
+    pixels: npt.NDArray[Any] = np.asarray(image.pixels)
+    spacing = image.spacing
+    if image.spatial_dims == 3:
+        pixels, spacing = np.swapaxes(pixels[:, ::-1, pixels.shape[2] // 2], 0, 1), (spacing[1], spacing[0])
+    values = np.nan_to_num(pixels.astype(np.float32))
+    if values.ndim == 3:
+        values = values[..., :3].mean(axis=-1)
+    low, high = np.percentile(values, (1, 99))
+    scaled = np.clip((values - low) / max(float(high - low), 1e-12) * 255, 0, 255).astype(np.uint8)
+    height = max(1, round(_WIDTH * scaled.shape[0] * spacing[0] / (scaled.shape[1] * spacing[1])))
+    smaller = scaled.shape[1] > _WIDTH
+    resized: npt.NDArray[np.uint8] = cv2.resize(
+        scaled, (_WIDTH, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+    ).astype(np.uint8)
+    return resized
+
+
+def _chequerboard(fixed: npt.NDArray[np.uint8], moving: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    rows, columns = np.indices(fixed.shape) // (_WIDTH // 8)
+    mixed = np.where((rows + columns) % 2 == 0, fixed, moving)
+    return np.repeat(mixed[..., None], 3, axis=-1)
+
+
+def _outlined(fixed: npt.NDArray[np.uint8], moving: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    smooth = cv2.GaussianBlur(fixed, (0, 0), 1.5)
+    strength = np.hypot(cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1))
+    strong = float(np.percentile(strength, 95))
+    edges = cv2.Canny(smooth, strong / 2, strong)
+    picture = np.repeat((moving * 0.85).astype(np.uint8)[..., None], 3, axis=-1)
+    picture[edges > 0] = _OUTLINE
+    return picture
+
+
+def _bordered(panel: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    return np.pad(panel, ((2, 2), (2, 2), (0, 0)))
+
+
+def _line(text: str) -> npt.NDArray[np.uint8]:
+    return _text([(text, 4)])
+
+
+def _captions(texts: Sequence[str]) -> npt.NDArray[np.uint8]:
+    return _text([(text, 4 + number * (_WIDTH + 4)) for number, text in enumerate(texts)])
+
+
+def _text(pieces: Sequence[tuple[str, int]]) -> npt.NDArray[np.uint8]:
+    strip = np.zeros((22, len(_TITLES) * (_WIDTH + 4), 3), np.uint8)
+    for text, left in pieces:
+        plain = text.encode("ascii", "replace").decode()  # the built-in font knows ASCII only
+        cv2.putText(strip, plain, (left, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, _INK, 1, cv2.LINE_AA)
+    return strip
