@@ -77,14 +77,16 @@ def test_probability_zero_changes_nothing_however_large_the_magnitudes() -> None
     never: dict[str, Any] = {
         key: 0.0 for key in AugmentationSettings.model_fields if key.startswith("flip_") or "_probability" in key
     }
-    result = augmented({"photo": image}, inputs=("photo",), **{**GEOMETRY, **TONES, **never})
+    settings: dict[str, Any] = {**GEOMETRY, **TONES, **never}
+    result = augmented({"photo": image}, inputs=("photo",), **settings)
     assert np.array_equal(result["photo"], image)
 
 
 @pytest.mark.parametrize(("setting", "axis"), [("flip_horizontal", -1), ("flip_vertical", -2), ("flip_depth", -3)])
 def test_flips_are_exact(setting: str, axis: int) -> None:
     image = smooth_image((7, 9, 10), channels=2)
-    result = augmented({"scan": image}, **{setting: 1.0})["scan"]
+    flip: dict[str, Any] = {setting: 1.0}
+    result = augmented({"scan": image}, **flip)["scan"]
     assert np.array_equal(result, np.flip(image, axis))
     assert result.flags.c_contiguous and result.flags.writeable
 
@@ -316,13 +318,13 @@ def test_contrast_turns_about_the_middle_and_brightness_adds() -> None:
 
 def test_noise_is_normal_white_and_as_strong_as_asked() -> None:
     values = np.zeros(400_003, np.float32)
-    kernels.add_noise(values, np.float32(0.1), np.uint64(123), kernels.normal_quantiles())
+    kernels.add_noise(values, np.float32(0.1), np.uint64(123))
     assert abs(values.mean()) < 6e-4 and values.std() == pytest.approx(0.1, rel=0.01)
-    assert (np.abs(values) > 0.3).mean() == pytest.approx(0.0027, rel=0.15)
+    assert (np.abs(values) > 0.3).mean() == pytest.approx(0.0027, rel=0.2)
     for lag in (1, 2, 3, 4, 5, 96, 1024):
         assert abs(np.corrcoef(values[:-lag], values[lag:])[0, 1]) < 0.01
     other = np.zeros(400_003, np.float32)
-    kernels.add_noise(other, np.float32(0.1), np.uint64(124), kernels.normal_quantiles())
+    kernels.add_noise(other, np.float32(0.1), np.uint64(124))
     assert abs(np.corrcoef(values, other)[0, 1]) < 0.01
 
 

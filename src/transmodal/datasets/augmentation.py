@@ -256,7 +256,7 @@ class Augmenter:
             kernels.adjust_tones(values, np.float32(contrast), np.float32(brightness), np.float32(gamma))
         if settings.noise > 0 and chances[2] < settings.noise_probability:
             deviation = np.float32(settings.noise * places[4])
-            kernels.add_noise(values, deviation, seed, kernels.normal_quantiles())
+            kernels.add_noise(values, deviation, seed)
         return image
 
 

@@ -6,13 +6,11 @@ displacement is a uniform cubic B-spline, evaluated a row at a time as one cubic
 S. Y. Shin, "Scattered data interpolation with multilevel B-splines", IEEE TVCG 3(3), 1997, for the lattice).
 """
 
-from functools import cache
 from typing import Any
 
 import numpy as np
 from numba import njit, types
 from numba.extending import intrinsic
-from numpy.typing import NDArray
 
 REFLECT, REPLICATE, LOWEST = 0, 1, 2
 
@@ -44,7 +42,7 @@ _E0, _E1, _E2, _E3, _E4 = (
 _SQUARE_ROOT_HALF_BITS = np.int32(0x3F3504F3)
 _SMALLEST = np.float32(1.2e-38)  # the smallest normal number: its logarithm is still finite
 
-_NOISE_LEVELS = 1 << 16
+_LOW_40_BITS, _TWO_TO_MINUS_24, _MIDDLE = np.uint64((1 << 40) - 1), np.float32(2.0**-24), np.float32(20.5)
 
 
 @intrinsic
@@ -59,6 +57,11 @@ def _bits_of_float(typing_context: Any, value: Any) -> Any:
     return types.int32(types.float32), lambda context, builder, signature, arguments: builder.bitcast(
         arguments[0], context.get_value_type(types.int32)
     )
+
+
+@intrinsic
+def _set_bits(typing_context: Any, value: Any) -> Any:
+    return types.uint64(types.uint64), lambda context, builder, signature, arguments: builder.ctpop(arguments[0])
 
 
 @njit(inline="always")
@@ -179,6 +182,14 @@ def _cover_row(out: Any, covered: Any, nearest: bool) -> None:
         out[x] = (out[x] if covered[x] >= _HALF else _ZERO) if nearest else covered[x] * (out[x] + _ONE) - _ONE
 
 
+@njit(inline="always")
+def _bilinear(values: Any, at: Any, right: Any, below: Any, row: Any, column: Any) -> Any:
+    """Interpolate between four pixels of a flat array; `right` and `below` are the distances to the neighbours."""
+    top = values[at] + column * (values[at + right] - values[at])
+    bottom = values[at + below] + column * (values[at + below + right] - values[at + below])
+    return top + row * (bottom - top)
+
+
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=_OPTIONS)
 def warp_plane(source: Any, target: Any, matrix: Any, control: Any, elastic: bool, border: int, nearest: bool) -> None:
     """Resample all channels of a picture once, linearly or by the nearest pixel.
@@ -218,10 +229,7 @@ def warp_plane(source: Any, target: Any, matrix: Any, control: Any, elastic: boo
                     out[x] = values[np.uint64(base[x])]
             else:
                 for x in range(width):
-                    at = np.uint64(base[x])
-                    top = values[at] + columns[x] * (values[at + right] - values[at])
-                    bottom = values[at + below] + columns[x] * (values[at + below + right] - values[at + below])
-                    out[x] = top + rows[x] * (bottom - top)
+                    out[x] = _bilinear(values, np.uint64(base[x]), right, below, rows[x], columns[x])
             if border == LOWEST:
                 _cover_row(out, covered, nearest)
 
@@ -271,13 +279,8 @@ def warp_volume(source: Any, target: Any, matrix: Any, control: Any, elastic: bo
                         out[x] = values[at]
                         continue
                     a, b, c = places[0, x], places[1, x], places[2, x]
-                    p = values[at] + c * (values[at + right] - values[at])
-                    q = values[at + below] + c * (values[at + below + right] - values[at + below])
-                    near = p + b * (q - p)
-                    at += behind
-                    p = values[at] + c * (values[at + right] - values[at])
-                    q = values[at + below] + c * (values[at + below + right] - values[at + below])
-                    out[x] = near + a * (p + b * (q - p) - near)
+                    near = _bilinear(values, at, right, below, b, c)
+                    out[x] = near + a * (_bilinear(values, at + behind, right, below, b, c) - near)
                 if border == LOWEST:
                     _cover_row(out, covered, nearest)
 
@@ -304,40 +307,30 @@ def adjust_tones(values: Any, contrast: Any, brightness: Any, gamma: Any) -> Non
             values[i] = _TWO * min(power(unit, gamma), _ONE) - _ONE
 
 
-@cache
-def normal_quantiles() -> NDArray[np.float32]:
-    """Give 65 536 equally likely values of the standard normal distribution, the middles of its quantiles."""
-    from scipy.special import ndtri
-
-    quantiles: NDArray[np.float32] = ndtri((np.arange(_NOISE_LEVELS) + 0.5) / _NOISE_LEVELS).astype(np.float32)
-    quantiles.setflags(write=False)
-    return quantiles
-
-
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=_OPTIONS)
-def add_noise(values: Any, standard_deviation: Any, seed: Any, quantiles: Any) -> None:
-    """Add normal noise, independent from value to value, and clip to [-1, 1].
+def add_noise(values: Any, standard_deviation: Any, seed: Any) -> None:
+    """Add nearly normal noise, independent from value to value, and clip to [-1, 1].
 
-    Value i takes a quantile by 16 bits of a hash of (seed, i // 4): splitmix64's finaliser (G. L. Steele, D. Lea,
-    C. H. Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014). The table ends at 4.3 standard
-    deviations.
+    Value i takes 64 bits of splitmix64 (G. L. Steele, D. Lea, C. H. Flood, "Fast splittable pseudorandom number
+    generators", OOPSLA 2014) started at the seed. How many of 40 of them are set is binomial, the other 24 spread it
+    evenly between the whole numbers: mean 0, no skewness, excess kurtosis -0.05, all within 6.5 standard deviations.
 
     Args:
         values: (n,) float32 in [-1, 1], overwritten.
         standard_deviation: float32, in units of [-1, 1].
         seed: uint64.
-        quantiles: (65536,) float32, `normal_quantiles()`.
     """
-    size = values.shape[0]
-    for block in range((size + 3) // 4):
-        word = seed + np.uint64(block + 1) * np.uint64(0x9E3779B97F4A7C15)
+    # The variance of the sum: 40 / 4 of the binomial and 1 / 12 of the uniform part.
+    factor = standard_deviation / np.sqrt(np.float32(10 + 1 / 12))
+    for i in range(values.shape[0]):
+        word = seed + np.uint64(i + 1) * np.uint64(0x9E3779B97F4A7C15)
         word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         word = word ^ (word >> np.uint64(31))
-        for i in range(4 * block, min(4 * block + 4, size)):
-            value = values[i] + standard_deviation * quantiles[word & np.uint64(0xFFFF)]
-            values[i] = min(max(value, -_ONE), _ONE)
-            word = word >> np.uint64(16)
+        even = np.float32(np.int32(word >> np.uint64(40))) * _TWO_TO_MINUS_24
+        count = np.float32(np.int32(_set_bits(word & _LOW_40_BITS)))
+        value = values[i] + factor * (count + even - _MIDDLE)
+        values[i] = min(max(value, -_ONE), _ONE)
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=_OPTIONS)
