@@ -18,7 +18,11 @@ from transmodal.metrics.inception import BlockA, BlockE, InceptionFeatures, Ince
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "pt_inception.pth"
-    torch.save(InceptionNetwork().state_dict(), path)
+    network = InceptionNetwork()
+    for name, value in network.named_parameters():
+        if name.endswith("conv.weight"):
+            torch.nn.init.kaiming_normal_(value)  # the default lets the signal fade to nothing on its way
+    torch.save(network.state_dict(), path)
     return path
 
 
@@ -73,7 +77,8 @@ def test_features_are_those_of_the_network_on_the_scaled_resized_image(weights: 
         expected = network(2 * F.interpolate(grey, (299, 299), mode="bilinear") - 1)
     features = extractor(images[0][None], limits=(0, 4000))
     assert features.shape == (1, 2048)
-    np.testing.assert_allclose(features, expected.numpy(), rtol=1e-3, atol=1e-5)
+    assert expected.std() > 0.1
+    np.testing.assert_allclose(features, expected.numpy(), rtol=1e-3, atol=1e-4)
 
 
 def test_both_kinds_of_file_give_the_same_score(weights: Path, images: list, tmp_path: Path) -> None:

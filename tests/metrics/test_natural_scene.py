@@ -54,6 +54,16 @@ def test_white_noise_has_gaussian_normalised_values() -> None:
     assert (np.abs(features[:, [3, 7, 11, 15]]) < 0.15).all()
 
 
+@pytest.mark.parametrize(("direction", "step"), [(0, (0, 1)), (1, (1, 0)), (2, (1, 1)), (3, (1, -1))])
+def test_stripes_are_seen_along_their_own_direction(direction: int, step: tuple[int, int]) -> None:
+    rows, columns = np.indices((64, 64))
+    across = rows * step[1] - columns * step[0]  # constant along the step
+    stripes = np.random.default_rng(12).normal(128, 40, 256)[across + 128]
+    means = natural_scene_features(stripes, data_range=255, block=64)[0, [3, 7, 11, 15]]
+    assert np.argmax(means) == direction
+    assert means[direction] > 3 * np.delete(means, direction).max()
+
+
 def test_half_size_is_that_of_an_antialiased_bicubic_filter() -> None:
     image = np.random.default_rng(11).normal(size=(40, 56))
     peer = np.asarray(Image.fromarray(image.astype(np.float32)).resize((28, 20), Image.Resampling.BICUBIC))

@@ -95,6 +95,11 @@ def test_integers_do_not_wrap_around() -> None:
     assert mse(np.zeros((2, 2), np.uint16), np.full((2, 2), 65535, np.uint16)) == 65535.0**2
 
 
+def test_large_integers_keep_their_last_digit() -> None:
+    truth = np.full((2, 2), 2**32 - 1, np.uint32)
+    assert mse(truth - np.uint32(3), truth) == 9.0
+
+
 def test_sums_keep_their_digits_on_a_large_offset() -> None:
     truth = np.full((600, 600), 65000.0, np.float32)
     assert mse(truth + np.float32(0.5), truth) == pytest.approx(0.25, rel=1e-12)
