@@ -73,9 +73,9 @@ def add_limb_bones(bones: Bones, limb: LimbJoints) -> None:
     """Femur, patella, tibia, fibula, tarsus, metatarsus, toes; humerus, ulna, radius, carpus, fingers."""
     side = np.array([0.0, limb.side, 0.0])
     _long_bone(bones, limb.hip + np.array([-0.5, limb.side * 0.6, 0.0]), limb.knee, (0.80, 0.68), (0.95, 1.2), 0.66)
-    bones.tube([limb.hip, limb.hip + side * 0.5], [0.8, 0.66], marrow=0.82, trabecular=0.25)
-    trochanter = limb.hip * 0.9 + limb.knee * 0.1 + side * 1.5
-    bones.tube([trochanter, limb.hip * 0.66 + limb.knee * 0.34 + side * 0.9], [0.55, 0.35], density=0.7)
+    bones.tube([limb.hip, limb.hip + side * 0.5], [0.75, 0.6], density=0.45)
+    trochanter = limb.hip * 0.93 + limb.knee * 0.07 + side * 1.1
+    bones.tube([trochanter, limb.hip * 0.7 + limb.knee * 0.3 + side * 0.35], [0.5, 0.35], density=0.5)
     bones.tube(
         [limb.knee + np.array([-1.3, limb.side * 0.5, 0.8]), limb.knee + np.array([-1.2, limb.side * 0.8, 0.8])],
         0.42,

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transmodal.simulation.mouse.animal import Animal
-from transmodal.simulation.mouse.shapes import ellipsoid, hull, round_cones
+from transmodal.simulation.mouse.shapes import add_groups, ellipsoid, hull, round_cones
 from transmodal.simulation.mouse.skeleton import Bones
 
 Map = NDArray[np.float32]
@@ -85,7 +85,7 @@ def make_organs(bones: Bones, shape: tuple[int, int], pixel: float) -> dict[str,
     """Interval maps of the organs of one posed animal.
 
     Arguments: `bones`, which carries animal and pose; `shape` (H, W); `pixel` in mm.
-    Returns organs by name; "gas" and "food" are what bowels and stomach contain, "cavity" the abdomen as a whole.
+    Returns organs by name; "food" is what bowels and stomach contain, "cavity" the abdomen as a whole.
     """
     paint = _Painter(bones, shape, pixel)
     rng = bones.animal.stream(3)
@@ -94,12 +94,12 @@ def make_organs(bones: Bones, shape: tuple[int, int], pixel: float) -> dict[str,
         "left lung": paint.parts(
             ((40.0, 4.1, 8.2), (8.2, 3.1, 4.8), 0.24),
             ((44.8, 5.3, 8.8), (8.6, 3.3, 5.3), 0.18),
-            ((49.4, 6.0, 9.8), (5.2, 2.9, 4.2), 0.16),
+            ((47.8, 5.8, 9.6), (5.0, 3.2, 4.4), 0.18),
         ),
         "right lung": paint.parts(
             ((38.6, -3.9, 8.2), (7.2, 3.2, 4.6), -0.24),
             ((44.0, -5.3, 8.6), (8.6, 3.6, 5.3), -0.18),
-            ((49.4, -6.1, 9.8), (5.4, 2.9, 4.2), -0.16),
+            ((47.8, -5.9, 9.6), (5.2, 3.2, 4.4), -0.18),
             ((45.6, -1.2, 6.2), (4.6, 1.8, 3.0), 0.0),
         ),
         "heart": paint.parts(
@@ -127,7 +127,6 @@ def make_organs(bones: Bones, shape: tuple[int, int], pixel: float) -> dict[str,
     loops = [paint.tube(path, rng.uniform(1.05, 1.5)) for path in _loops(bones.animal)]
     caecum = paint.solids([((68.8, 3.8, 4.8), (4.4, 3.6, 3.0), 0.6), ((71.5, 0.6, 4.4), (3.2, 2.4, 2.4), -0.5)])
     organs["gut"] = paint.organ(np.concatenate([*loops, caecum]))
-    organs["gas"] = paint.organ(_gas(paint, rng))
     organs["food"] = paint.parts(((57.6, 5.6, 6.8), (2.4, 3.7, 2.6), 0.35), ((69.0, 3.6, 4.6), (3.2, 2.6, 2.1), 0.6))
     organs["pellets"] = paint.organ(_pellets(paint, rng))
     organs["trachea"] = paint.organ(
@@ -136,20 +135,28 @@ def make_organs(bones: Bones, shape: tuple[int, int], pixel: float) -> dict[str,
     return organs
 
 
-def _gas(paint: _Painter, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Bubbles: strings of gas within loops, one in the caecum, one in the stomach."""
-    rows = []
-    for path in _loops(paint.bones.animal):
+def gas_thickness(bones: Bones, shape: tuple[int, int], pixel: float) -> Map:
+    """Gas along the ray in mm (H, W): bubbles in the loops, in the caecum and in the stomach.
+
+    Bubbles add up, for the tissue between two that lie over each other is no gas.
+    """
+    paint = _Painter(bones, shape, pixel)
+    rng = bones.animal.stream(4)
+    bubbles = []
+    for path in _loops(bones.animal):
         for _ in range(rng.integers(0, 4)):
             first = int(rng.integers(0, len(path) - 6))
             piece = path[first : first + int(rng.integers(2, 6))]
-            rows.append(paint.tube(piece, rng.uniform(0.5, 1.15)))
+            bubbles.append(paint.tube(piece, rng.uniform(0.5, 1.1)))
     for centre, size in (((68.2, 4.6, 6.0), 1.5), ((56.8, 4.4, 8.6), 1.4)):
-        share = rng.uniform(0.5, 1.15)
-        rows.append(
-            paint.solids([(centre, (1.3 * size * share, size * share, 0.7 * size * share), rng.uniform(-0.6, 0.6))])
-        )
-    return np.concatenate(rows)
+        share = size * rng.uniform(0.5, 1.15)
+        half = (1.3 * share, share, 0.7 * share)
+        bubbles.append(paint.solids([(centre, half, rng.uniform(-0.6, 0.6))]))
+    starts = np.concatenate([[0], np.cumsum([len(bubble) for bubble in bubbles])]).astype(np.int64)
+    maps = np.zeros((1, *shape), np.float32)
+    weights = np.ones((len(bubbles), 1))
+    add_groups(np.concatenate(bubbles), starts, weights, pixel, np.zeros(shape, np.float32), maps)
+    return maps[0]
 
 
 def _pellets(paint: _Painter, rng: np.random.Generator) -> NDArray[np.float64]:

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from transmodal.errors import UserError
 from transmodal.simulation.mouse.animal import Animal
 from transmodal.simulation.mouse.bed import Acquisition, BedMaps, make_bed
+from transmodal.simulation.mouse.fur import smooth_noise
 from transmodal.simulation.mouse.limbs import add_limb_bones, joints
-from transmodal.simulation.mouse.organs import Organ, make_organs
+from transmodal.simulation.mouse.organs import Organ, gas_thickness, make_organs
 from transmodal.simulation.mouse.photograph import photograph
 from transmodal.simulation.mouse.pose import FIELD_HEIGHT, FIELD_WIDTH, draw_pose
 from transmodal.simulation.mouse.shapes import add_groups
@@ -111,7 +112,7 @@ def simulate_pair(
     add_groups(solids, starts, weights, fine, np.zeros(shape, np.float32), maps)
     organs = make_organs(bones, shape, fine)
     bed = make_bed(acquisition, shape, fine, stream(1))
-    lengths = _lengths(animal, surface, organs, maps, bed, acquisition, fine)
+    lengths = _lengths(animal, surface, organs, gas_thickness(bones, shape, fine), maps, bed, acquisition, fine)
     clean = _shrink(transmission(lengths), finer)
     xray = expose(clean, pixel, stream(2))
     photo = photograph(animal, acquisition, surface, bed, fine, finer, stream(3))
@@ -141,6 +142,7 @@ def _lengths(
     animal: Animal,
     surface: Surface,
     organs: dict[str, Organ],
+    gas: Map,
     maps: Map,
     bed: BedMaps,
     acquisition: Acquisition,
@@ -159,7 +161,7 @@ def _lengths(
         for other in ("heart", "liver"):
             chord -= organs[other].overlap(part)
         lung += np.maximum(chord, 0.0)
-    gas = organs["gas"].overlap(body) + np.float32(0.8) * organs["trachea"].overlap(body)
+    gas = np.minimum(gas, 0.8 * soft) + np.float32(0.8) * organs["trachea"].overlap(body)
     # Fat: under the skin, and between the organs of the abdomen, more in a fat animal.
     cavity = organs["cavity"].overlap(body)
     filled = np.zeros_like(cavity)
@@ -177,7 +179,12 @@ def _lengths(
         cv2.GaussianBlur(noise, (0, 0), 0.8), (soft.shape[1], soft.shape[0]), interpolation=cv2.INTER_CUBIC
     )
     food = organs["food"].thickness * np.clip(1.0 + 1.6 * grain, 0.0, 3.0)
-    bone = np.maximum(maps[1], 0.0) + np.float32(0.012) * food + np.float32(0.02) * organs["pellets"].thickness
+    fine = smooth_noise(animal.stream(6), soft.shape, 0.45 / pixel)
+    bone = (
+        np.maximum(maps[1], 0.0) * (1.0 + np.float32(0.05) * fine)
+        + np.float32(0.012) * food
+        + np.float32(0.02) * organs["pellets"].thickness
+    )
     bone += np.float32(0.004) * organs["gut"].thickness * np.clip(0.5 + 2.5 * grain, 0.0, 3.0)
     gas += np.maximum(maps[3], 0.0)
     soft = soft + maps[0] - lung - gas - fat

@@ -4,6 +4,8 @@ All light is linear until the sensor. The camera looks straight down and its ima
 the acquisition says otherwise. Constants are chosen by eye.
 """
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +42,7 @@ def photograph(
         _cover(scene, bed, pixel, rng)
     if acquisition.misalignment != Misalignment():
         scene = _move(scene, acquisition.misalignment, pixel)
-    scene = cv2.GaussianBlur(scene, (0, 0), max(0.075 / pixel, 0.3))
+    scene = cv2.GaussianBlur(scene, (0, 0), max(0.065 / pixel, 0.3))
     if shrink > 1:
         size = (scene.shape[1] // shrink, scene.shape[0] // shrink)
         scene = cv2.resize(scene, size, interpolation=cv2.INTER_AREA)
@@ -85,7 +87,7 @@ def _bed(acquisition: Acquisition, bed: BedMaps, surface: Surface, pixel: float,
         base, tint, texture, depth = 0.030, (1.0, 1.0, 1.06), 0.05, 0.75
     else:
         base, tint, texture, depth = 0.66, (1.0, 0.985, 0.955), 0.012, 0.80
-    light: NDArray[np.floating] = 1.0 + texture * grain + 0.03 * patch
+    light: NDArray[Any] = 1.0 + texture * grain + 0.03 * patch
     # Shadow of the body: contact, near and wide; the lamp above throws it a little downwards.
     body = (surface.top > 0).astype(np.float32)
     tall = np.clip(surface.top / 12.0, 0.0, 1.0)
@@ -99,7 +101,7 @@ def _bed(acquisition: Acquisition, bed: BedMaps, surface: Surface, pixel: float,
     light = light * (1.0 - depth * np.clip(shadow, 0.0, 0.92))
     # Rims: brighter top, dark inner foot, a thin highlight on the edge.
     off = bed.wall
-    foot = np.exp(-np.clip(-off, 0.0, None) / 0.9) * (off < 0)
+    foot = np.exp(-np.clip(-off, 0.0, None) / 0.9) * (1.0 - bed.rim)
     edge = np.exp(-(((off - 0.25) / 0.16) ** 2))
     light = light * (1.0 - 0.32 * foot + 0.10 * bed.rim)
     scene = (base * light)[..., None] * np.array(tint, dtype=np.float32)
@@ -117,8 +119,9 @@ def _marks(acquisition: Acquisition, shape: tuple[int, int], pixel: float, rng: 
     """Scratches and a soft reflection of the lamp."""
     marks = np.zeros(shape, np.float32)
     for _ in range(int(rng.integers(4, 14))):
-        x, y, turn, long = rng.uniform(0, 100), rng.uniform(0, 50), rng.uniform(0, np.pi), rng.uniform(2, 12)
-        ends = np.array([[x, y], [x + long * np.cos(turn), y + long * np.sin(turn)]]) / pixel * 16
+        start = np.array([rng.uniform(0, 100), rng.uniform(0, 50)])
+        turn, long = rng.uniform(0, np.pi), rng.uniform(2, 12)
+        ends = np.array([start, start + long * np.array([np.cos(turn), np.sin(turn)])]) / pixel * 16
         a, b = (tuple(int(value) for value in end) for end in ends)
         cv2.line(marks, a, b, float(rng.uniform(-0.012, 0.016)), 1, cv2.LINE_AA, 4)
     strength = {"white": 0.02, "black": 0.018}.get(acquisition.bed_colour, 0.03)
@@ -237,7 +240,7 @@ def _face(scene: Map, animal: Animal, surface: Surface, pixel: float) -> None:
     axis = centre - surface.nose
     turn = float(np.arctan2(axis[1], axis[0]))
     for eye in surface.eyes:
-        radius, _, _ = _disc(scene, eye, (1.30 * animal.scale, 0.92 * animal.scale), turn, pixel)
+        radius, _, _ = _disc(scene, eye, (1.18 * animal.scale, 0.85 * animal.scale), turn, pixel)
         lid = np.clip((1.32 - radius) / 0.25, 0.0, 1.0)
         _blend(
             scene, _skin_colour(animal) * np.float32(0.55 if animal.coat == "white" else 0.12) + 0 * scene, lid * 0.6
@@ -247,7 +250,7 @@ def _face(scene: Map, animal: Animal, surface: Surface, pixel: float) -> None:
         _blend(scene, colour * (1.0 + 0.8 * np.clip(1 - radius, 0, 1))[..., None], ball)
         spot, _, _ = _disc(scene, eye + np.array([0.15, -0.35, 0.0]), (0.26, 0.20), 0.0, pixel)
         _blend(scene, np.full_like(scene, 0.75), np.clip((1.0 - spot) / 0.5, 0.0, 1.0) * 0.85)
-    radius, _, across = _disc(scene, surface.nose + axis / np.linalg.norm(axis) * 0.35, (0.75, 1.0), turn, pixel)
+    radius, _, across = _disc(scene, surface.nose + axis / np.linalg.norm(axis) * 0.3, (0.62, 0.85), turn, pixel)
     nose = np.clip((1.0 - radius) / 0.35, 0.0, 1.0)
     tint = _skin_colour(animal) * np.float32(0.95)
     nostril = 1.0 - 0.6 * np.exp(-(((np.abs(across) - 0.5) / 0.2) ** 2)) * (radius < 0.8)
@@ -272,6 +275,7 @@ def _ears(scene: Map, lit: Map, animal: Animal, surface: Surface, pixel: float, 
         light = 0.80 - 0.50 * hollow + 0.12 * fold + 0.10 * ridge + 0.16 * rim + 0.10 * along + 0.08 * front
         light *= 1.0 + 0.035 * veins
         colour = light[..., None] * pink
+        colour *= 1.0 - hollow[..., None] * np.array([0.0, 0.22, 0.20], dtype=np.float32)
         alpha = np.clip((1.0 - distance) / 0.035, 0.0, 1.0)
         root = np.clip((along + 0.95) / 0.3, 0.0, 1.0)
         _blend(scene, colour.astype(np.float32), (alpha * root).astype(np.float32))

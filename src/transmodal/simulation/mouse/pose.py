@@ -87,7 +87,7 @@ def _limb(rng: np.random.Generator) -> LimbAngles:
     degrees = np.pi / 180.0
     forward = rng.random() < 0.8
     return LimbAngles(
-        femur=rng.uniform(28.0, 62.0) * degrees,
+        femur=rng.uniform(24.0, 56.0) * degrees,
         tibia=rng.uniform(-4.0, 24.0) * degrees,
         foot=rng.uniform(-22.0, 30.0) * degrees,
         humerus=rng.uniform(28.0, 60.0) * degrees,

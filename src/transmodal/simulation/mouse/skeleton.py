@@ -27,12 +27,13 @@ class Bones:
     solids: list[NDArray[np.float64]] = field(default_factory=list)
     weights: list[tuple[float, float, float, float]] = field(default_factory=list)
     thick: float = 1.0
+    wide: float = 1.0
 
     def place(self, points: ArrayLike, tail: bool = False) -> NDArray[np.float64]:
         """Reference body points (N, 3) to the field, mm: the animal's size, then its pose."""
         array = np.asarray(points, dtype=np.float64)
         scale = self.animal.scale
-        sides = scale * (0.35 + 0.65 * self.animal.width)
+        sides = scale * (0.35 + 0.65 * self.animal.width) * self.wide
         high = array[:, 2] * scale * self.animal.height
         return self.pose.place(array[:, 0] * scale, array[:, 1] * sides, high, tail)
 
@@ -91,7 +92,7 @@ class Bones:
         frame = self.pose.frame(centre[0] * self.animal.scale)
         along = frame[0] * np.cos(yaw) + frame[1] * np.sin(yaw)
         left = -frame[0] * np.sin(yaw) + frame[1] * np.cos(yaw)
-        size = np.asarray(semi_axes, dtype=np.float64) * self.animal.scale
+        size = np.asarray(semi_axes, dtype=np.float64) * self.animal.scale * [1.0, self.wide, 1.0]
         return ellipsoid(self.place([centre])[0], np.stack([along, left, frame[2]]), size)
 
     def hollow(
@@ -173,8 +174,6 @@ def _vertebra(bones: Bones, first: float, last: float, kind: str) -> None:
             bones.tube([(middle - 0.2, side * 0.9, z + 0.9), (middle - 0.1, side * 1.9, z + 1.1)], [0.28, 0.3])
         elif kind == "cervical":
             bones.tube([(middle, side * 0.8, z), (middle + 0.3, side * 2.2, z - 0.3)], [0.3, 0.22])
-        else:
-            bones.tube([(a, side * 1.2, z), (middle, side * 2.4, z), (b, side * 1.6, z)], [0.3, 0.45, 0.3], density=0.6)
     if kind != "cervical":
         rise = 1.5 if kind != "thoracic" else 1.2
         bones.tube([(middle - 0.1 * long, 0, top), (middle + 0.25 * long, 0, top + rise)], [0.24, 0.2], density=0.9)
@@ -196,7 +195,7 @@ def add_spine(bones: Bones) -> None:
     # Sacrum: fused wings.
     for side in (-1.0, 1.0):
         wing = [(70.6, side * 1.6, 11.0), (73.2, side * 2.3, 10.2), (77.0, side * 1.9, 8.8), (79.6, side * 1.3, 7.4)]
-        bones.tube(wing, [0.5, 0.75, 0.55, 0.4], density=0.4)
+        bones.tube(wing, [0.5, 0.85, 0.6, 0.4], density=0.4, curved=True)
     add_caudal(bones)
 
 
@@ -262,9 +261,9 @@ def add_ribs(bones: Bones) -> None:
             angle = np.linspace(0.22, reach, 12) + rng.normal(0.0, 0.012)
             s = head + slant * (1.0 - np.cos(np.minimum(angle, 2.0) * 0.95)) * 1.05
             wide, centre, tall = cage(s)
-            start = np.array([[head, side * 0.9, spine_height(head) + 0.2]])
             v = side * wide * np.sin(angle) ** 0.85
             path = np.stack([s, v, centre + tall * np.cos(angle)], axis=1)
+            start = np.array([[head, side * 0.9, path[0, 2]]])
             size = np.linspace(0.36, 0.25, 13) * (0.85 if number in (0, 12) else 1.0)
             bones.tube(np.concatenate([start, path])[:8], size[:8], density=0.85)
             bones.tube(np.concatenate([start, path])[7:], size[7:], density=0.85)
@@ -311,5 +310,7 @@ def add_girdles(bones: Bones) -> None:
         ischium = [hip, (79.6, side * 4.1, 6.6), (82.3, side * 4.1, 6.6), (83.8, side * 3.2, 5.6)]
         bones.tube(ischium, [0.66, 0.48, 0.62, 0.42], marrow=0.66, trabecular=0.25, curved=True)
         bones.tube([(83.8, side * 3.2, 5.6), (82.6, side * 1.5, 3.9), (80.4, side * 0.5, 3.0)], [0.38, 0.3, 0.42])
-        bones.tube([hip, (78.0, side * 2.4, 4.2), (80.4, side * 0.5, 3.0)], [0.6, 0.34, 0.42])
-        bones.tube([(75.7, side * 3.7, 6.9), (77.4, side * 3.8, 6.7)], 0.75, density=0.35)
+        bones.tube(
+            [(76.9, side * 3.7, 6.2), (78.2, side * 2.3, 4.2), (80.4, side * 0.5, 3.0)], [0.4, 0.32, 0.42], density=0.85
+        )
+        bones.tube([(75.7, side * 3.7, 6.9), (77.4, side * 3.8, 6.7)], 0.7, density=0.2)

@@ -11,13 +11,13 @@ from transmodal.simulation.mouse.skeleton import Bones
 
 def add_skull(bones: Bones) -> None:
     """Add cranium, mandible and teeth to `bones`."""
-    bones.thick = bones.animal.skull
+    bones.thick, bones.wide = bones.animal.skull, 1.14
     _braincase(bones)
     _snout(bones)
     for side in (-1.0, 1.0):
         _side(bones, side)
         _jaw(bones, side)
-    bones.thick = 1.0
+    bones.thick = bones.wide = 1.0
 
 
 _WALL = 0.24  # mm; the vault of a mouse is about a quarter of a millimetre thick

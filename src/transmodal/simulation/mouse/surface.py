@@ -21,6 +21,7 @@ from transmodal.simulation.mouse.shapes import Solids, hull, round_cones
 from transmodal.simulation.mouse.skeleton import Bones, tail_height
 
 Map = NDArray[np.float32]
+Vector = NDArray[np.float64]
 
 _WIDTH = (
     (0.0, 0.7), (0.4, 1.3), (1.4, 2.1), (3.5, 3.3), (6.5, 5.0), (10.0, 7.0), (13.5, 8.2), (17.0, 8.7), (21.0, 8.6),
@@ -79,6 +80,16 @@ def _swelling(s: Map, v: Map, centre: tuple[float, float], half: tuple[float, fl
     return np.asarray(rise**2 * (1.0 - distance), dtype=np.float32)
 
 
+def _thick_segment(s: Map, v: Map, first: Vector, last: Vector, radii: tuple[float, float], rise: float) -> Map:
+    """Squared-height field of a muscle along a segment of a limb, in plan."""
+    along = (last - first)[:2]
+    share = np.clip(((s - first[0]) * along[0] + (v - first[1]) * along[1]) / float(along @ along), 0.0, 1.0)
+    distance = (s - first[0] - share * along[0]) ** 2 + (v - first[1] - share * along[1]) ** 2
+    radius = radii[0] + share * (radii[1] - radii[0])
+    high = rise * (1.0 - 0.42 * share)
+    return np.asarray(high**2 * (1.0 - distance / radius**2), dtype=np.float32)
+
+
 def _smooth_maximum(a: Map, b: Map, blend: float) -> Map:
     share = np.clip(0.5 + 0.5 * (a - b) / np.float32(blend), 0.0, 1.0)
     return np.asarray(b + (a - b) * share + np.float32(blend) * share * (1.0 - share), dtype=np.float32)
@@ -106,11 +117,10 @@ def _trunk(animal: Animal, s: Map, v: Map, limbs: tuple[LimbJoints, LimbJoints])
     beyond = np.minimum(s + 0.2, 0.0) + np.minimum(91.5 - s, 0.0)
     field = np.where(beyond < 0.0, -(beyond**2) - u**2, field).astype(np.float32)
     for limb in limbs:
-        knee, hip, elbow = limb.knee, limb.hip, limb.elbow
-        haunch = (0.45 * knee[0] + 0.55 * hip[0] - 0.5, 0.66 * knee[1] + 0.34 * hip[1])
-        field = _smooth_maximum(field, _swelling(s, v, haunch, (9.0, 6.6), 8.2 * animal.height), 26.0)
-        shoulder = (0.5 * (elbow[0] + limb.shoulder[0]), 0.62 * elbow[1] + 0.38 * limb.shoulder[1])
-        field = _smooth_maximum(field, _swelling(s, v, shoulder, (6.4, 3.8), 5.2 * animal.height), 22.0)
+        thigh = _thick_segment(s, v, limb.hip, limb.knee, (7.8, 4.4), 8.0 * animal.height)
+        field = _smooth_maximum(field, thigh, 62.0)
+        arm = _thick_segment(s, v, limb.shoulder, limb.elbow, (4.8, 2.4), 5.0 * animal.height)
+        field = _smooth_maximum(field, arm, 40.0)
         field = _smooth_maximum(field, _swelling(s, v, (12.5, limb.side * 4.6), (4.6, 3.4), 5.6), 8.0)
         field = _smooth_maximum(field, _swelling(s, v, (3.0, limb.side * 1.7), (2.3, 1.6), 3.0), 4.0)
     root = np.sqrt(np.maximum(field, 0.0))
