@@ -15,6 +15,7 @@ from transmodal.reporting.figures import plain_number
 from transmodal.reporting.html import Block, Cell, Details, Headline, Headlines, Picture, Table, Text
 
 DASH = "—"
+_HEADLINES = ("psnr", "ssim", "mae", "nrmse")
 
 
 def lead_metric(scores: Scores) -> str:
@@ -38,15 +39,18 @@ def interval_text(summary: Summary) -> str:
     """Return a 95 % interval in words, or why there is none."""
     low, high = summary.ci95
     if low is None or high is None:
-        return "no interval: one subject" if summary.n else "no finite value"
+        if not summary.n:
+            return "no finite value"
+        return f"{summary.subjects} subject{'s' if summary.subjects > 1 else ''}: no interval"
     return f"{plain_number(low)} to {plain_number(high)}"
 
 
 def headlines(scores: Scores) -> Headlines:
-    """Return each metric's mean with its interval and its distance from the best baseline."""
+    """Return the most telling metrics' means with their intervals and their distances from the best baseline."""
     system, others = scores.systems[0], scores.systems[1:]
     items = []
-    for metric in scores.policy.metrics:
+    order = [*(name for name in _HEADLINES if name in scores.policy.metrics), *scores.policy.metrics]
+    for metric in list(dict.fromkeys(order))[: len(_HEADLINES)]:
         summary = scores.summary_of(metric)
         remark, good = "", None
         if others:
@@ -58,12 +62,16 @@ def headlines(scores: Scores) -> Headlines:
                 sure = low is not None and high is not None and (low > 0) == (high > 0)
                 verdict = "better" if good else "worse"
                 remark = f"{plain_number(abs(difference.mean))} {verdict} than {best}"
-                remark += "" if sure else ", not certain"
+                remark += "" if sure else " (its interval includes 0)"
                 good = good if sure else None
         interval = interval_text(summary)
         items.append(
             Headline(
-                titled(metric, scores), _mean_text(summary), f"95 %: {interval}" if summary.n else "", remark, good
+                titled(metric, scores),
+                _mean_text(summary),
+                interval if summary.ci95[0] is None else f"95 %: {interval}",
+                remark,
+                good,
             )
         )
     return Headlines(items)
@@ -210,7 +218,11 @@ def _group_table(scores: Scores, part: pandas.DataFrame, name: str) -> Table:
         row: list[Cell | str] = [str(group["group"]), str(group["subjects"]), str(group["cases"])]
         for metric in scores.policy.metrics:
             low, high = group[f"{metric}_low"], group[f"{metric}_high"]
-            between = DASH if pandas.isna(low) else f"{plain_number(low)} to {plain_number(high)}"
+            between = (
+                f"{group['subjects']} subjects: no interval"
+                if pandas.isna(low)
+                else f"{plain_number(low)} to {plain_number(high)}"
+            )
             row.append(Cell(_number(group[metric]), between))
         rows.append(row)
     return Table([name, "subjects", "cases", *(titled(metric, scores) for metric in scores.policy.metrics)], rows)

@@ -158,15 +158,17 @@ class Policy(BaseModel):
         elif self.range is None:
             units = "in the unit of the target, over the range of its intensity map"
         else:
-            units = f"in {self.unit or 'the unit of the target'} over the range {_plain(self.range)}"
-        clipping = {True: "clipped to it", False: "not clipped", None: "clipping not yet resolved"}[self.clip]
+            units = (
+                f"in {f'units of {self.unit}' if self.unit else 'the unit of the target'}, range {_plain(self.range)}"
+            )
+        clipping = {True: "clipped to the range", False: "not clipped", None: "clipping not yet resolved"}[self.clip]
         mask = {
             None: "inside the mask that suits the target",
             "none": "without a mask",
             "foreground": f"inside the foreground (truth above {self.foreground_above:g})",
         }.get(self.mask, f"inside the mask '{self.mask}'")
         dimension = {
-            2: f"slice by slice in two dimensions (volumes: mean over slices along axis {self.slice_axis})",
+            2: f"in two dimensions (a volume by its slices along axis {self.slice_axis}, mean over them)",
             3: "in three dimensions",
             None: "in the dimension of the images",
         }[self.dimension]

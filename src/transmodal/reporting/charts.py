@@ -75,7 +75,7 @@ def distribution_chart(rows: Sequence[Row], *, axis_label: str) -> Chart:
             y = len(rows) - 1 - place
             finite = np.isfinite(row.cases)
             spread = jitter.uniform(-0.26, 0.02, finite.sum())
-            axis.scatter(row.cases[finite], y + spread, s=9, color=colour, alpha=0.45, linewidths=0)
+            axis.scatter(row.cases[finite], y + spread, s=9, color=colour, alpha=0.6, linewidths=0)
             means = _subject_means(row)
             axis.scatter(
                 means, np.full(means.size, y + 0.17), s=26, facecolors="none", edgecolors=colour, linewidths=1.1

@@ -19,6 +19,7 @@ from transmodal.images import Image
 from transmodal.reporting.display import Panel, fullest_slice, panel
 
 CASE_BACKGROUND, CASE_TEXT, CASE_FAINT = "#0f1318", "#e8ecf1", "#8a94a3"
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _WIDE = 1.55  # pictures wider than this stand in two rows, so that each stays large
 
 
@@ -79,7 +80,7 @@ def case_figure(
         window = value_range if name != names[0] else None
         _draw_panel(axis, name, shown, vmin=window and window[0], vmax=window and window[1], cmap="gray")
     error = Panel(predicted.pixels - true.pixels, true.size, true.unit)
-    drawn = _draw_panel(axes[-1], f"{names[1]} − {names[2]}", error, vmin=-limit, vmax=limit, cmap="berlin")
+    drawn = _draw_panel(axes[-1], "prediction − truth", error, vmin=-limit, vmax=limit, cmap="berlin")
     _colour_bar(figure, axes[-1], drawn, unit)
     line = "   ".join(f"{key.upper()} {plain_number(value)}" for key, value in (scores or {}).items())
     figure.text(left, 1 - 0.2 / height, title, color=CASE_TEXT, size=11, weight="bold", va="center", parse_math=False)
@@ -95,10 +96,14 @@ def png_bytes(figure: Figure) -> bytes:
 
 
 def plain_number(value: float) -> str:
-    """Write a number for people: four significant digits, thousands apart, a true minus sign."""
+    """Write a number for people: four digits, thousands apart, powers of ten when very large or small, a true minus."""
     if not np.isfinite(value):
         return "∞" if value > 0 else "−∞" if value < 0 else "—"
-    text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    if value and not 1e-4 <= abs(value) < 1e6:
+        digits, exponent = f"{value:.3e}".split("e")
+        text = f"{digits}×10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
+    else:
+        text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
     return text.replace(",", "\u202f").replace("-", "−")
 
 
