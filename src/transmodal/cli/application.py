@@ -6,6 +6,8 @@ import typer
 
 import transmodal
 from transmodal.cli import data
+from transmodal.cli import evaluate as evaluate_command
+from transmodal.cli import score as score_command
 from transmodal.cli import train as train_command
 from transmodal.cli import translate as translate_command
 
@@ -38,3 +40,5 @@ def top(
 application.add_typer(data.application, name="data")
 application.command("train", epilog=train_command.EXAMPLES)(train_command.train)
 application.command("translate", epilog=translate_command.EXAMPLES)(translate_command.translate)
+application.command("evaluate", epilog=evaluate_command.EXAMPLES)(evaluate_command.evaluate)
+application.command("score", epilog=score_command.EXAMPLES)(score_command.score)

@@ -1,0 +1,120 @@
+"""Several runs side by side: scored under one policy on the cases that they share, with paired differences."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas
+
+import transmodal
+from transmodal.errors import UserError
+from transmodal.evaluation.baselines import MEANING
+from transmodal.evaluation.files import write_evaluation
+from transmodal.evaluation.groups import choose_groupings, group_table
+from transmodal.evaluation.report import cases_table, group_blocks, result_blocks
+from transmodal.evaluation.run import TRANSLATOR, RunEvaluation
+from transmodal.evaluation.scores import Scores
+from transmodal.images.files import write_text
+from transmodal.reporting.html import Commands, Report, Section, Table, Text, render
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs compared.
+
+    Attributes:
+        scores: target → scores in which each run is a system, the first run first.
+        report: the HTML file.
+    """
+
+    scores: dict[str, Scores]
+    report: Path
+
+
+def compare(evaluations: Sequence[RunEvaluation], out: str | Path) -> Comparison:
+    """Compare evaluated runs on the cases and targets that they share, and write the comparison.
+
+    Args:
+        evaluations: of two runs or more, scored on one split under one policy.
+        out: folder for comparison.html, cases.csv, groups.csv and summary.json.
+
+    Raises:
+        UserError: the runs share no target or case, or were scored under different policies.
+    """
+    names = _distinct_names(evaluations)
+    first = evaluations[0]
+    targets = [target for target in first.scores if all(target in each.scores for each in evaluations)]
+    if not targets:
+        raise UserError(f"The runs {', '.join(names)} have no target modality in common; compare runs of one task")
+    scores = {
+        target: _joined(dict(zip(names, (each.scores[target] for each in evaluations), strict=True)))
+        for target in targets
+    }
+    groups = {target: group_table(part, choose_groupings(part)) for target, part in scores.items()}
+    out = Path(out)
+    write_evaluation(out, scores, groups, {"runs": names})
+    page = _page(names, evaluations, scores, groups)
+    return Comparison(scores, write_text(out / "comparison.html", render(page)))
+
+
+def _joined(by_run: dict[str, Scores]) -> Scores:
+    """Return one Scores whose systems are the runs' translators and the first run's baselines."""
+    reference = next(iter(by_run.values()))
+    shared = set(reference.cases["case"])
+    for name, scores in by_run.items():
+        if scores.policy != reference.policy:
+            raise UserError(f"{name} was scored under another policy than the first run; evaluate them in one command")
+        shared &= set(scores.cases["case"])
+    if not shared:
+        raise UserError(f"The runs {', '.join(by_run)} share no case; evaluate them on one split of one manifest")
+    parts = [scores.of(TRANSLATOR).assign(system=name) for name, scores in by_run.items()]
+    parts += [reference.of(system) for system in reference.systems if system in MEANING]
+    table = pandas.concat(parts, ignore_index=True)
+    table = table[table["case"].isin(shared)].reset_index(drop=True)
+    sets = {name: scores.sets[TRANSLATOR] for name, scores in by_run.items() if len(scores.cases) == len(shared)}
+    failed = tuple(dict.fromkeys(failure for scores in by_run.values() for failure in scores.failed))
+    columns = [name for name in reference.factors if name in table]
+    return replace(reference, table=table, factors=tuple(columns), sets=sets, failed=failed)
+
+
+def _distinct_names(evaluations: Sequence[RunEvaluation]) -> list[str]:
+    names = [evaluation.run.name for evaluation in evaluations]
+    if len(set(names)) == len(names):
+        return names
+    return [str(evaluation.run.folder) for evaluation in evaluations]
+
+
+def _page(
+    names: Sequence[str],
+    evaluations: Sequence[RunEvaluation],
+    scores: dict[str, Scores],
+    groups: dict[str, pandas.DataFrame],
+) -> Report:
+    first = next(iter(scores.values()))
+    sections = []
+    for target, part in scores.items():
+        of = f": {target}" if len(scores) > 1 else ""
+        sections.append(Section(f"Result{of}", [*result_blocks(part), cases_table(part)]))
+        if not groups[target].empty:
+            sections.append(Section(f"Groups{of}", group_blocks(part, groups[target])))
+    rows = [
+        [name, each.run.recipe.name, each.run.recipe.method, str(each.run.recipe.train.seed), str(each.report)]
+        for name, each in zip(names, evaluations, strict=True)
+    ]
+    sections.append(Section("Runs", [Table(["run", "recipe", "method", "seed", "report"], rows, words=5)]))
+    folders = " ".join(str(each.run.folder) for each in evaluations)
+    repeat = Commands([f"transmodal evaluate {folders} --split {first.split}"])
+    note = Text("All runs are scored under the policy of the first, on the cases that all of them have.", "note")
+    sections.append(Section("Repeat it", [repeat, note]))
+    return Report(
+        title=" against ".join(names),
+        kicker="Comparison of runs",
+        facts=(
+            f"{first.split} split: {len(first.cases)} cases of {first.subjects} subjects",
+            f"evaluated {datetime.now(UTC).strftime('%Y-%m-%d %H:%M UTC')}",
+        ),
+        notice="Synthetic images, not for diagnosis.",
+        sections=sections,
+        footer=f"Made by transmodal {transmodal.__version__}. This file holds everything it shows and loads nothing.",
+    )
