@@ -94,7 +94,7 @@ def simulate_dataset(
     Returns the path of `manifest.csv`, written when all pairs are there. Pairs that a stopped run has finished are
     kept. Raises UserError for settings out of range, and for a folder that holds other settings' images.
     """
-    settings = _checked(animals, poses, size, seed)
+    settings = _checked(animals, poses, size, seed, workers)
     folder = Path(folder)
     _claim(folder, settings)
     _write_labels(folder)
@@ -110,11 +110,12 @@ def simulate_dataset(
     return write_text(folder / "manifest.csv", _manifest(settings))
 
 
-def _checked(animals: int, poses: int, size: tuple[int, int], seed: int) -> Settings:
+def _checked(animals: int, poses: int, size: tuple[int, int], seed: int, workers: int | None) -> Settings:
     for name, value, least, most in (
         ("animals", animals, 1, 99999),
         ("poses", poses, 1, 999),
         ("seed", seed, 0, 2**63 - 1),
+        ("workers", 1 if workers is None else workers, 1, 4096),
     ):
         if not least <= value <= most:
             raise UserError(f"{name} is {value}; give a whole number from {least} to {most}")
@@ -163,8 +164,6 @@ def _work(
     folder: Path, settings: Settings, pairs: list[tuple[int, int]], workers: int | None
 ) -> Iterator[tuple[int, int]]:
     count = min(workers or os.cpu_count() or 1, max(len(pairs), 1))
-    if count < 0:
-        raise UserError(f"workers is {workers}; give a whole number from 1")
     if count == 1:
         for number, pose in pairs:
             yield _write_pair(folder, settings, number, pose)
