@@ -56,7 +56,8 @@ def augmented(
 def moved(image: NDArray[np.float32], motion: Motion, border: int = kernels.REFLECT) -> NDArray[np.float32]:
     target = np.empty_like(image)
     matrix = compose(motion, image.shape[1:], (1.0, 1.0))
-    kernels.warp_plane(image, target, matrix, np.zeros((2, 4, 4), np.float32), False, border, False)
+    flat = image.reshape(len(image), -1)
+    kernels.warp_planes((flat,), (target,), matrix, np.zeros((2, 4, 4), np.float32), False, border, False)
     return target
 
 
@@ -253,8 +254,10 @@ def test_one_interpolation_equals_scipy_through_the_same_map(
     matrix = compose(motion, shape, (1.0,) * dims)
     control = elastic_control(np.random.default_rng(1), matrix, shape, (1.0,) * dims, 0.05, 3)
     target = np.empty_like(image)
-    kernel = kernels.warp_plane if dims == 2 else kernels.warp_volume
-    kernel(image, target, matrix, control, elastic, border, False)
+    if dims == 2:
+        kernels.warp_planes((image.reshape(2, -1),), (target,), matrix, control, elastic, border, False)
+    else:
+        kernels.warp_volume(image, target, matrix, control, elastic, border, False)
     places = np.einsum("ij,j...->i...", matrix[:, :-1], np.indices(shape)) + matrix[:, -1].reshape(-1, *[1] * dims)
     if elastic:
         places = places + np.stack([spline_by_scipy(lattice, shape) for lattice in control])

@@ -174,8 +174,15 @@ class Augmenter:
             ValueError: an input is not among the arrays, or an array is not float32.
         """
         shape = self._common_shape(arrays, inputs)
-        motion, control = self._draw_geometry(shape, generator)
-        moved = {name: self._move(array, name in self.labels, motion, control) for name, array in arrays.items()}
+        motion, matrix, control = self._draw_geometry(shape, generator)
+        if control is None and motion.is_mirror_only:
+            reverse = tuple(slice(None, None, -1 if mirrored else 1) for mirrored in motion.mirrored)
+            moved = {name: np.array(array[:, *reverse], np.float32, order="C") for name, array in arrays.items()}
+        else:
+            moved = {name: np.empty(array.shape, np.float32) for name, array in arrays.items()}
+            for nearest in (False, True):
+                names = [name for name in arrays if (name in self.labels) == nearest]
+                self._warp([arrays[name] for name in names], [moved[name] for name in names], matrix, control, nearest)
         if self.settings.photometric == "inputs":
             # By name, so that the order of the mapping does not change what is drawn for whom.
             for name in sorted(set(inputs) - self.labels):
@@ -202,7 +209,7 @@ class Augmenter:
 
     def _draw_geometry(
         self, shape: tuple[int, ...], generator: np.random.Generator
-    ) -> tuple[Motion, tuple[NDArray[np.float64], Pixels | None]]:
+    ) -> tuple[Motion, NDArray[np.float64], Pixels | None]:
         """Draw a motion and its map; the same count of numbers whatever is switched on, the elastic field aside."""
         settings, dims = self.settings, self.spatial_dims
         chances = generator.random(6)
@@ -222,25 +229,33 @@ class Augmenter:
         )
         matrix = compose(motion, shape, self.spacing)
         if settings.elastic_amplitude == 0.0 or chances[5] >= settings.elastic_probability:
-            return motion, (matrix, None)
+            return motion, matrix, None
         amplitude, cells = settings.elastic_amplitude, settings.elastic_cells
-        return motion, (matrix, elastic_control(generator, matrix, shape, self.spacing, amplitude, cells))
+        return motion, matrix, elastic_control(generator, matrix, shape, self.spacing, amplitude, cells)
 
-    def _move(
-        self, array: Pixels, is_label: bool, motion: Motion, warp: tuple[NDArray[np.float64], Pixels | None]
-    ) -> Pixels:
-        matrix, control = warp
-        if control is None and motion.is_mirror_only:
-            reverse = tuple(slice(None, None, -1 if mirrored else 1) for mirrored in motion.mirrored)
-            return np.array(array[:, *reverse], dtype=np.float32, order="C")
-        source = np.ascontiguousarray(array).view(np.ndarray)
-        # numba compiles read-only and writable arrays apart: memory-mapped ones come read-only, so all go that way.
-        source.setflags(write=False)
-        target = np.empty(array.shape, np.float32)
-        kernel = kernels.warp_plane if self.spatial_dims == 2 else kernels.warp_volume
-        lattice = np.zeros((self.spatial_dims, *[4] * self.spatial_dims), np.float32) if control is None else control
-        kernel(source, target, matrix, lattice, control is not None, _BORDERS[self.settings.border], is_label)
-        return target
+    def _warp(
+        self,
+        sources: list[Pixels],
+        targets: list[Pixels],
+        matrix: NDArray[np.float64],
+        control: Pixels | None,
+        nearest: bool,
+    ) -> None:
+        elastic = control is not None
+        lattice = (
+            control if control is not None else np.zeros([self.spatial_dims] + [4] * self.spatial_dims, np.float32)
+        )
+        how = (matrix, lattice, elastic, _BORDERS[self.settings.border], nearest)
+        views = [np.ascontiguousarray(source).view(np.ndarray) for source in sources]
+        for view in views:
+            # numba compiles read-only and writable arrays apart: memory-mapped ones come read-only, so all go that way.
+            view.setflags(write=False)
+        if self.spatial_dims == 3:
+            for view, target in zip(views, targets, strict=True):
+                kernels.warp_volume(view, target, *how)
+        elif views:
+            # One call for all of them: what a row of the map costs is shared.
+            kernels.warp_planes(tuple(view.reshape(len(view), -1) for view in views), tuple(targets), *how)
 
     def _change_tones(self, image: Pixels, generator: np.random.Generator) -> Pixels:
         settings = self.settings

@@ -191,20 +191,21 @@ def _bilinear(values: Any, at: Any, right: Any, below: Any, row: Any, column: An
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=_OPTIONS)
-def warp_plane(source: Any, target: Any, matrix: Any, control: Any, elastic: bool, border: int, nearest: bool) -> None:
-    """Resample all channels of a picture once, linearly or by the nearest pixel.
+def warp_planes(
+    sources: Any, targets: Any, matrix: Any, control: Any, elastic: bool, border: int, nearest: bool
+) -> None:
+    """Resample all channels of pictures of one size once, by one map, linearly or by the nearest pixel.
 
     Args:
-        source: (channels, height, width) float32, in [-1, 1] unless `nearest`.
-        target: array of the same shape, overwritten.
+        sources: tuple of (channels, height * width) float32, in [-1, 1] unless `nearest`.
+        targets: tuple of arrays (channels, height, width), overwritten.
         matrix: (2, 3) float64, target index (row, column, 1) to source index, pixels.
         control: (2, cells + 3, cells + 3) float32, control points of the displacement added to the source index,
             pixels; not read unless `elastic`.
         border: REFLECT, REPLICATE or LOWEST (-1 outside; 0 with `nearest`).
         nearest: take the nearest pixel: for labels.
     """
-    channels, height, width = source.shape
-    flat = source.reshape(channels, height * width)
+    _, height, width = targets[0].shape
     places, row_control = np.empty((2, width), np.float32), np.zeros(control.shape[2], np.float32)
     index, covered = np.empty((2, width), np.int32), np.ones(width, np.float32)
     right, below = np.uint64(min(width - 1, 1)), np.uint64(width if height > 1 else 0)
@@ -218,25 +219,26 @@ def warp_plane(source: Any, target: Any, matrix: Any, control: Any, elastic: boo
             if elastic:
                 _combined_rows(control[axis], weights, cell, row_control)
                 _add_spline_row(row_control, places[axis])
-            _split_row(places[axis], index[axis], covered, source.shape[axis + 1], border, nearest)
+            _split_row(places[axis], index[axis], covered, targets[0].shape[axis + 1], border, nearest)
         base, rows, columns = index[0], places[0], places[1]
         for x in range(width):
             base[x] = base[x] * np.int32(width) + index[1, x]
-        for channel in range(channels):
-            values, out = flat[channel], target[channel, y]
-            if nearest:
-                for x in range(width):
-                    out[x] = values[np.uint64(base[x])]
-            else:
-                for x in range(width):
-                    out[x] = _bilinear(values, np.uint64(base[x]), right, below, rows[x], columns[x])
-            if border == LOWEST:
-                _cover_row(out, covered, nearest)
+        for picture in range(len(sources)):
+            for channel in range(targets[picture].shape[0]):
+                values, out = sources[picture][channel], targets[picture][channel, y]
+                if nearest:
+                    for x in range(width):
+                        out[x] = values[np.uint64(base[x])]
+                else:
+                    for x in range(width):
+                        out[x] = _bilinear(values, np.uint64(base[x]), right, below, rows[x], columns[x])
+                if border == LOWEST:
+                    _cover_row(out, covered, nearest)
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=_OPTIONS)
 def warp_volume(source: Any, target: Any, matrix: Any, control: Any, elastic: bool, border: int, nearest: bool) -> None:
-    """Resample all channels of a volume once; as `warp_plane`, with one more axis.
+    """Resample all channels of a volume once, as `warp_planes`, with one more axis.
 
     Args:
         source: (channels, depth, height, width) float32, in [-1, 1] unless `nearest`.
