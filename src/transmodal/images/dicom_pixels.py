@@ -157,8 +157,11 @@ def values(dataset: Any, path: Path) -> npt.NDArray[Any]:
     keyword = next(each for each in _PIXEL_KEYWORDS if each in dataset)
     syntax = transfer_syntax(dataset)
     held = len(dataset[keyword].value or b"")
-    # YBR_FULL_422 keeps two samples for each pixel's three.
-    most = None if syntax.is_compressed and syntax.is_encapsulated else 1.5
+    most = 1.5  # YBR_FULL_422 keeps two samples for each pixel's three
+    if syntax == pydicom.uid.RLELossless:
+        most = 64.0  # two bytes say at most 128 equal ones
+    elif syntax.is_encapsulated:
+        most = 20_000.0  # a blank frame in JPEG-LS or JPEG 2000
     require_believable_size(path, claimed, int(dataset.BitsAllocated) / 8, held, most_expansion=most)
     pixels = _decode(dataset).reshape(claimed if samples > 1 else claimed[:3])
     if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":

@@ -79,6 +79,9 @@ def write(image: Image, path: Path) -> None:
     dtype = image.pixels.dtype.newbyteorder("=")
     if dtype not in _WRITABLE:
         raise UserError(f"{path.suffix} cannot hold {dtype} values of {image.name}; convert them, or write .npy")
+    axes = image.affine[:3, :3] / np.maximum(np.linalg.norm(image.affine[:3, :3], axis=0), 1e-12)
+    if image.spatial_dims == 3 and not np.allclose(axes.T @ axes, np.eye(3), atol=1e-4):
+        raise UserError(f"{path.suffix} cannot hold the sheared grid of {image.name}; write .nii.gz or resample it")
     made = _to_itk(image, dtype)
     made.SetMetaData(KEY, Note.of(image).text)
     if path.suffix.lower() in (".mha", ".nrrd"):
@@ -102,16 +105,24 @@ def _to_itk(image: Image, dtype: np.dtype) -> Any:
     if len(image.channels) == 1:
         pixels = pixels[..., 0]
     made = SimpleITK.GetImageFromArray(np.ascontiguousarray(pixels), isVector=len(image.channels) > 1)
+    spacing, direction, origin = _itk_geometry(image.affine, dims)
+    made.SetSpacing(spacing.tolist())
+    made.SetDirection(direction.ravel().tolist())
+    made.SetOrigin(origin.tolist())
+    return made
+
+
+def _itk_geometry(affine: npt.NDArray[np.float64], dims: int) -> tuple[npt.NDArray[np.float64], ...]:
+    """Return spacing, direction and origin as ITK can hold them; a 2-D image cannot say its place in space."""
     axes = [1, 0] if dims == 2 else [0, 1, 2]
     flip = np.ones(2) if dims == 2 else _LPS_TO_RAS
-    columns = flip[:, None] * image.affine[:dims, axes]
-    spacing = np.array(image.spacing)[axes]
-    if (spacing > 0).all() and abs(np.linalg.det(columns / spacing)) > 1e-6:
-        made.SetDirection((columns / spacing).ravel().tolist())
-    if (spacing > 0).all():
-        made.SetSpacing(spacing.tolist())
-    made.SetOrigin((flip * image.affine[:dims, 3]).tolist())
-    return made
+    spacing = np.linalg.norm(affine[:3, axes], axis=0)
+    spacing = np.where(spacing > 0, spacing, 1.0)
+    direction = flip[:, None] * affine[:dims, axes] / spacing
+    # ITK refuses directions that are no rotation or reflection; a slice's direction out of the plane is lost.
+    if not np.allclose(direction.T @ direction, np.eye(dims), atol=1e-4):
+        direction = np.eye(dims)
+    return spacing, direction, flip * affine[:dims, 3]
 
 
 def _from_itk(array: npt.NDArray[Any], dims: int, components: int) -> npt.NDArray[Any]:
@@ -143,21 +154,21 @@ def _describe(path: Path, header: _Header) -> tuple[Geometry, str]:
     channels = _channels(repeats, components)
     note = Note.parse(reader.GetMetaData(KEY)) if reader.HasMetaDataKey(KEY) else None
     plain = (*spatial, len(channels)) if channels else spatial
-    if note and note.fits(note.shape) and note.shape in (plain, (*plain, 1)) and _agrees(note, affine, dims):
+    if note and note.fits(note.shape) and note.shape in (plain, (*plain, 1)) and _agrees(note, reader, dims):
         shape = note.shape[: note.spatial_dims]
         known = note.has_physical_size
         return Geometry(path, header.format, shape, note.affine, dtype, note.channels, known), note.quantity
     return Geometry(path, header.format, spatial, affine, dtype, channels, header.says_spacing), "intensity"
 
 
-def _agrees(note: Note, affine: npt.NDArray[np.float64], dims: int) -> bool:
-    """Compare in-plane sizes and origin, which every writer keeps; shear and a slice's place in space it cannot."""
-    mine, theirs = (np.linalg.norm(each[:dims, :dims], axis=0) for each in (note.affine, affine))
-    origins = note.affine[:dims, 3], affine[:dims, 3]
+def _agrees(note: Note, reader: Any, dims: int) -> bool:
+    """Say whether the header still holds the geometry that our writer gave it."""
+    said = (reader.GetSpacing(), reader.GetDirection(), reader.GetOrigin())
     scale = float(np.abs(note.affine).max())
-    if dims == 2:
-        mine = np.linalg.norm(note.affine[:3, :2], axis=0)
-    return bool(np.allclose(mine, theirs, rtol=1e-4) and np.allclose(*origins, rtol=1e-4, atol=1e-4 * scale))
+    return dims == note.spatial_dims and all(
+        np.allclose(mine.ravel(), theirs, rtol=1e-4, atol=1e-6 * scale)
+        for mine, theirs in zip(_itk_geometry(note.affine, dims), said, strict=True)
+    )
 
 
 def _affine(reader: Any, dims: int) -> npt.NDArray[np.float64]:

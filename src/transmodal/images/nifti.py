@@ -99,7 +99,7 @@ def _with_header(kind: Any, pixels: npt.NDArray[Any], image: Image, kept: Any) -
         unit = "mm"
     affine = image.affine.copy()
     affine[:3] /= _MM_PER_UNIT[unit]
-    made = kind(pixels, affine)
+    made = kind(pixels, affine, dtype=pixels.dtype)
     header = made.header
     header.set_data_dtype(pixels.dtype)
     header.set_xyzt_units(unit, "sec" if len(image.channels) > 1 else None)
@@ -115,9 +115,9 @@ def _with_header(kind: Any, pixels: npt.NDArray[Any], image: Image, kept: Any) -
     if not image.has_physical_size:
         header["descrip"] = _NO_SIZE
     usual = tuple(f"t{index}" for index in range(len(image.channels)))
-    exact = np.array_equal(_header_affine(made), image.affine) and image.spatial_dims == pixels[..., 0].ndim
+    exact = np.array_equal(_header_affine(made), image.affine)
     plain = image.channels == usual and image.quantity == "intensity" and image.has_physical_size
-    if not (plain and exact and (not image.channels or image.spatial_dims == 3)):
+    if not (plain and exact and (len(image.channels) != 1) and (not image.channels or image.spatial_dims == 3)):
         header.extensions.append(nibabel.nifti1.Nifti1Extension(_COMMENT, Note.of(image).text.encode("ascii")))
     return made
 

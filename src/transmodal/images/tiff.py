@@ -205,7 +205,7 @@ def _describe(tiff: Any, series: Any, path: Path) -> tuple[Geometry, str]:
     description = tiff.pages[0].description or ""
     note = Note.parse(description)
     written = (*spatial, len(channels)) if channels else spatial
-    if note and note.shape in (written, (*written, 1), _with_one_page(spatial, channels)) and note.fits(note.shape):
+    if note and note.fits(note.shape) and _same_but_for_ones(note.shape, written):
         geometry = Geometry(
             path, "tiff", note.shape[: note.spatial_dims], note.affine, dtype, note.channels, note.has_physical_size
         )
@@ -216,9 +216,9 @@ def _describe(tiff: Any, series: Any, path: Path) -> tuple[Geometry, str]:
     return Geometry(path, "tiff", spatial, affine, dtype, channels, spacing is not None), "intensity"
 
 
-def _with_one_page(spatial: tuple[int, ...], channels: tuple[str, ...]) -> tuple[int, ...]:
-    """The shape of a volume of one page, which the tags cannot tell from a picture."""
-    return (*spatial[:2], 1, len(channels)) if channels else (*spatial[:2], 1)
+def _same_but_for_ones(mine: tuple[int, ...], theirs: tuple[int, ...]) -> bool:
+    """Compare shapes; the tags cannot tell one page or one channel from none."""
+    return mine[:2] == theirs[:2] and [n for n in mine[2:] if n > 1] == [n for n in theirs[2:] if n > 1]
 
 
 def _channel_names(channel_axes: list[str], lengths: list[int], page: Any) -> tuple[str, ...]:
