@@ -82,11 +82,11 @@ def _bed(acquisition: Acquisition, bed: BedMaps, surface: Surface, pixel: float,
     grain = smooth_noise(rng, shape, 0.35 / pixel)
     patch = smooth_noise(rng, shape, 18.0 / pixel)
     if acquisition.bed_material == "acrylic":
-        base, tint, texture, depth = 0.30, (0.94, 1.0, 1.0), 0.010, 0.35
+        base, tint, texture, depth = 0.30, (0.94, 1.0, 1.0), 0.010, 0.48
     elif acquisition.bed_colour == "black":
         base, tint, texture, depth = 0.030, (1.0, 1.0, 1.06), 0.05, 0.75
     else:
-        base, tint, texture, depth = 0.66, (1.0, 0.985, 0.955), 0.012, 0.80
+        base, tint, texture, depth = 0.66, (1.0, 0.985, 0.955), 0.012, 0.92
     light: NDArray[Any] = 1.0 + texture * grain + 0.03 * patch
     # Shadow of the body: contact, near and wide; the lamp above throws it a little downwards.
     body = (surface.top > 0).astype(np.float32)
@@ -95,10 +95,10 @@ def _bed(acquisition: Acquisition, bed: BedMaps, surface: Surface, pixel: float,
     cast = cv2.warpAffine(tall, shift, (shape[1], shape[0]))
     shadow = (
         0.38 * _wide_blur(body, 0.7 / pixel)
-        + 0.42 * _wide_blur(cast, 2.2 / pixel)
+        + 0.52 * _wide_blur(cast, 2.2 / pixel)
         + 0.28 * _wide_blur(tall, 6.0 / pixel)
     )
-    light = light * (1.0 - depth * np.clip(shadow, 0.0, 0.92))
+    light = light * (1.0 - depth * np.clip(shadow, 0.0, 0.94))
     # Rims: brighter top, dark inner foot, a thin highlight on the edge.
     off = bed.wall
     foot = np.exp(-np.clip(-off, 0.0, None) / 0.9) * (1.0 - bed.rim)
@@ -137,7 +137,7 @@ def _skin_colour(animal: Animal) -> NDArray[np.float32]:
     tone = animal.skin_tone
     if animal.coat == "white":
         return np.array([0.66 + 0.06 * tone, 0.36 + 0.06 * tone, 0.31 + 0.06 * tone], dtype=np.float32)
-    return np.array([0.30 + 0.10 * tone, 0.175 + 0.06 * tone, 0.15 + 0.05 * tone], dtype=np.float32)
+    return np.array([0.31 + 0.10 * tone, 0.195 + 0.06 * tone, 0.17 + 0.05 * tone], dtype=np.float32)
 
 
 def _blend(scene: Map, colour: Map, alpha: Map) -> None:
@@ -252,7 +252,7 @@ def _face(scene: Map, animal: Animal, surface: Surface, pixel: float) -> None:
         _blend(scene, np.full_like(scene, 0.75), np.clip((1.0 - spot) / 0.5, 0.0, 1.0) * 0.85)
     radius, _, across = _disc(scene, surface.nose + axis / np.linalg.norm(axis) * 0.3, (0.62, 0.85), turn, pixel)
     nose = np.clip((1.0 - radius) / 0.35, 0.0, 1.0)
-    tint = _skin_colour(animal) * np.float32(0.95)
+    tint = _skin_colour(animal) * np.float32(0.95 if animal.coat == "white" else 0.42)
     nostril = 1.0 - 0.6 * np.exp(-(((np.abs(across) - 0.5) / 0.2) ** 2)) * (radius < 0.8)
     _blend(scene, tint * nostril[..., None].astype(np.float32), nose * 0.85)
 
@@ -261,7 +261,7 @@ def _ears(scene: Map, lit: Map, animal: Animal, surface: Surface, pixel: float, 
     """Thin cups: a bright rolled rim, a dark hollow towards the root, light shining through, hair over the root."""
     pink = _skin_colour(animal)
     if animal.coat == "black":
-        pink = pink * np.array([0.60, 0.56, 0.58], dtype=np.float32)
+        pink = np.float32(0.62) * (0.55 * pink + 0.45 * np.float32(pink.mean()))
     for ear in surface.ears:
         distance, along, across = ear_distance(ear, surface.top.shape, pixel)
         front = across * np.sign(ear.direction[1])  # -1 at the front edge, which stands up, +1 behind

@@ -91,7 +91,7 @@ def _limb(rng: np.random.Generator) -> LimbAngles:
         tibia=rng.uniform(-4.0, 24.0) * degrees,
         foot=rng.uniform(-22.0, 30.0) * degrees,
         humerus=rng.uniform(28.0, 60.0) * degrees,
-        forearm=(rng.uniform(-8.0, 34.0) if forward else rng.uniform(25.0, 75.0)) * degrees,
+        forearm=(rng.uniform(-10.0, 26.0) if forward else rng.uniform(26.0, 62.0)) * degrees,
         hand=rng.uniform(-25.0, 20.0) * degrees,
     )
 
@@ -132,7 +132,7 @@ def draw_pose(animal: Animal, rng: np.random.Generator) -> Pose:
     x, y, heading = x * np.cos(turn) - y * np.sin(turn), x * np.sin(turn) + y * np.cos(turn), heading + turn
     room = max(FIELD_WIDTH - length * 1.06 - 7.0, 0.5)
     x += 3.5 + rng.uniform(0.0, min(room, 7.0)) - x[body].min()
-    y += FIELD_HEIGHT / 2 + np.clip(rng.normal(0.0, 0.9), -2.0, 2.0) - y[body].mean()
+    y += FIELD_HEIGHT / 2 + np.clip(rng.normal(0.0, 0.9), -2.0, 2.0) - (y[body].min() + y[body].max()) / 2
     roll_trunk, roll_head = rng.normal(0.0, 0.09), rng.normal(0.0, 0.10)
     roll = roll_head + (roll_trunk - roll_head) * np.clip((s / length - 0.22) / 0.2, 0.0, 1.0)
     return Pose(float(s[0]), x, y, heading, roll, (_limb(rng), _limb(rng)), length)

@@ -41,6 +41,24 @@ def ellipsoid(centre: NDArray[np.float64], axes: NDArray[np.float64], semi_axes:
 
 
 @numba.njit(cache=True)
+def _zeros_and_balances(quadratic, linear, constant, dz):  # type: ignore[no-untyped-def]
+    """Where h(t) = quadratic t² + linear t + constant is zero, and where |dz| = |h'| / (2 sqrt(h)); -1 if nowhere."""
+    if quadratic < 1e-12:
+        if abs(linear) < 1e-12:
+            return -1.0, -1.0, -1.0, -1.0
+        balance = (linear * linear / (4.0 * dz * dz) - constant) / linear if abs(dz) > 1e-12 else -1.0
+        return -constant / linear, -1.0, balance, -1.0
+    middle = -linear / (2.0 * quadratic)
+    half = middle * middle - constant / quadratic
+    if half <= 0.0:
+        return -1.0, -1.0, -1.0, -1.0
+    reach = math.sqrt(half)
+    steep = dz * dz - quadratic
+    off = abs(dz) * reach / math.sqrt(steep) if steep > 1e-12 else -2.0 - abs(middle)
+    return middle - reach, middle + reach, middle - off, middle + off
+
+
+@numba.njit(cache=True)
 def _cone_interval(solid, x, y):  # type: ignore[no-untyped-def]  # numba infers the types
     px, py = x - solid[1], y - solid[2]
     dx, dy, dz = solid[5] - solid[1], solid[6] - solid[2], solid[7] - solid[3]
@@ -66,11 +84,13 @@ def _cone_interval(solid, x, y):  # type: ignore[no-untyped-def]  # numba infers
         t = min(max(middle - step, first), last)
         low = solid[3] + dz * t - math.sqrt(max(constant + linear * t + quadratic * t * t, 0.0))
         return low, high
-    for index in range(17):  # an upright cone: its spheres overlap in plan, so a fine sample is enough
-        t = index / 16.0
+    # Upright: h is convex or straight. The extremes of z(t) ± sqrt(h) lie at the ends, where h vanishes, or where the
+    # slopes of both terms cancel; every candidate is a point of the solid, so none can widen the interval wrongly.
+    candidates = (0.0, 1.0, *_zeros_and_balances(quadratic, linear, constant, dz))
+    for t in candidates:
         h = constant + linear * t + quadratic * t * t
-        if h > 0.0:
-            root = math.sqrt(h)
+        if 0.0 <= t <= 1.0 and h >= -1e-12:
+            root = math.sqrt(max(h, 0.0))
             low = min(low, solid[3] + dz * t - root)
             high = max(high, solid[3] + dz * t + root)
     return low, high

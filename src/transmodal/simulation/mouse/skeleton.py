@@ -146,9 +146,9 @@ def _vertebra(bones: Bones, first: float, last: float, kind: str) -> None:
     radius = {"cervical": 0.8, "thoracic": 0.82, "lumbar": 1.05, "sacral": 1.0}[kind]
     inset = min(radius * 0.55, long * 0.3)
     half = radius * 0.95
-    bones.tube([(a + inset, 0, za), (b - inset, 0, zb)], radius * 0.92, marrow=0.72, trabecular=0.35)
+    bones.tube([(a + inset, 0, za), (b - inset, 0, zb)], radius * 0.92, marrow=0.76, trabecular=0.30)
     for end, height in ((a + 0.12, za), (b - 0.12, zb)):  # end plates make the discs visible
-        bones.tube([(end, -half * 0.78, height), (end, half * 0.78, height)], 0.21, density=0.9)
+        bones.tube([(end, -half * 0.78, height), (end, half * 0.78, height)], 0.21, density=0.75)
     top = z + radius + 0.9
     arch = {"cervical": 1.75, "thoracic": 1.15, "lumbar": 1.45, "sacral": 1.5}[kind]
     for side in (-1.0, 1.0):
@@ -156,9 +156,9 @@ def _vertebra(bones: Bones, first: float, last: float, kind: str) -> None:
         bones.tube(
             [(a + 0.1 * long, side * arch, top - 0.9), (b + 0.05 * long, side * arch * 0.8, top - 0.35)],
             [0.32, 0.24],
-            density=0.85,
+            density=0.6 if kind == "thoracic" else 0.75,
         )
-        bones.tube([(middle, side * arch, top - 0.7), (middle + 0.15 * long, side * 0.25, top)], 0.2, density=0.8)
+        bones.tube([(middle, side * arch, top - 0.7), (middle + 0.15 * long, side * 0.25, top)], 0.2, density=0.6)
         if kind == "lumbar":
             bones.tube(
                 [
@@ -171,7 +171,9 @@ def _vertebra(bones: Bones, first: float, last: float, kind: str) -> None:
             )
             bones.tube([(b - 0.1, side * 1.3, top - 0.5), (b + 0.75, side * 1.15, top - 0.3)], [0.3, 0.2])
         elif kind == "thoracic":
-            bones.tube([(middle - 0.2, side * 0.9, z + 0.9), (middle - 0.1, side * 1.9, z + 1.1)], [0.28, 0.3])
+            bones.tube(
+                [(middle - 0.2, side * 0.9, z + 0.9), (middle - 0.1, side * 1.9, z + 1.1)], [0.28, 0.3], density=0.7
+            )
         elif kind == "cervical":
             bones.tube([(middle, side * 0.8, z), (middle + 0.3, side * 2.2, z - 0.3)], [0.3, 0.22])
     if kind != "cervical":
