@@ -104,7 +104,7 @@ def _policy(**settings: Any) -> Any:
         problem = error.errors()[0]
         option = "--" + ".".join(str(part) for part in problem["loc"] if isinstance(part, str)).replace("_", "-")
         message = problem["msg"].removeprefix("Value error, ")
-        raise UserError(f"{option if problem['loc'] else 'score'}: {message}") from error
+        raise UserError(f"{option}: {message}" if problem["loc"] else f"--{message}") from error
 
 
 def _subject_of(pattern: str | None) -> Any:

@@ -47,7 +47,7 @@ class Progress:
 def print_scores(scores: Scores, *, title: str) -> None:
     """Print each metric of each system, paired differences, set-level scores, and the policy beneath them."""
     console = Console(highlight=False)
-    console.width = max(console.width, 88)
+    console.width = max(console.width, 100)
     metrics, systems = scores.policy.metrics, scores.systems
     console.print(Text(title, style="bold"))
     table = _table("", systems[0], *systems[1:])
@@ -86,7 +86,7 @@ def with_interval(summary: Summary) -> str:
 
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False)
-    table.add_column(Text(columns[0]))
+    table.add_column(Text(columns[0]), no_wrap=True)
     for column in columns[1:]:
         table.add_column(Text(column), justify="right", no_wrap=True)
     return table

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from transmodal.errors import UserError
-from transmodal.evaluation.scores import CaseImages, CaseToScore, Scores, score_cases
+from transmodal.evaluation.scores import CaseImages, CaseToScore, Scores, complete_policy, score_cases
 from transmodal.images import Image, is_image_file, read
 from transmodal.metrics.policy import Policy
 
@@ -39,6 +39,8 @@ def score_folders(
     masks = None if mask is None else match_masks(Path(mask), pairs)
     if masks is not None and policy.mask in (None, "none"):
         policy = policy.model_copy(update={"mask": "mask"})
+
+    policy = _completed(policy, pairs)
 
     def cases() -> Iterator[CaseToScore]:
         for stem, (made, true) in pairs.items():
@@ -127,6 +129,23 @@ def stem_of(path: Path) -> str:
     """Return a file's name without its suffix, .nii.gz counting as one."""
     name = path.name
     return name[: -len(".nii.gz")] if name.lower().endswith(".nii.gz") else path.stem
+
+
+def _completed(policy: Policy, pairs: dict[str, tuple[Path, Path]]) -> Policy:
+    """Return the policy with unit and dimension of the first readable truth; a missing range is told before scoring.
+
+    Raises:
+        UserError: no range, or no truth can be read.
+    """
+    unreadable: UserError | None = None
+    for _, true in pairs.values():
+        try:
+            first = read(true)
+        except UserError as error:
+            unreadable = unreadable or error
+            continue
+        return complete_policy(policy, first)
+    raise unreadable or UserError("There is no image to score; check the folders")
 
 
 def _read_mask(path: Path | None, truth: Path) -> Image:

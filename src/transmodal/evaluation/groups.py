@@ -22,15 +22,19 @@ def choose_groupings(scores: Scores) -> list[tuple[str, ...]]:
     return [*((factor,) for factor in single), *crossed]
 
 
-def check_grouping(scores: Scores, grouping: Sequence[str]) -> tuple[str, ...]:
+def check_grouping(factors: Sequence[str], grouping: Sequence[str]) -> tuple[str, ...]:
     """Return a grouping that the user named as a tuple.
+
+    Args:
+        factors: what there is to group by.
+        grouping: what is asked for.
 
     Raises:
         UserError: the manifest has no such column.
     """
     for factor in grouping:
-        if factor not in scores.factors:
-            known = ", ".join(scores.factors) or "none"
+        if factor not in factors:
+            known = ", ".join(factors) or "none"
             raise UserError(f"There is no factor {factor!r} to group by; the manifest has {known}")
     return tuple(grouping)
 

@@ -59,10 +59,11 @@ def headlines(scores: Scores) -> Headlines:
             if difference.mean is not None:
                 low, high = difference.ci95
                 good = is_better(metric, difference.mean)
-                sure = low is not None and high is not None and (low > 0) == (high > 0)
-                verdict = "better" if good else "worse"
-                remark = f"{plain_number(abs(difference.mean))} {verdict} than {best}"
-                remark += "" if sure else " (its interval includes 0)"
+                sure = low is not None and high is not None and (low > 0 or high < 0)
+                remark = f"{plain_number(abs(difference.mean))} {'better' if good else 'worse'} than {best}"
+                remark += "" if sure else " (its interval includes 0)" if low is not None else ""
+                if difference.mean == 0:
+                    remark = f"equal to {best}"
                 good = good if sure else None
         interval = interval_text(summary)
         items.append(
@@ -79,7 +80,10 @@ def headlines(scores: Scores) -> Headlines:
 
 def result_blocks(scores: Scores) -> list[Block]:
     """Return headlines, policy, the table of systems, their differences, and the plot of every case."""
-    blocks: list[Block] = [headlines(scores), Text(scores.policy.describe(), "note"), systems_table(scores)]
+    blocks: list[Block] = [Text(f"The large numbers are those of {scores.systems[0]}.", "note")]
+    if scores.systems[0] == "translator":
+        blocks = []
+    blocks += [headlines(scores), Text(scores.policy.describe(), "note"), systems_table(scores)]
     if len(scores.systems) > 1:
         blocks.append(differences_table(scores))
     metrics = [lead_metric(scores)] + [name for name in ("ssim",) if name in scores.policy.metrics]

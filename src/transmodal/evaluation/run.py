@@ -95,12 +95,16 @@ def evaluate_run(
     from transmodal.evaluation.run_report import write_report
 
     run = Run.open(folder)
+    for names in groupings:
+        check_grouping(run.manifest.factors, names)
     translator = load_translator(run.model, device=device)
     scores, groups, pictures = {}, {}, {}
     for target in run.recipe.targets:
         job = _Target(run, translator, target, split, policy or run.recipe.evaluation, workers, on_progress)
         scores[target] = job.score(fid_weights)
-        chosen = [check_grouping(scores[target], names) for names in groupings] or choose_groupings(scores[target])
+        chosen = [check_grouping(scores[target].factors, names) for names in groupings] or choose_groupings(
+            scores[target]
+        )
         groups[target] = group_table(scores[target], chosen)
         pictures[target] = job.pictures(scores[target])
     write_evaluation(run.evaluation, scores, groups, {"run": run.name, "recipe": run.recipe.name})

@@ -11,6 +11,7 @@ import transmodal
 from transmodal.evaluation.baselines import MEANING
 from transmodal.evaluation.report import cases_table, group_blocks, result_blocks
 from transmodal.images.files import write_text
+from transmodal.metrics import METRICS
 from transmodal.reporting.charts import curves_chart
 from transmodal.reporting.html import Block, Commands, Details, Picture, Report, Section, Table, Text, render
 from transmodal.training.run import Run
@@ -95,11 +96,10 @@ def curve_blocks(run: Run) -> list[Block]:
     if not rows or "epoch" not in rows[0]:
         return []
     names = [name for name in rows[0] if name and name not in _NOT_CURVES]
+    names.sort(key=lambda name: not name.startswith("validation"))  # stable: what was measured on other subjects first
     columns = {name: [_number(row.get(name)) for row in rows] for name in names}
     columns = {
-        name.replace("_", " "): values
-        for name, values in columns.items()
-        if sum(math.isfinite(value) for value in values) > 1
+        _titled(name): values for name, values in columns.items() if sum(math.isfinite(value) for value in values) > 1
     }
     if not columns:
         return []
@@ -152,6 +152,11 @@ def repeat_blocks(run: Run, split: str, card: Card) -> list[Block]:
 def plain_range(low: float, high: float) -> str:
     """Return a range for people."""
     return f"{low:g} to {high:g}"
+
+
+def _titled(column: str) -> str:
+    words = [METRICS[word].title if word in METRICS else word for word in column.split("_")]
+    return " ".join(words)
 
 
 def _number(text: str | None) -> float:
