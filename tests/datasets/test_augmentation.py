@@ -134,6 +134,22 @@ def test_tones_change_inputs_only_and_stay_in_range() -> None:
     assert np.array_equal(kept["photo"], image)
 
 
+def test_labels_never_change_in_tone_even_as_inputs() -> None:
+    labels = np.arange(48 * 96, dtype=np.float32).reshape(1, *FIELD) % 5
+    arrays = {"photo": labels / np.float32(5), "organs": labels}
+    result = augmented(arrays, 0, ("organs",), ("photo", "organs"), **TONES)
+    assert np.array_equal(result["organs"], labels)
+
+
+def test_inputs_draw_in_the_order_of_their_names() -> None:
+    image = smooth_image(FIELD)
+    names = tuple("edcba")  # a set of strings has another order in every process
+    together = augmented(dict.fromkeys(names, image), inputs=names, brightness=0.3)
+    for count in range(1, 6):
+        fewer = augmented(dict.fromkeys(names, image), inputs=tuple("abcde"[:count]), brightness=0.3)
+        assert np.array_equal(fewer["abcde"[count - 1]], together["abcde"[count - 1]])
+
+
 def test_each_input_gets_tones_of_its_own() -> None:
     image = smooth_image(FIELD)
     result = augmented({"t1": image, "t2": image}, inputs=("t1", "t2"), brightness=0.3)
