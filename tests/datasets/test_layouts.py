@@ -245,6 +245,15 @@ def test_published_train_and_test_folders_become_the_split(tmp_path: Path) -> No
     assert again.manifest.table.equals(table)
 
 
+@pytest.mark.parametrize("place", ["", "joined"])
+def test_parts_may_lie_beside_or_among_their_sources(tmp_path: Path, place: str) -> None:
+    put(tmp_path / "joined", "m1.png", "more/m2.png")
+    options = Options(modalities={"a": "a", "b": "b"}, out=tmp_path / place)
+    for _ in range(2):
+        indexed = index_folder(tmp_path / "joined", "side-by-side", options)
+        assert keys(indexed) == [("m1", "", "a"), ("m1", "", "b"), ("m2", "", "a"), ("m2", "", "b")]
+
+
 def test_real_brains_become_a_manifest(real_data: Path) -> None:
     indexed = index_folder(real_data / "open_ms" / "mni")
     assert indexed.manifest.modalities == ["FLAIR", "GOLD_STANDARD", "T1", "T1POST", "T2"]

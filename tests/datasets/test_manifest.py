@@ -110,6 +110,12 @@ def test_missing_columns_and_files_and_encodings_are_told(tmp_path: Path) -> Non
         Manifest.read(tmp_path / "empty.csv")
 
 
+def test_a_neighbour_whose_name_begins_alike_is_outside(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    with pytest.raises(UserError, match="leaves the folder"):
+        Manifest.read(written(tmp_path / "data", "1,,ct,../data2/a.png"))
+
+
 def test_absolute_paths_need_trust(tmp_path: Path) -> None:
     path = written(tmp_path, f"1,,ct,{tmp_path}/a.png")
     assert Manifest.read(path).cases()[0].files["ct"] == tmp_path / "a.png"

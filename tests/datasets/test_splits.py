@@ -73,6 +73,12 @@ def test_another_seed_gives_another_split() -> None:
     assert sides(split_by_subject(manifest, seed=0)) != sides(split_by_subject(manifest, seed=1))
 
 
+def test_small_strata_are_dealt_to_every_side() -> None:
+    manifest = manifest_of([f"coat{number}" for number in range(6)])
+    drawn = {sides(split_by_subject(manifest, fractions=(0.5, 0.5, 0), seed=seed))["m000"] for seed in range(12)}
+    assert drawn == {"train", "validation"}
+
+
 @given(coats=st.lists(st.sampled_from(["white", "black"]), min_size=8, max_size=40), folds=st.integers(2, 5))
 @settings(max_examples=30, deadline=None)
 def test_folds_are_even_and_every_round_uses_each_subject_once(coats: list[str], folds: int) -> None:

@@ -73,7 +73,7 @@ def subjects_by_stratum(manifest: Manifest, factors: Sequence[str]) -> dict[tupl
         for seen, cell in zip(values[subject], cells, strict=True):
             seen |= {cell} - {""}
     strata: dict[tuple[str, ...], list[str]] = {}
-    for subject, seen_values in sorted(values.items()):
+    for subject, seen_values in values.items():
         stratum = tuple("+".join(sorted(seen)) for seen in seen_values)
         strata.setdefault(stratum, []).append(subject)
     return dict(sorted(strata.items()))

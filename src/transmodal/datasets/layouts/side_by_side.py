@@ -44,8 +44,8 @@ def index(listing: Listing, options: Options) -> Index:
             "right (with --direction vertical: photo on top)"
         )
     out = options.out or listing.folder
-    images = [found for found in listing.images if not found.path.is_relative_to(out) or found.path.parent == out]
-    images = [found for found in images if not found.folders or found.folders[0] not in options.modalities]
+    made = [out / modality for modality in options.modalities]  # parts of an earlier run are no sources
+    images = [found for found in listing.images if not any(map(found.path.is_relative_to, made))]
     _require_same_settings(listing.folder, out, options)
     names, result, modalities = SubjectNames(options), Index(), list(options.modalities)
     tasks = []
