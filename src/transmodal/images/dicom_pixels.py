@@ -133,8 +133,11 @@ def quantity_of(dataset: Any) -> str:
     """Return what a value means: HU, Bq/mL, Gy, counts, label or intensity."""
     modality, units = dataset.get("Modality"), str(dataset.get("Units", ""))
     if modality == "CT":
-        rescaled = _rescale_of(dataset) is not None or scales(dataset) != [(1.0, 0.0)]
-        return "HU" if rescaled and str(dataset.get("RescaleType", "HU") or "HU").upper() == "HU" else "intensity"
+        # Some scanners write "Houndsfield Unit"; material maps say MGML, Z_EFF, …; a localiser is a radiograph.
+        said = str(dataset.get("RescaleType") or "HU").upper()
+        is_rescaled = _rescale_of(dataset) is not None or scales(dataset) != [(1.0, 0.0)]
+        is_localiser = "LOCALIZER" in (dataset.get("ImageType") or [])
+        return "HU" if is_rescaled and said.startswith("H") and not is_localiser else "intensity"
     if modality == "PT":
         return {"BQML": "Bq/mL", "CNTS": "counts", "GML": "SUV"}.get(units, "intensity")
     if modality == "RTDOSE":

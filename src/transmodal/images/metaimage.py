@@ -181,8 +181,9 @@ def _affine(reader: Any, dims: int) -> npt.NDArray[np.float64]:
         affine[:2, :2] = columns[:, ::-1]
         affine[:2, 3] = origin
     else:
-        affine[:3, :3] = _LPS_TO_RAS[:, None] * columns[:3, :3]
-        affine[:3, 3] = _LPS_TO_RAS * origin[:3]
+        flip = np.ones(3) if reader.GetImageIO() == "MINCImageIO" else _LPS_TO_RAS  # ITK leaves MINC's world as it is
+        affine[:3, :3] = flip[:, None] * columns[:3, :3]
+        affine[:3, 3] = flip * origin[:3]
     if not np.isfinite(affine).all() or not np.linalg.norm(affine[:3, :3], axis=0).all():
         raise ValueError("its geometry is not finite")
     return affine
