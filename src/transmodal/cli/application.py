@@ -6,6 +6,8 @@ import typer
 
 import transmodal
 from transmodal.cli import data
+from transmodal.cli import demo as demo_command
+from transmodal.cli import doctor as doctor_command
 from transmodal.cli import evaluate as evaluate_command
 from transmodal.cli import score as score_command
 from transmodal.cli import train as train_command
@@ -37,8 +39,10 @@ def top(
     """Learn to turn one kind of biomedical image into another, prove how good the result is, put it to use."""
 
 
+application.command("demo", epilog=demo_command.EXAMPLES)(demo_command.demo)
 application.add_typer(data.application, name="data")
 application.command("train", epilog=train_command.EXAMPLES)(train_command.train)
 application.command("translate", epilog=translate_command.EXAMPLES)(translate_command.translate)
 application.command("evaluate", epilog=evaluate_command.EXAMPLES)(evaluate_command.evaluate)
 application.command("score", epilog=score_command.EXAMPLES)(score_command.score)
+application.command("doctor", epilog=doctor_command.EXAMPLES)(doctor_command.doctor)
