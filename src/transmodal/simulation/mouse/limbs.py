@@ -156,7 +156,7 @@ def limb_skin(animal: Animal, pose: Pose, limb: LimbJoints) -> tuple[Solids, Sol
     upper = np.array([0.0, 0.0, 0.6])
     furred = [
         chain([limb.knee, limb.ankle * 0.55 + limb.knee * 0.45, limb.ankle], [2.9, 2.0, 0.95]),
-        chain([limb.shoulder, limb.elbow, limb.wrist], [2.9, 1.8, 0.95]),
+        chain([limb.shoulder, limb.elbow, limb.wrist], [2.9, 1.6, 0.95]),
     ]
     foot_middle = limb.toes[1:4, 1].mean(axis=0)
     sole = limb.toes[2, 0]

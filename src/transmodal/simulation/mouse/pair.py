@@ -89,7 +89,7 @@ def simulate_pair(
 
     Arguments: `animal`; `acquisition`, bed, cover, pose number; `size`, (height, width) in pixels as 1 to 2, the field
     stays 50 x 100 mm; `seed`, which with the animal's seed and the pose's number decides pose and noise.
-    Returns the pair; equal arguments give equal bytes. Raises UserError for a size of another shape.
+    Returns the pair; on one machine equal arguments give equal bytes. Raises UserError for a size of another shape.
     """
     pixel, finer = check_size(size)
     shape, fine = (size[0] * finer, size[1] * finer), pixel / finer
@@ -174,29 +174,33 @@ def _lengths(
         organs["liver"].thickness + organs["left kidney"].thickness + organs["right kidney"].thickness
     )
     soft += np.float32(0.03) * organs["heart"].thickness + np.float32(0.02) * organs["spleen"].thickness
-    noise = animal.stream(5).standard_normal((100, 200)).astype(np.float32)
-    grain = cv2.resize(
-        cv2.GaussianBlur(noise, (0, 0), 0.8), (soft.shape[1], soft.shape[0]), interpolation=cv2.INTER_CUBIC
-    )
-    food = organs["food"].thickness * np.clip(1.0 + 1.6 * grain, 0.0, 3.0)
-    fine = smooth_noise(animal.stream(6), soft.shape, 0.45 / pixel)
-    bone = (
-        np.maximum(maps[1], 0.0) * (1.0 + np.float32(0.05) * fine)
-        + np.float32(0.012) * food
-        + np.float32(0.02) * organs["pellets"].thickness
-    )
-    bone += np.float32(0.004) * organs["gut"].thickness * np.clip(0.5 + 2.5 * grain, 0.0, 3.0)
+    grain = _body_texture(animal, 5, surface, 0.8)
+    food = organs["food"].thickness * np.clip(1.0 + 0.6 * grain, 0.0, 3.0)
+    bone = np.maximum(maps[1], 0.0) * (1.0 + np.float32(0.05) * _body_texture(animal, 6, surface, 0.4))
+    bone += np.float32(0.09) * np.maximum(maps[2], 0.0) * _body_texture(animal, 9, surface, 1.1)
+    bone += np.float32(0.012) * food + np.float32(0.02) * organs["pellets"].thickness
+    bone += np.float32(0.004) * organs["gut"].thickness * np.clip(0.5 + 0.9 * grain, 0.0, 3.0)
     gas += np.maximum(maps[3], 0.0)
     soft = soft + maps[0] - lung - gas - fat
+    soft *= 1.0 + np.float32(0.012) * _body_texture(animal, 8, surface, 2.2) + np.float32(0.006) * grain
     lengths = {
         "soft": np.maximum(soft, 0.0),
         "adipose": np.maximum(fat, 0.0),
         "lung": lung,
-        "bone": bone,
+        "bone": np.maximum(bone, 0.0),
         "acrylic": bed.cover + (bed.bed if acquisition.bed_material == "acrylic" else 0.0),
         "plastic": bed.bed if acquisition.bed_material == "plastic" else np.zeros_like(soft),
     }
     return {name: np.asarray(length, dtype=np.float32) for name, length in lengths.items()}
+
+
+def _body_texture(animal: Animal, purpose: int, surface: Surface, grain: float) -> Map:
+    """Noise of unit spread with features of `grain` mm that sticks to the body, equal in every pose; (H, W)."""
+    step = min(grain / 3.0, 0.4)
+    noise = smooth_noise(animal.stream(purpose), (int(60.0 / step), int(120.0 / step)), grain / step)
+    columns, rows = (surface.s + np.float32(8.0)) / step, (surface.v + np.float32(30.0)) / step
+    texture = cv2.remap(noise, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    return np.asarray(texture, dtype=np.float32)
 
 
 def _labels(surface: Surface, organs: dict[str, Organ], maps: Map) -> NDArray[np.uint8]:

@@ -209,7 +209,8 @@ def _coat(scene: Map, animal: Animal, surface: Surface, pixel: float, rng: np.ra
         lit = lit + (0.016 * gleam)[..., None] * np.array([1.0, 0.97, 0.94], dtype=np.float32)
         contrast = 0.42
     # Nose and the skin around it shine through where hair is short.
-    thin = np.clip(1.0 - surface.s / (2.4 * animal.scale), 0.0, 1.0)[..., None] * np.float32(0.7)
+    thin = np.clip(1.0 - surface.s / (2.4 * animal.scale), 0.0, 1.0)[..., None]
+    thin = thin * np.float32(0.7 if animal.coat == "white" else 0.3)
     lit = (lit * (1 - thin) + thin * _skin_colour(animal) * light[..., None]).astype(np.float32)
     furred = cv2.GaussianBlur((surface.fur > np.maximum(surface.naked, 0.0)).astype(np.float32), (0, 0), 0.15 / pixel)
     _blend(scene, lit * np.float32(0.80), furred)
@@ -261,7 +262,7 @@ def _ears(scene: Map, lit: Map, animal: Animal, surface: Surface, pixel: float, 
     """Thin cups: a bright rolled rim, a dark hollow towards the root, light shining through, hair over the root."""
     pink = _skin_colour(animal)
     if animal.coat == "black":
-        pink = np.float32(0.62) * (0.55 * pink + 0.45 * np.float32(pink.mean()))
+        pink = np.float32(0.46) * (0.60 * pink + 0.40 * np.float32(pink.mean()))
     for ear in surface.ears:
         distance, along, across = ear_distance(ear, surface.top.shape, pixel)
         front = across * np.sign(ear.direction[1])  # -1 at the front edge, which stands up, +1 behind

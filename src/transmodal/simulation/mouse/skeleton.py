@@ -267,8 +267,11 @@ def add_ribs(bones: Bones) -> None:
             path = np.stack([s, v, centre + tall * np.cos(angle)], axis=1)
             start = np.array([[head, side * 0.9, path[0, 2]]])
             size = np.linspace(0.36, 0.25, 13) * (0.85 if number in (0, 12) else 1.0)
-            bones.tube(np.concatenate([start, path])[:8], size[:8], density=0.85)
-            bones.tube(np.concatenate([start, path])[7:], size[7:], density=0.85)
+            whole = np.concatenate([start, path])
+            bones.tube(whole[:8], size[:8], density=0.85)
+            # The lower half is a group of its own, as it lies under the upper; it starts a radius later.
+            join = (whole[7] + (whole[8] - whole[7]) * 0.45)[None, :]
+            bones.tube(np.concatenate([join, whole[8:]]), size[7:], density=0.85)
             if number < 10:  # cartilage: forwards to the breastbone
                 last = path[-1]
                 target = np.array([30.5 + 2.45 * min(number, 7), side * 0.7, 2.4 if number < 7 else 2.8])

@@ -47,11 +47,24 @@ def _braincase(bones: Bones) -> None:
     bones.tube(crest, 0.3, density=0.7, skull=True)
     seam = np.stack([18.6 + 0.9 * np.cos(angle), 3.9 * np.sin(angle), 10.4 - 0.0 * angle], axis=1)
     bones.tube(seam, 0.16, density=0.55, skull=True)
+    _sutures(bones)
     for side in (-1.0, 1.0):
         bones.ball((23.0, side * 1.35, 5.9), (0.8, 0.6, 0.7), density=0.8, skull=True)  # occipital condyles
         # Temporal line and the side wall, where the ray runs along the bone.
         line = [(11.4, side * 2.2, 9.4), (13.6, side * 3.4, 9.9), (17.0, side * 4.3, 9.6), (20.3, side * 4.2, 9.0)]
         bones.tube(line, [0.2, 0.24, 0.24, 0.26], density=0.3, skull=True, curved=True)
+
+
+def _sutures(bones: Bones) -> None:
+    """Seams of the vault: thin lines where there is less bone."""
+    u = np.linspace(-1.0, 1.0, 11)
+    along = np.linspace(10.2, 20.0, 16)
+    coronal = np.stack([13.9 + 0.9 * u**2 + 0.12 * np.sin(9 * u), 3.6 * u, 11.0 - 1.4 * u**2], axis=1)
+    lambdoid = np.stack([20.0 - 0.9 * u**2 + 0.10 * np.sin(11 * u), 3.8 * u, 10.6 - 1.6 * u**2], axis=1)
+    sagittal = np.stack([along, 0.07 * np.sin(4.1 * along), 11.2 + 0.0 * along], axis=1)
+    for seam in (coronal, lambdoid, sagittal):
+        solids = round_cones(bones.place(seam), np.full(len(seam), 0.17))
+        bones.hollow(solids, 0.45 * bones.animal.bone_density, True)
 
 
 def _snout(bones: Bones) -> None:

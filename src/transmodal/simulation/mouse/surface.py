@@ -119,7 +119,7 @@ def _trunk(animal: Animal, s: Map, v: Map, limbs: tuple[LimbJoints, LimbJoints])
     for limb in limbs:
         thigh = _thick_segment(s, v, limb.hip, limb.knee, (7.8, 4.4), 8.0 * animal.height)
         field = _smooth_maximum(field, thigh, 62.0)
-        arm = _thick_segment(s, v, limb.shoulder, limb.elbow, (4.8, 2.4), 5.0 * animal.height)
+        arm = _thick_segment(s, v, limb.shoulder, limb.elbow, (4.8, 2.0), 4.8 * animal.height)
         field = _smooth_maximum(field, arm, 40.0)
         field = _smooth_maximum(field, _swelling(s, v, (12.5, limb.side * 4.6), (4.6, 3.4), 5.6), 8.0)
         field = _smooth_maximum(field, _swelling(s, v, (3.0, limb.side * 1.7), (2.3, 1.6), 3.0), 4.0)
