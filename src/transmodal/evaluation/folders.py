@@ -11,6 +11,43 @@ from transmodal.metrics.policy import Policy
 SYSTEM = "predicted"
 
 
+def score(
+    predicted: Image | str | Path,
+    truth: Image | str | Path,
+    *,
+    range: tuple[float, float] | None = None,
+    mask: Image | str | Path | None = None,
+    policy: Policy | None = None,
+    workers: int = 1,
+) -> Scores:
+    """Score images made by any program, as `transmodal score` does.
+
+    Args:
+        predicted: an image, a file, or a folder.
+        truth: the same kind.
+        range: (low, high) of the values, in their unit. There is no default: a PSNR without a range means nothing.
+        mask: of the same kind, non-zero inside.
+        policy: everything else about the comparison; `range` is laid over it.
+        workers: threads, for folders.
+
+    Raises:
+        UserError: no range, other grids, NaN, no partners, mixed kinds.
+    """
+    settings = (policy or Policy()).model_dump()
+    try:
+        stated = Policy(**(settings | ({"range": range} if range is not None else {})))
+    except ValueError as error:
+        raise UserError(f"range {range}: give two finite numbers, low before high") from error
+    if not isinstance(predicted, Image) and not isinstance(truth, Image) and not isinstance(mask, Image):
+        return score_folders(predicted, truth, stated, mask=mask, workers=workers)
+    if not (isinstance(predicted, Image) and isinstance(truth, Image) and isinstance(mask, Image | None)):
+        raise UserError("Images and files are mixed; give images in memory for all, or paths for all")
+    if mask is not None and stated.mask in (None, "none"):
+        stated = stated.model_copy(update={"mask": "mask"})
+    case = CaseToScore(truth.name, truth.name, lambda: CaseImages({SYSTEM: predicted}, truth, mask))
+    return score_cases([case], complete_policy(stated, truth))
+
+
 def score_folders(
     predicted: str | Path,
     truth: str | Path,

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas
@@ -62,6 +63,21 @@ class RunEvaluation:
     groups: dict[str, pandas.DataFrame]
     pictures: dict[str, list[CasePicture]]
     report: Path
+
+
+def evaluate(run: Run | str | Path, *, split: str = "test", **options: Any) -> Scores:
+    """Score a run as `transmodal evaluate` does, write its report, and return the scores of its first target.
+
+    Args:
+        run: a run or its folder.
+        split: which cases: "test", "validation" or "train".
+        options: of `evaluate_run`.
+
+    Raises:
+        UserError: as `evaluate_run`.
+    """
+    evaluation = evaluate_run(run.folder if isinstance(run, Run) else run, split=split, **options)
+    return next(iter(evaluation.scores.values()))
 
 
 def evaluate_run(

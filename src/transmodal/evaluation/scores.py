@@ -231,7 +231,11 @@ def score_cases(
     if not rows:
         if not failed:
             raise UserError("There is no case to score; check the split or the folders")
-        raise UserError(f"None of {len(failed)} cases could be scored; the first: {failed[0][1]}")
+        raise UserError(
+            failed[0][1]
+            if len(failed) == 1
+            else f"None of {len(failed)} cases could be scored; the first: {failed[0][1]}"
+        )
     table = pandas.DataFrame(rows, columns=[*KEYS, *factors, *policy.metrics])
     table[list(factors)] = table[list(factors)].fillna("")
     return Scores(complete[0], table, tuple(factors), split, tuple(failed))
