@@ -245,6 +245,28 @@ def test_published_train_and_test_folders_become_the_split(tmp_path: Path) -> No
     assert again.manifest.table.equals(table)
 
 
+def test_pairs_inside_train_and_test_folders_bring_their_split(tmp_path: Path) -> None:
+    put(tmp_path, *(f"{split}/{kind}/{n}.png" for split in ("train", "test") for kind in "AB" for n in (1, 2)))
+    indexed = index_folder(tmp_path)
+    assert indexed.layout == "pairs"
+    assert {case.id: case.split for case in indexed.manifest.cases(["A", "B"])} == {
+        f"{split}-{n}": split for split in ("train", "test") for n in (1, 2)
+    }
+
+
+def test_one_subject_is_recognised_by_known_words(tmp_path: Path) -> None:
+    put(tmp_path, *(f"TCGA-1/Other_{m}_bet.nii.gz" for m in ("t1", "t2", "fla")), "TCGA-1/seg/vote.nii.gz")
+    indexed = index_folder(tmp_path)
+    assert keys(indexed) == [("TCGA-1", "", m) for m in ("fla", "t1", "t2")]
+    assert [path for path, _ in indexed.skipped] == ["TCGA-1/seg/vote.nii.gz"]
+
+
+def test_a_link_that_leads_back_is_not_followed_for_ever(tmp_path: Path) -> None:
+    put(tmp_path, "a/1.png", "b/1.png", "a/2.png", "b/2.png", "a/3.png", "b/3.png")
+    (tmp_path / "a" / "again").symlink_to(tmp_path)
+    assert len(index_folder(tmp_path).manifest.table) == 6
+
+
 @pytest.mark.parametrize("place", ["", "joined"])
 def test_parts_may_lie_beside_or_among_their_sources(tmp_path: Path, place: str) -> None:
     put(tmp_path / "joined", "m1.png", "more/m2.png")

@@ -87,7 +87,7 @@ def index_folder(folder: str | Path, layout: str = "auto", options: Options | No
 
 
 def _recognise(listing: Listing, options: Options) -> tuple[str, str]:
-    folders = {found.folders[0] for found in listing.images if found.folders}
+    folders = {name for found in listing.images for name in found.folders[:2]}
     if len(options.modalities) > 1 and set(options.modalities.values()) <= folders:
         return "pairs", f"the modalities {', '.join(options.modalities.values())} are folders"
     for name, layout in LAYOUTS.items():

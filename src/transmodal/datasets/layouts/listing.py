@@ -9,6 +9,16 @@ from pathlib import Path
 from transmodal.errors import UserError
 from transmodal.images import is_image_file
 
+# Folders that published data sets use for their split.
+SPLIT_FOLDERS = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "testing": "test",
+}
 # The second half of an image kept in two files belongs to its header file.
 _HEADER_OF = {".img": (".hdr",), ".rec": (".par",), ".brik": (".head",), ".raw": (".mhd", ".nhdr"), ".zraw": (".mhd",)}
 _SUFFIX = re.compile(r"(\.(nii|ome|head|brik|mgh))?(\.[A-Za-z][A-Za-z0-9]{0,4})?$", re.IGNORECASE)
@@ -93,9 +103,14 @@ def list_images(folder: Path, *, is_image: Callable[[Path], bool] = is_image_fil
         raise UserError(f"{folder} {what}; give the folder that holds the images")
     root = Path(os.path.abspath(folder))  # noqa: PTH100 - resolve() would follow symbolic links
     images, others = [], []
+    entered = set()
     for place, names_below, names in os.walk(root, followlinks=True, onerror=_refuse):
-        names_below[:] = sorted(name for name in names_below if not name.startswith("."))
         here = Path(place)
+        if (real := here.resolve()) in entered:  # a symbolic link that leads back
+            names_below.clear()
+            continue
+        entered.add(real)
+        names_below[:] = sorted(name for name in names_below if not name.startswith("."))
         paths = [here / name for name in sorted(names) if not name.startswith(".") and name != "Thumbs.db"]
         folders = here.relative_to(root).parts
         if folders and not names_below and _is_series(paths):

@@ -1,18 +1,17 @@
-"""Layout `pairs`: each folder is a modality; files of one stem show one case."""
+"""Layout `pairs`: each folder is a modality; files of one stem show one case.
+
+The modality folders may lie in folders called train, val and test, which then become the split.
+"""
 
 import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
 
-from transmodal.datasets.layouts.listing import Found, Index, Listing, Options, tokens_of
+from transmodal.datasets.layouts.listing import SPLIT_FOLDERS, Found, Index, Listing, Options, tokens_of
+from transmodal.datasets.layouts.modality_words import MODALITY_WORDS
 from transmodal.datasets.layouts.subjects import SubjectNames
 from transmodal.errors import UserError
-
-# Words that name an imaging modality or a label; they tell modality folders from subject folders.
-_WORDS = """
-    t1 t1w t1c t1ce t1gd t1post t1n t2 t2w t2f t2star flair fla pd pdw dwi adc swi bold mra ct cbct
-    cect ncct pet spect mr mri xray rx cr dx us oct photo optical nuclear seg mask label gt
-    gold lesion
-"""
-MODALITY_WORDS = frozenset(_WORDS.split())
 
 
 def recognise(listing: Listing) -> str | None:
@@ -21,7 +20,8 @@ def recognise(listing: Listing) -> str | None:
     Two folders with equal stems are pairs or two subjects with equally named files. Numbered folders (patient07,
     patient19) and files called T1, T2, … speak for subjects.
     """
-    stems = _stems_by_folder(listing)
+    images, _ = _without_splits(listing)
+    stems = _stems_by_folder(images)
     if len(stems) < 2:
         return None
     names = list(stems)
@@ -44,24 +44,27 @@ def index(listing: Listing, options: Options) -> Index:
         UserError: there are fewer than two modality folders, or a named one does not exist.
     """
     result = Index()
-    stems = _stems_by_folder(listing)
+    images, splits = _without_splits(listing)
+    stems = _stems_by_folder(images)
     modality_of = _modality_folders(stems, options, listing)
     names = SubjectNames(options)
     cases_of: dict[str, dict[str, str]] = {modality: {} for modality in modality_of.values()}
     strip = not set.intersection(*({*stems[folder]} for folder in modality_of))
-    for found in listing.images:
+    for listed, found, split in zip(listing.images, images, splits, strict=True):
         modality = modality_of.get(found.folders[0]) if found.folders else None
         if modality is None:
-            result.skipped.append((found.relative, "in no modality folder"))
+            result.skipped.append((listed.relative, "in no modality folder"))
             continue
         stem = _case_stem(found, strip, {modality, found.folders[0]})
         columns = names.columns(stem)
         if columns is None:
-            result.skipped.append((found.relative, "does not match --subject-pattern"))
+            result.skipped.append((listed.relative, "does not match --subject-pattern"))
         elif stem in cases_of[modality]:
-            result.skipped.append((found.relative, f"same case as {cases_of[modality][stem]}"))
+            result.skipped.append((listed.relative, f"same case as {cases_of[modality][stem]}"))
         else:
-            cases_of[modality][stem] = found.relative
+            cases_of[modality][stem] = listed.relative
+            if split:
+                columns["split"] = split
             result.rows.append({**columns, "modality": modality, "path": str(found.path)})
     all_stems = sorted(set().union(*cases_of.values()))
     if hint := names.hint(all_stems):
@@ -83,9 +86,26 @@ def _modality_folders(stems: dict[str, list[str]], options: Options, listing: Li
     return {folder: modality for modality, folder in options.modalities.items()}
 
 
-def _stems_by_folder(listing: Listing) -> dict[str, list[str]]:
+def _without_splits(listing: Listing) -> tuple[list[Found], list[str]]:
+    """Take a first level of train, val and test out of the paths; return the images and the split of each.
+
+    The stem of an image gets the folder's name in front where two splits use one stem (train/photo/1, test/photo/1).
+    """
+    tops = {found.folders[0].lower() for found in listing.images if len(found.folders) > 1}
+    if not tops or not tops <= set(SPLIT_FOLDERS) or any(len(found.folders) < 2 for found in listing.images):
+        return listing.images, [""] * len(listing.images)
+    inside = Counter((*found.folders[1:], found.stem) for found in listing.images)
+    in_front = max(inside.values()) > 1
+    images = [
+        replace(found, folders=found.folders[1:], stem=f"{found.folders[0]}-{found.stem}" if in_front else found.stem)
+        for found in listing.images
+    ]
+    return images, [SPLIT_FOLDERS[found.folders[0].lower()] for found in listing.images]
+
+
+def _stems_by_folder(images: Iterable[Found]) -> dict[str, list[str]]:
     stems: dict[str, list[str]] = {}
-    for found in listing.images:
+    for found in images:
         if found.folders:
             stems.setdefault(found.folders[0], []).append(_case_stem(found, False, set()))
     return stems

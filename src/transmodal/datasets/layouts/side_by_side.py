@@ -12,13 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from transmodal.datasets.layouts.listing import Found, Index, Listing, Options
+from transmodal.datasets.layouts.listing import SPLIT_FOLDERS, Found, Index, Listing, Options
 from transmodal.datasets.layouts.subjects import SubjectNames
 from transmodal.errors import UserError
 from transmodal.images import Image, read, write
 from transmodal.images.files import write_text
 
-_SPLIT_OF = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
 _AXIS = {"horizontal": 1, "vertical": 0}
 _WRITABLE = {".png": ".png", ".tif": ".tif", ".tiff": ".tif"}
 SETTINGS_FILE = "side-by-side.json"
@@ -54,7 +53,7 @@ def index(listing: Listing, options: Options) -> Index:
         if columns is None:
             result.skipped.append((found.relative, "does not match --subject-pattern"))
             continue
-        if (split := _SPLIT_OF.get(found.folders[0]) if found.folders else None) is not None:
+        if (split := SPLIT_FOLDERS.get(found.folders[0].lower()) if found.folders else None) is not None:
             columns["split"] = split
         suffix = _WRITABLE.get(found.path.suffix.lower(), ".png")
         parts = [out / modality / f"{name}{suffix}" for modality in modalities]

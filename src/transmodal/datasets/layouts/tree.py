@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
 from transmodal.datasets.layouts.listing import Found, Index, Listing, Options, tokens_of
+from transmodal.datasets.layouts.modality_words import MODALITY_WORDS
 from transmodal.datasets.layouts.pattern import compile_pattern
 from transmodal.datasets.layouts.subjects import SESSION_WORD, SubjectNames
 from transmodal.errors import UserError
@@ -19,7 +20,11 @@ def recognise(listing: Listing) -> str | None:
     rows = [row for row in guess if row is not None]
     modalities = {row["modality"] for row in rows}
     subjects = sorted({row["subject"] for row in rows})
-    if len(rows) < 0.3 * len(listing.images) or len(modalities) > 0.5 * max(4, len(rows)):
+    if len(rows) < 0.3 * len(listing.images):
+        return None
+    # Names that never come back are no modalities, unless they are known words.
+    called = sum(bool(MODALITY_WORDS & {word.lower() for word in tokens_of(name)}) for name in modalities)
+    if len(modalities) > 0.5 * max(4, len(rows)) and called < 0.5 * len(modalities):
         return None
     shown = ", ".join(subjects[:2]) + (", …" if len(subjects) > 2 else "")
     return f"{shown} as subjects, {', '.join(sorted(modalities)[:6])} as modalities"
