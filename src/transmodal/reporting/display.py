@@ -41,7 +41,8 @@ def fullest_slice(truth: Image, axis: int = 2) -> int:
     if truth.spatial_dims == 2:
         return 0
     volume = np.moveaxis(truth.pixels, axis, 0)
-    deviations = [float(np.std(part[::2, ::2].astype(np.float32))) for part in volume]
+    step = max(1, min(volume.shape[1:3]) // 128)
+    deviations = [float(np.std(part[::step, ::step].astype(np.float32))) for part in volume]
     return int(np.argmax(deviations))
 
 

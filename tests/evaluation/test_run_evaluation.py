@@ -1,0 +1,203 @@
+"""A run is evaluated, reported and compared, from Python and from the command line."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+from tests.data.pairs import make_pairs
+from tests.reporting.test_html import parse
+
+import transmodal
+from transmodal.cli import main
+from transmodal.errors import UserError
+from transmodal.evaluation.comparison import compare
+from transmodal.evaluation.run import evaluate_run, policy_for_target
+from transmodal.images import Image, picture_affine, read, write
+from transmodal.metrics.policy import Policy
+from transmodal.training.recipe import load_recipe
+from transmodal.training.run import Run
+from transmodal.training.train import train
+
+TINY = {
+    "preparation.grid.shrink": 1,
+    "pix2pix.generator.filters": 4,
+    "pix2pix.generator.downsamplings": 3,
+    "pix2pix.discriminator.filters": 4,
+    "pix2pix.discriminator.layers": 1,
+    "train.epochs": 2,
+    "train.batch_size": 4,
+    "train.sample_every": 100,
+}
+EVIL = "<script>x"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A hardly trained run on six animals, one of which has a name that is markup."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    manifest = make_pairs(folder / "pairs", animals=12)
+    manifest.write_text(manifest.read_text().replace("mouse11,", f"{EVIL},"))
+    recipe = load_recipe("photo-to-xray", scale="smoke", overrides=TINY)
+    return train(recipe, manifest, folder / "run", cache=folder / "cache", quiet=True)
+
+
+def test_a_run_is_scored_beside_its_baselines_in_physical_units(run: Run) -> None:
+    evaluation = evaluate_run(run.folder, workers=2)
+    scores = evaluation.scores["xray"]
+    assert scores.systems == ["translator", "mean target", "input luminance"]
+    assert (len(scores.cases), scores.subjects, scores.split) == (4, 2, "test")
+    case = next(case for case in run.manifest.cases(["photo", "xray"], split="test"))
+    truth = np.asarray(read(case.files["xray"]), float)
+    training = [read(each.files["xray"]).pixels for each in run.manifest.cases(["xray"], split="train")]
+    baseline = scores.of("mean target").set_index("case").loc[case.id, "mae"]
+    assert baseline == pytest.approx(np.abs(np.mean(training, axis=0) - truth).mean(), rel=1e-4)
+    made = transmodal.load_translator(run.model)(read(case.files["photo"]))
+    by_hand = np.abs(np.asarray(made, float) - truth).mean()
+    assert scores.cases.set_index("case").loc[case.id, "mae"] == pytest.approx(by_hand, rel=1e-5)
+
+
+def test_files_and_report_are_there_and_hold_together(run: Run) -> None:
+    evaluate_run(run.folder)
+    summary = json.loads((run.evaluation / "summary.json").read_text())
+    table = pandas.read_csv(run.evaluation / "cases.csv")
+    mine = table[table["system"] == "translator"]
+    assert summary["summary"]["psnr"]["mean"] == pytest.approx(mine.groupby("subject")["psnr"].mean().mean(), rel=1e-6)
+    assert summary["policy"]["range"] and "range" in summary["policy_in_words"]
+    page = run.report.read_text()
+    reader = parse(page)
+    assert "script" not in reader.tags
+    assert EVIL in reader.text
+    assert "http://" not in page and "https://" not in page
+    for part in (summary["policy_in_words"], "Only 2 subjects", "not for diagnosis", "mean target", "transmodal train"):
+        assert part in reader.text, part
+
+
+def test_other_splits_are_marked_for_what_they_are(run: Run) -> None:
+    evaluate_run(run.folder, split="validation")
+    assert "the best checkpoint was chosen on them" in run.report.read_text()
+    evaluate_run(run.folder, split="train")
+    assert "These are training cases" in run.report.read_text()
+
+
+def test_runs_are_compared_case_by_case(run: Run, tmp_path: Path) -> None:
+    shutil.copytree(run.folder, tmp_path / "twin")
+    evaluations = [evaluate_run(folder) for folder in (run.folder, tmp_path / "twin")]
+    comparison = compare(evaluations, tmp_path / "compared")
+    scores = comparison.scores["xray"]
+    assert scores.systems == ["run", "twin", "mean target", "input luminance"]
+    assert scores.difference("psnr", "run", "twin").mean == 0
+    assert "run − twin" in parse(comparison.report.read_text()).text
+    other = evaluate_run(tmp_path / "twin", policy=Policy(range=(0, 1)))
+    with pytest.raises(UserError, match="another policy"):
+        compare([evaluations[0], other], tmp_path / "compared")
+
+
+def test_the_target_map_fills_what_the_recipe_leaves_open(run: Run) -> None:
+    part = transmodal.load_translator(run.model).card.preparation.modalities["xray"]
+    policy = policy_for_target(Policy(), part)
+    assert policy.range == (part.intensity.low, part.intensity.high)
+    mri = part.model_copy(
+        update={"intensity": part.intensity.model_copy(update={"kind": "image-percentiles", "foreground": True})}
+    )
+    policy = policy_for_target(Policy(), mri)
+    assert (policy.scale, policy.mask, policy.range) == ("percentile", "foreground", None)
+    assert policy_for_target(Policy(scale="physical", mask="none"), mri).range == (
+        part.intensity.low,
+        part.intensity.high,
+    )
+
+
+def told(capsys: pytest.CaptureFixture[str], *arguments: object, status: int = 0) -> tuple[str, str]:
+    with pytest.raises(SystemExit) as end:
+        main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    assert end.value.code == status, captured.err
+    return captured.out, captured.err
+
+
+def test_the_command_ends_with_the_report_and_prints_json(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    out, _ = told(capsys, "evaluate", run.folder, "--group-by", "coat")
+    assert out.splitlines()[-1] == f"Report: {run.report}"
+    assert "range" in out and "FID not available" in out
+    out, _ = told(capsys, "evaluate", run.folder, "--json")
+    assert json.loads(out)["number_of_cases"] == 4
+
+
+def test_a_wrong_call_of_evaluate_is_told_in_one_line(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = tmp_path / "weights.pth"
+    weights.write_text("no weights")
+    for arguments, what in (
+        (["evaluate", tmp_path], "is no run"),
+        (["evaluate", run.folder, "--split", "tset"], "tset"),
+        (["evaluate", run.folder, "--group-by", "coad"], "coad"),
+        (["evaluate", run.folder, "--fid-weights", weights], "FID"),
+        (["evaluate", run.folder, "--fid-weights", tmp_path / "none"], "There is no file"),
+    ):
+        out, error = told(capsys, *arguments, status=2)
+        assert what in error and error.count("\n") == 1, error
+        assert "Traceback" not in error + out
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    for number in range(4):
+        pixels = np.random.default_rng(number).integers(1000, 60000, (20, 24)).astype(np.uint16)
+        write(Image(pixels, picture_affine((1, 1))), tmp_path / "truth" / f"a{number}_1.png")
+        write(Image(pixels + 50, picture_affine((1, 1))), tmp_path / "made" / f"a{number}_1.png")
+    return tmp_path / "made", tmp_path / "truth"
+
+
+def test_score_prints_a_table_or_json_for_folders_and_files(
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, _ = told(capsys, "score", *folders, "--range", 0, 65535, "--metrics", "mae,psnr")
+    assert "MAE" in out and "50" in out and "0 to 65 535" in out
+    out, _ = told(capsys, "score", *folders, "--range", 0, 65535, "--json", "--subject-pattern", "(?P<subject>.+)_")
+    content = json.loads(out)
+    assert content["summary"]["mae"]["mean"] == pytest.approx(50)
+    assert [case["subject"] for case in content["cases"]] == ["a0", "a1", "a2", "a3"]
+    one = [folder / "a1_1.png" for folder in folders]
+    out, _ = told(capsys, "score", *one, "--range", 0, 65535, "--json")
+    assert json.loads(out)["number_of_cases"] == 1
+
+
+def test_a_wrong_call_of_score_is_told_in_one_line(
+    folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(Image(np.zeros((20, 24), np.float32), picture_affine((1, 1))), tmp_path / "else" / "b.tiff")
+    ranged = ["--range", 0, 65535]
+    for arguments, what in (
+        ([*folders], "--range 0 65535"),
+        ([folders[0], tmp_path / "else", *ranged], "has a partner"),
+        ([folders[0], tmp_path / "nowhere", *ranged], "There is no"),
+        ([folders[0], folders[1] / "a1_1.png", *ranged], "two files or two folders"),
+        ([*folders, "--range", 9, 1], "low before high"),
+        ([*folders, *ranged, "--metrics", "psnr,sism"], "did you mean 'ssim'"),
+        ([*folders, *ranged, "--scale", "phisical"], "--scale"),
+        ([*folders, *ranged, "--subject-pattern", "(a"], "regular expression"),
+        ([*folders, *ranged, "--subject-pattern", "a"], "?P<subject>"),
+        ([*folders, *ranged, "--mask", folders[1], "--mask-foreground"], "two masks"),
+    ):
+        _, error = told(capsys, "score", *arguments, status=2)
+        assert what in error and error.count("\n") == 1, error
+
+
+def test_bad_images_are_listed_and_the_rest_is_scored(
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    made, _ = folders
+    write(Image(np.zeros((9, 24), np.uint16), picture_affine((1, 1))), made / "a0_1.png")
+    (made / "a1_1.png").unlink()
+    write(Image(np.full((20, 24), np.nan, np.float32), picture_affine((1, 1))), made / "a1_1.tiff")
+    out, error = told(capsys, "score", *folders, "--range", 0, 65535, "--json", status=2)
+    content = json.loads(out)
+    assert content["number_of_cases"] == 2
+    assert [failure["case"] for failure in content["failed"]] == ["a0_1", "a1_1"]
+    lines = error.splitlines()
+    assert len(lines) == 3
+    assert "9×24" in lines[0] and "NaN" in lines[1] and "2 of 4" in lines[2]

@@ -1,0 +1,230 @@
+"""Scores of many cases, of folders, of groups and of sets."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from transmodal.errors import UserError
+from transmodal.evaluation.baselines import fit_baselines
+from transmodal.evaluation.files import to_text, write_evaluation
+from transmodal.evaluation.folders import score, score_folders
+from transmodal.evaluation.groups import check_grouping, choose_groupings, group_table
+from transmodal.evaluation.scores import CaseImages, CaseToScore, Scores, score_cases
+from transmodal.evaluation.sets import SetFeatures, describe_set_score
+from transmodal.images import Image, picture_affine, write
+from transmodal.metrics.policy import Policy
+
+POLICY = Policy(metrics=("psnr", "mae"), range=(0, 255))
+
+
+def picture(seed: int, offset: float = 0.0, shape: tuple[int, int] = (24, 32)) -> Image:
+    pixels = np.random.default_rng(seed).uniform(20, 200, shape) + offset
+    return Image(pixels.astype(np.float32), picture_affine((0.5, 0.5)))
+
+
+def cases(count: int = 12, **systems: float) -> Iterator[CaseToScore]:
+    """Cases whose systems are off by a known amount, a little more in each case."""
+    for number in range(count):
+
+        def load(number: int = number) -> CaseImages:
+            made = {name: picture(number, error + 0.1 * number) for name, error in systems.items()}
+            return CaseImages(made, picture(number))
+
+        subject = f"mouse{number // 2}"
+        yield CaseToScore(f"{subject}_{number}", subject, load, {"coat": ("white", "black")[number // 2 % 2]})
+
+
+def test_each_system_is_scored_on_each_case_and_differences_are_paired() -> None:
+    scores = score_cases(cases(good=1.0, bad=5.0), POLICY, split="test")
+    assert scores.systems == ["good", "bad"]
+    assert len(scores.cases) == 12
+    assert scores.subjects == 6
+    assert scores.cases["mae"].tolist() == pytest.approx([1 + 0.1 * n for n in range(12)], abs=1e-4)
+    difference = scores.difference("mae", "good", "bad")
+    assert difference.mean == pytest.approx(-4, abs=1e-4)
+    assert difference.ci95 == pytest.approx((-4, -4), abs=1e-4)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_the_order_of_cases_does_not_depend_on_threads(workers: int) -> None:
+    scores = score_cases(cases(20, made=1.0), POLICY, workers=workers)
+    assert scores.cases["case"].tolist() == [f"mouse{n // 2}_{n}" for n in range(20)]
+
+
+def test_a_case_that_cannot_be_scored_is_named_and_in_no_average() -> None:
+    def broken() -> CaseImages:
+        raise UserError("x.png is cut off; copy it again")
+
+    some = [*cases(6, made=1.0), CaseToScore("mouse9", "mouse9", broken)]
+    scores = score_cases(some, POLICY)
+    assert scores.failed == (("mouse9", "x.png is cut off; copy it again"),)
+    assert scores.summary["mae"].cases == 6
+    with pytest.raises(UserError, match="is cut off"):
+        score_cases(some[-1:], POLICY)
+    with pytest.raises(UserError, match="no case"):
+        score_cases([], POLICY)
+
+
+def test_the_json_has_the_promised_form_and_holds_no_infinity() -> None:
+    perfect = CaseToScore("same", "mouse8", lambda: CaseImages({"made": picture(0)}, picture(0)))
+    scores = score_cases([*cases(10, made=2.0), perfect], POLICY, split="test")
+    content = json.loads(to_text(scores.to_json()), parse_constant=lambda name: pytest.fail(name))
+    assert content["policy"]["range"] == [0, 255]
+    assert {"case": "same", "psnr": "inf"}.items() <= content["cases"][-1].items()
+    assert set(content["summary"]["psnr"]) == {"mean", "sd", "median", "ci95", "n"}
+    assert content["summary"]["psnr"]["n"] == 5
+    assert len(content["summary"]["psnr"]["ci95"]) == 2
+    assert content["left_out_as_infinite"] == {"psnr": 1}
+    assert (content["split"], content["number_of_cases"], content["number_of_subjects"]) == ("test", 11, 6)
+
+
+def test_files_of_an_evaluation_open_as_tables_and_json(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    scores = score_cases(cases(made=1.0, other=2.0), POLICY)
+    groups = group_table(scores, choose_groupings(scores))
+    write_evaluation(tmp_path / "evaluation", {"xray": scores}, {"xray": groups}, {"run": "first"})
+    table = pandas.read_csv(tmp_path / "evaluation" / "cases.csv")
+    assert list(table.columns) == ["system", "case", "subject", "coat", "psnr", "mae"]
+    assert len(table) == 24
+    assert json.loads((tmp_path / "evaluation" / "summary.json").read_text())["run"] == "first"
+    assert len(pandas.read_csv(tmp_path / "evaluation" / "groups.csv")) == 4
+    assert not [path for path in (tmp_path / "evaluation").iterdir() if path.name.startswith(".")]
+
+
+def test_groups_count_subjects_and_cases() -> None:
+    scores = score_cases(cases(made=1.0), POLICY)
+    assert choose_groupings(scores) == [("coat",)]
+    table = group_table(scores, [("coat",)]).set_index("group")
+    assert table["subjects"].to_dict() == {"black": 3, "white": 3}
+    assert table["cases"].to_dict() == {"black": 6, "white": 6}
+    assert table.loc["white", "mae"] == pytest.approx(1 + 0.1 * np.mean([0, 1, 4, 5, 8, 9]), abs=1e-4)
+    with pytest.raises(UserError, match=r"no factor 'coad'.*coat"):
+        check_grouping(scores.factors, ["coad"])
+
+
+def test_baselines_know_the_mean_and_the_line() -> None:
+    pairs = [(picture(n), Image(3000 - 10 * picture(n).pixels, picture(n).affine)) for n in range(5)]
+    policy = Policy(range=(0, 3000)).resolved(unit="counts", dimension=2)
+    baselines = fit_baselines(iter(pairs), policy)
+    assert baselines.names == ("mean target", "input luminance")
+    assert baselines.slope == pytest.approx(-10, rel=1e-3)
+    assert baselines.intercept == pytest.approx(3000, rel=1e-3)
+    made = baselines.predict(*pairs[0])
+    assert made["mean target"].pixels == pytest.approx(np.mean([true.pixels for _, true in pairs], axis=0), rel=1e-5)
+    assert made["input luminance"].pixels == pytest.approx(pairs[0][1].pixels, rel=1e-3)
+
+
+def test_baselines_take_colour_as_luminance_and_other_grids_as_the_same_field() -> None:
+    grey = picture(1, shape=(24, 32))
+    colour = Image(np.repeat(grey.pixels[..., None], 3, -1), grey.affine, channels=("red", "green", "blue"))
+    policy = Policy(range=(0, 255)).resolved(unit="counts", dimension=2)
+    baselines = fit_baselines([(colour, grey), (colour, picture(1, shape=(12, 16)))], policy)
+    large = picture(5, shape=(48, 64))
+    made = baselines.predict(colour, large)
+    assert {image.shape for image in made.values()} == {(48, 64)}
+    with pytest.raises(UserError, match="no training pair"):
+        fit_baselines([], policy)
+
+
+def test_identity_stands_only_where_units_are_shared() -> None:
+    volume = Image(np.random.default_rng(0).uniform(0, 100, (20, 20, 12)).astype(np.float32), quantity="HU")
+    physical = Policy(range=(-1000, 1000)).resolved(unit="HU", dimension=3)
+    assert "identity" in fit_baselines([(volume, volume)], physical).names
+    plain = Image(volume.pixels)
+    assert "identity" not in fit_baselines([(plain, plain)], physical).names
+    percentile = Policy(scale="percentile").resolved(dimension=3)
+    baselines = fit_baselines([(plain, plain)], percentile)
+    assert "identity" in baselines.names
+    assert baselines.predict(plain, plain)["identity"].pixels.max() == pytest.approx(1)
+
+
+def gather(error: float, blur: bool = False) -> dict[str, dict[str, object]]:
+    policy = POLICY.resolved(unit="x", dimension=2)
+    features = SetFeatures(policy)
+    for number in range(3):
+        truth = picture(number, shape=(192, 192))
+        pixels = truth.pixels + np.random.default_rng(number + 50).normal(0, error, truth.shape)
+        features.add(CaseImages({"made": Image(pixels.astype(np.float32), truth.affine)}, truth), policy)
+    return features.results()
+
+
+def test_fnsd_grows_with_noise_and_fid_says_why_it_is_absent() -> None:
+    small, large = gather(5.0), gather(80.0)
+    assert small["made"]["fnsd"]["n"] == 3
+    assert 0 <= small["made"]["fnsd"]["value"] < large["made"]["fnsd"]["value"]
+    sentence = describe_set_score("fid", small["made"]["fid"])
+    assert "not available" in sentence and "--fid-weights" in sentence
+    assert "N = 3" in describe_set_score("fnsd", small["made"]["fnsd"])
+
+
+def test_fnsd_agrees_with_the_metric_itself() -> None:
+    from transmodal.metrics.natural_scene import fnsd
+
+    truths = [picture(number, shape=(192, 192)).pixels for number in range(3)]
+    made = [
+        (true + np.random.default_rng(n + 50).normal(0, 20.0, true.shape)).astype(np.float32)
+        for n, true in enumerate(truths)
+    ]
+    assert gather(20.0)["made"]["fnsd"]["value"] == pytest.approx(fnsd(made, truths, data_range=255).value, rel=1e-6)
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    for number in range(5):
+        true = (picture(number).pixels * 200).astype(np.uint16)
+        write(Image(true, picture_affine((0.5, 0.5))), tmp_path / "truth" / f"mouse{number}.png")
+        write(Image(true + 100, picture_affine((0.5, 0.5))), tmp_path / "made" / f"mouse{number}.tiff")
+    return tmp_path / "made", tmp_path / "truth"
+
+
+def test_folders_are_matched_by_stem_whatever_the_format(folders: tuple[Path, Path]) -> None:
+    (folders[0] / "mouse0.synthetic.json").write_text("{}")
+    scores = score_folders(*folders, Policy(metrics=("mae",), range=(0, 65535)), workers=2)
+    assert scores.cases["case"].tolist() == [f"mouse{n}" for n in range(5)]
+    assert scores.summary["mae"].mean == pytest.approx(100)
+    assert not scores.failed
+
+
+def test_what_has_no_partner_is_listed_on_both_sides(folders: tuple[Path, Path]) -> None:
+    made, truth = folders
+    (made / "mouse0.tiff").unlink()
+    (truth / "mouse4.png").unlink()
+    scores = score_folders(made, truth, Policy(metrics=("mae",), range=(0, 65535)))
+    assert [case for case, _ in scores.failed] == ["mouse4", "mouse0"]
+    assert len(scores.cases) == 3
+
+
+def test_masks_are_matched_too_and_every_image_needs_one(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    for number in range(4):
+        inside = np.zeros((24, 32), np.uint8)
+        inside[5:20, 5:20] = 1
+        write(Image(inside, picture_affine((0.5, 0.5))), tmp_path / "masks" / f"mouse{number}.png")
+    scores = score_folders(*folders, Policy(metrics=("mae",), range=(0, 65535)), mask=tmp_path / "masks")
+    assert scores.policy.mask == "mask"
+    assert [case for case, _ in scores.failed] == ["mouse4"]
+
+
+def test_the_public_function_takes_images_files_and_folders(folders: tuple[Path, Path]) -> None:
+    one = score(folders[0] / "mouse1.tiff", folders[1] / "mouse1.png", range=(0, 65535))
+    assert one.summary["mae"].mean == pytest.approx(100)
+    in_memory: Scores = score(picture(1, 3), picture(1), range=(0, 255))
+    assert in_memory.summary["mae"].mean == pytest.approx(3, rel=1e-4)
+    with pytest.raises(UserError, match="range"):
+        score(picture(1, 3), picture(1))
+    with pytest.raises(UserError, match="low before high"):
+        score(picture(1, 3), picture(1), range=(5, 1))
+    with pytest.raises(UserError, match="mixed"):
+        score(picture(1), folders[1], range=(0, 1))
+
+
+def test_equal_systems_are_called_equal_and_worse_ones_worse() -> None:
+    from transmodal.evaluation.report import headlines
+
+    remarks = [item.remark for item in headlines(score_cases(cases(one=1.0, twin=1.0), POLICY)).items]
+    assert remarks == ["equal to twin"] * 2
+    psnr, mae = headlines(score_cases(cases(one=5.0, better=1.0), POLICY)).items
+    assert "worse than better" in psnr.remark and psnr.good is False
+    assert mae.remark == "4 worse than better"
