@@ -9,8 +9,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from transmodal.images import Image
+from transmodal.datasets.alignment import AlignmentReport, AlignmentSettings
+from transmodal.datasets.manifest import Manifest
+from transmodal.images import Image, read
 from transmodal.images.files import atomic_path
+from transmodal.images.registration import resample
 
 _WIDTH = 320  # of one panel, in pixels
 _TITLES = ("chequerboard before", "after", "outlines of fixed before", "after")
@@ -26,6 +29,39 @@ class Row:
     fixed: Image
     before: Image
     after: Image
+
+
+def picture_alignments(
+    report: AlignmentReport, before: Manifest, settings: AlignmentSettings, path: Path, *, most: int = 8
+) -> list[str]:
+    """Write the montage of up to `most` pairs, those over the threshold first, the others evenly chosen.
+
+    Args:
+        report: of the alignment.
+        before: the manifest that was aligned.
+        settings: as used.
+        path: the PNG.
+
+    Returns:
+        The ids of the pictured cases; nothing is written when no pair was aligned.
+    """
+    done = [alignment for alignment in report.alignments if alignment.image]
+    suspect = [alignment for alignment in done if alignment.status != "ok"][:most]
+    sound = [alignment for alignment in done if alignment.status == "ok"]
+    room = min(most - len(suspect), len(sound))
+    chosen = suspect + [sound[round(at)] for at in np.linspace(0, len(sound) - 1, room)]
+    files = {case.id: case.files for case in before.cases()}
+    rows = []
+    for alignment in chosen:
+        fixed = read(files[alignment.case][settings.fixed], spacing=settings.fixed_spacing)
+        moving = read(files[alignment.case][alignment.modality], spacing=settings.moving_spacing)
+        as_it_lay = resample(moving, fixed)
+        error = "" if alignment.error_mm is None else f", {alignment.error_mm:.2f} mm"
+        title = f"{alignment.case}: {alignment.modality} on {settings.fixed}, {alignment.status}{error}"
+        rows.append(Row(title, fixed, as_it_lay, read(report.manifest.folder / alignment.image)))
+    if rows:
+        write_montage(rows, path)
+    return [alignment.case for alignment in chosen]
 
 
 def write_montage(rows: Sequence[Row], path: Path) -> Path:

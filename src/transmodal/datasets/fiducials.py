@@ -15,6 +15,7 @@ from transmodal.datasets.manifest import CaseFiles
 from transmodal.datasets.manifest_csv import read_rows
 from transmodal.errors import UserError
 from transmodal.images import Image
+from transmodal.images.registration import index_to_world
 
 _MM = ("x_mm", "y_mm", "z_mm")
 _PIXELS = ("row", "column", "slice")
@@ -102,5 +103,5 @@ class Fiducials:
         coordinates = np.array(places, dtype=np.float64)
         if self.in_mm:
             return coordinates
-        world = coordinates @ image.affine[:3, :dims].T + image.affine[:3, 3]
-        return np.ascontiguousarray(world[:, :dims])
+        to_world = index_to_world(image)
+        return np.asarray(coordinates @ to_world[:-1, :-1].T + to_world[:-1, -1])
