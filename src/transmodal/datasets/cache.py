@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ from transmodal.errors import UserError
 from transmodal.images import read, require_same_grid
 from transmodal.images.files import atomic_path
 
-VERSION = 1  # raise it when the meaning of cached arrays changes
+VERSION = 2  # raise it when the meaning of cached arrays changes
 
 
 def default_cache() -> Path:
@@ -46,8 +46,12 @@ class PreparedCase:
     foreground: npt.NDArray[np.float32]
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Map the arrays into memory without reading them."""
-        return {modality: np.load(file, mmap_mode="r") for modality, file in self.files.items()}
+        """Map the arrays into memory without reading them.
+
+        Raises:
+            UserError: a cached array has vanished or is damaged.
+        """
+        return {modality: _load(file, mmap_mode="r") for modality, file in self.files.items()}
 
 
 def prepare_cases(
@@ -87,7 +91,7 @@ def _prepare_case(case: CaseFiles, preparation: Preparation, modalities: Sequenc
     together = hashlib.sha256(" ".join(sorted(file.stem for file in files.values())).encode()).hexdigest()[:32]
     foreground_file = folder / f"{together}.foreground.npy"
     if foreground_file.exists() and all(file.exists() for file in files.values()):
-        return PreparedCase(case, files, np.load(foreground_file))
+        return PreparedCase(case, files, _load(foreground_file))
     images = {modality: read(case.files[modality]) for modality in modalities}
     first = images[modalities[0]]
     for image in images.values():
@@ -108,12 +112,30 @@ def _store(file: Path, array: npt.NDArray[Any]) -> None:
         np.save(temporary, array, allow_pickle=False)
 
 
+def _load(file: Path, *, mmap_mode: Literal["r"] | None = None) -> npt.NDArray[Any]:
+    try:
+        array: npt.NDArray[Any] = np.load(file, mmap_mode=mmap_mode)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(
+            f"The prepared image {file} is gone or damaged; delete it and start again: it is made anew"
+        ) from error
+    return array
+
+
+def _state(file: Path) -> list[Any]:
+    """Size and time of a file; of a folder (a DICOM series), of every file in it."""
+    status = file.stat()
+    if file.is_dir():
+        return [[each.name, *_state(each)] for each in sorted(file.iterdir()) if each.is_file()]
+    return [status.st_size, status.st_mtime_ns]
+
+
 def _key(file: Path, preparation: Preparation, modality: str) -> str:
     try:
-        status = file.stat()
+        state = _state(file)
     except OSError as error:
         raise UserError(f"Cannot read {file}: {error.strerror}; run 'transmodal data check'") from error
     recipe = preparation.model_dump(mode="json", exclude={"modalities"})
     recipe["modality"] = preparation.modalities[modality].model_dump(mode="json")
-    text = json.dumps([VERSION, str(file), status.st_size, status.st_mtime_ns, recipe], sort_keys=True)
+    text = json.dumps([VERSION, str(file), *state, recipe], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from nibabel import orientations
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from transmodal.datasets.manifest import CaseFiles
+from transmodal.datasets.manifest import CaseFiles, nearest
 from transmodal.errors import UserError
 from transmodal.images import Image, read
-from transmodal.images.intensity import FittedMap, IntensitySettings, fit
+from transmodal.images.intensity import GIVEN, FittedMap, IntensitySettings, fit
 
 Prepared = npt.NDArray[np.float32]
 """(samples, channels, *spatial): one sample for a picture, one a slice for a sliced volume."""
@@ -96,6 +96,17 @@ class ModalityPreparation(BaseModel):
     quantity: str
     format: str = Field(description="file format of the training files")
 
+    @field_validator("dtype")
+    @classmethod
+    def _is_a_number_type(cls, name: str) -> str:
+        try:
+            kind = np.dtype(name).kind
+        except TypeError as error:
+            raise ValueError(f"{name!r} is no numpy type") from error
+        if kind not in "buif":
+            raise ValueError(f"pixels cannot be of type {name!r}")
+        return name
+
     @property
     def channel_count(self) -> int:
         """Channels a network sees: 1 for grey images."""
@@ -116,7 +127,8 @@ class Preparation(BaseModel):
         """Return the image on the network's grid in [-1, 1]: float32 (samples, channels, *spatial).
 
         Raises:
-            UserError: other channels than in training, NaN, or a dimension that does not fit.
+            UserError: other channels or another range of integers than in training, NaN, or a dimension that does not
+                fit.
         """
         expected = self.modalities[modality]
         if image.channels != expected.channels:
@@ -124,12 +136,20 @@ class Preparation(BaseModel):
                 f"{image.name} has {_channels(image.channels)} but {modality} was trained on "
                 f"{_channels(expected.channels)}; convert it first, nothing is converted silently"
             )
-        if image.pixels.dtype.kind == "f" and not np.isfinite(image.pixels).all():
+        dtype, trained = image.pixels.dtype, np.dtype(expected.dtype)
+        of_one_range = expected.intensity.kind == "one-range" and expected.intensity.origin != GIVEN
+        if of_one_range and dtype.kind == trained.kind == "u" and dtype != trained:
+            raise UserError(
+                f"{image.name} has {dtype} pixels but {modality} was trained on {trained}, whose values mean something "
+                f"else; convert it to {trained} first"
+            )
+        if dtype.kind == "f" and not np.isfinite(image.pixels).all():
             raise UserError(f"{image.name} has NaN or infinite pixels; replace them before use")
         self._check_dimensions(image)
         mapped = expected.intensity.for_image(image.pixels).apply(image.pixels)
         stack = self._to_stack(mapped if image.channels else mapped[..., None], image.affine)
-        return resize_stack(stack, self._prepared_shape(image))
+        prepared = resize_stack(stack, self._prepared_shape(image))
+        return np.clip(prepared, -1.0, 1.0, out=prepared)  # cubic interpolation overshoots
 
     def restore(self, values: npt.NDArray[Any], modality: str, like: Image) -> Image:
         """Return a network's output as an image in physical units on the grid of `like`.
@@ -221,13 +241,16 @@ def fit_preparation(
         on_case: called after each file, for a progress bar.
 
     Raises:
-        UserError: unknown modality in `settings.intensity`, files of one modality that differ in channels or type,
-            NaN, constant images.
+        UserError: no case, unknown modality in `settings.intensity`, files of one modality that differ in channels or
+            type, NaN, constant images.
     """
+    if not cases:
+        raise UserError("There is no training case to fit the preparation on; check the split column")
     for modality in settings.intensity:
         if modality not in modalities:
             raise UserError(
-                f"preparation.intensity names {modality!r}, which is neither input nor target of the recipe"
+                f"preparation.intensity names {modality!r}, which is neither input nor target of the recipe; "
+                f"{nearest(modality, modalities)}"
             )
     prepared: dict[str, ModalityPreparation] = {}
     for modality in modalities:
@@ -268,36 +291,48 @@ def _training_pixels(
 def resize_stack(stack: npt.NDArray[np.float32], shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
     """Resize (samples, channels, *spatial) so that pixel edges, not centres, stay where they are.
 
-    Area averaging where a picture shrinks, cubic interpolation where it grows; trilinear in three dimensions, after
-    averaging when shrinking.
+    Area averaging along the axes that shrink, then cubic interpolation (trilinear in three dimensions) along those
+    that grow.
     """
-    if stack.shape[2:] == tuple(shape):
-        return np.ascontiguousarray(stack)
-    if len(shape) == 3:
-        return _resize_volumes(stack, shape)
+    shape = tuple(shape)
+    shrunk = tuple(min(new, old) for new, old in zip(shape, stack.shape[2:], strict=True))
+    resize = _resize_pictures if len(shape) == 2 else _resize_volumes
+    if shrunk != stack.shape[2:]:
+        stack = resize(stack, shrunk, "area")
+    if shape != shrunk:
+        stack = resize(stack, shape, "smooth")
+    return np.ascontiguousarray(stack)
+
+
+def _resize_pictures(
+    stack: npt.NDArray[np.float32], shape: tuple[int, ...], how: Literal["area", "smooth"]
+) -> npt.NDArray[np.float32]:
     rows, columns = shape
-    shrinks = rows <= stack.shape[2] and columns <= stack.shape[3]
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    interpolation = cv2.INTER_AREA if how == "area" else cv2.INTER_CUBIC
     resized = np.empty((*stack.shape[:2], rows, columns), np.float32)
     for sample, channels in zip(resized, stack, strict=True):
         for plane, source in zip(sample, channels, strict=True):
-            plane[...] = cv2.resize(np.ascontiguousarray(source), (columns, rows), interpolation=how)
+            plane[...] = cv2.resize(np.ascontiguousarray(source), (columns, rows), interpolation=interpolation)
     return resized
 
 
-def _resize_volumes(stack: npt.NDArray[np.float32], shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+def _resize_volumes(
+    stack: npt.NDArray[np.float32], shape: tuple[int, ...], how: Literal["area", "smooth"]
+) -> npt.NDArray[np.float32]:
     import torch
     from torch.nn import functional
 
     volumes = torch.from_numpy(np.ascontiguousarray(stack))
-    if all(new <= old for new, old in zip(shape, stack.shape[2:], strict=True)):
-        return functional.interpolate(volumes, size=tuple(shape), mode="area").numpy()
-    return functional.interpolate(volumes, size=tuple(shape), mode="trilinear", align_corners=False).numpy()
+    if how == "area":
+        return functional.interpolate(volumes, size=shape, mode="area").numpy()
+    return functional.interpolate(volumes, size=shape, mode="trilinear", align_corners=False).numpy()
 
 
 def to_dtype(pixels: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     """Cast to a file's type; integers are rounded and clipped to the type's range, never wrapped."""
-    if dtype.kind in "ui":
+    if dtype.kind == "b":
+        pixels = pixels >= 0.5
+    elif dtype.kind in "ui":
         limits = np.iinfo(dtype)
         pixels = np.clip(np.rint(pixels), limits.min, limits.max)
     return pixels.astype(dtype)

@@ -5,6 +5,7 @@ A map is *described* by `IntensitySettings` (in a recipe), *fitted* once, on tra
 """
 
 from collections.abc import Iterable
+from math import isfinite
 from typing import Any, Literal
 
 import numpy as np
@@ -13,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from transmodal.errors import UserError
 
-PERCENTILE_SAMPLE = 200_000  # values drawn evenly from one image; a percentile of more does not change visibly
+PERCENTILE_SAMPLE = 200_000  # values drawn from one image; a percentile of more does not change visibly
+GIVEN = "given in the recipe"
 
 
 class LinearMap(BaseModel):
@@ -29,16 +31,17 @@ class LinearMap(BaseModel):
 
     @model_validator(mode="after")
     def _has_extent(self) -> "LinearMap":
-        if not self.high > self.low:
-            raise ValueError(f"high ({self.high}) must lie above low ({self.low})")
+        _require_extent(self.low, self.high)
         return self
 
     def apply(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Return float32 values in [-1, 1]."""
-        scaled = np.subtract(pixels, self.low, dtype=np.float32)
-        scaled *= np.float32(2.0 / (self.high - self.low))
-        scaled -= np.float32(1.0)
-        return np.clip(scaled, -1.0, 1.0, out=scaled)
+        # A small difference of large numbers is lost in float32; 16-bit integers and float32 files lose nothing.
+        exact = pixels.dtype.itemsize <= 2 or pixels.dtype == np.float32
+        scaled = np.subtract(pixels, self.low, dtype=np.float32 if exact else np.float64)
+        scaled *= 2.0 / (self.high - self.low)
+        scaled -= 1.0
+        return np.clip(scaled, -1.0, 1.0, out=scaled).astype(np.float32, copy=False)
 
     def invert(self, values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """Return values in the image's own unit (float64: 16-bit and HU values survive the way back)."""
@@ -67,8 +70,10 @@ class IntensitySettings(BaseModel):
 
     @model_validator(mode="after")
     def _is_complete(self) -> "IntensitySettings":
-        if self.map == "fixed" and (self.low is None or self.high is None or not self.high > self.low):
-            raise ValueError("map: fixed needs low and high, with high above low")
+        if self.map == "fixed":
+            if self.low is None or self.high is None:
+                raise ValueError("map: fixed needs low and high")
+            _require_extent(self.low, self.high)
         if self.map != "fixed" and (self.low is not None or self.high is not None):
             raise ValueError(f"low and high belong to map: fixed, not to {self.map}")
         lower, upper = self.percentiles
@@ -89,6 +94,11 @@ class FittedMap(BaseModel):
     foreground: bool = False
     origin: str = Field(description="where the range comes from, in words")
 
+    @model_validator(mode="after")
+    def _has_extent(self) -> "FittedMap":
+        _require_extent(self.low, self.high)
+        return self
+
     def for_image(self, pixels: npt.NDArray[Any]) -> LinearMap:
         """Return the map of one image; for `image-percentiles` it depends on the image's own values."""
         if self.kind == "one-range":
@@ -105,17 +115,20 @@ class FittedMap(BaseModel):
 def percentile_range(
     pixels: npt.NDArray[Any], percentiles: tuple[float, float], *, foreground: bool
 ) -> tuple[float, float]:
-    """Return two percentiles of an image's values, exact for 0 and 100, from an even subsample in between.
+    """Return two percentiles of an image's values, exact for 0 and 100, from a random subsample in between.
 
-    An image without a non-zero value has the range (0, 0).
+    The subsample is the same for every image of a size. An image without a non-zero value has the range (0, 0).
     """
     values = np.asarray(pixels).reshape(-1)
     if foreground:
         values = values[values != 0]
     if values.size == 0:
         return 0.0, 0.0
-    sample = values[:: max(1, values.size // PERCENTILE_SAMPLE)]
     lower, upper = percentiles
+    sample = values
+    if values.size > PERCENTILE_SAMPLE and (lower > 0 or upper < 100):
+        # At random, because an even step can fall in with the rows, or see one colour of three.
+        sample = values[np.random.default_rng(0).integers(0, values.size, PERCENTILE_SAMPLE)]
     low = values.min() if lower == 0 else np.percentile(sample, lower)
     high = values.max() if upper == 100 else np.percentile(sample, upper)
     return float(low), float(high)
@@ -145,15 +158,17 @@ def fit(settings: IntensitySettings, training_images: Iterable[npt.NDArray[Any]]
     """
     if settings.map == "fixed":
         assert settings.low is not None and settings.high is not None
-        return FittedMap(kind="one-range", low=settings.low, high=settings.high, origin="given in the recipe")
+        return FittedMap(kind="one-range", low=settings.low, high=settings.high, origin=GIVEN)
     dtypes: set[np.dtype[Any]] = set()
     lows, highs = [], []
     for pixels in training_images:
         dtypes.add(pixels.dtype)
+        if settings.foreground and not pixels.any():
+            continue  # an empty image says nothing about the range of what is not empty
         low, high = percentile_range(pixels, settings.percentiles, foreground=settings.foreground)
         lows.append(low)
         highs.append(high)
-    if not lows:
+    if not dtypes:
         raise UserError(f"No training image of {modality} to fit its intensity map on; check the split column")
     eight_bit = dtypes == {np.dtype(np.uint8)}
     if settings.map == "type-range" or (settings.map == "auto" and eight_bit):
@@ -162,6 +177,8 @@ def fit(settings: IntensitySettings, training_images: Iterable[npt.NDArray[Any]]
                             f"give intensity.{modality} a fixed map")  # fmt: skip
         low, high = type_range(dtypes.pop())
         return FittedMap(kind="one-range", low=low, high=high, origin="range of the files' integer type")
+    if not lows:
+        raise UserError(f"All training images of {modality} are zero throughout; there is nothing to learn")
     if settings.map == "image-percentiles":
         low, high = float(np.median(lows)), float(np.median(highs))
         kind: Literal["one-range", "image-percentiles"] = "image-percentiles"
@@ -174,3 +191,8 @@ def fit(settings: IntensitySettings, training_images: Iterable[npt.NDArray[Any]]
     return FittedMap(
         kind=kind, low=low, high=high, percentiles=settings.percentiles, foreground=settings.foreground, origin=origin
     )
+
+
+def _require_extent(low: float, high: float) -> None:
+    if not (isfinite(low) and isfinite(high) and high > low):
+        raise ValueError(f"a range needs finite bounds, high ({high:g}) above low ({low:g})")
