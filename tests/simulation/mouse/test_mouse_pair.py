@@ -127,3 +127,41 @@ def test_white_coats_are_brighter_than_black_ones():
 def test_a_size_that_does_not_fit_the_field_is_refused(animal, acquisition, size):
     with pytest.raises(UserError, match="1 to 2"):
         simulate_pair(animal, acquisition, size=size)
+
+
+def centre(labels, name):
+    """Mean row and column of a label."""
+    value = next(value for value, (known, _) in ORGANS.items() if known == name)
+    rows, columns = np.nonzero(labels == value)
+    return rows.mean(), columns.mean()
+
+
+def test_organs_follow_each_other_from_head_to_tail(pair):
+    order = ["skull", "heart", "liver", "kidneys", "gut", "bladder"]
+    columns = [centre(pair.organs, name)[1] for name in order]
+    assert columns == sorted(columns)
+
+
+def test_the_animals_left_side_points_down(pair):
+    # It lies on its belly with its head left: stomach and spleen, which are left, come below heart and liver.
+    liver, stomach, spleen = (centre(pair.organs, name)[0] for name in ("liver", "stomach", "spleen"))
+    assert liver < stomach < spleen
+
+
+def test_bones_lie_within_the_body(animal, acquisition):
+    for pose in range(1, 5):
+        pair = simulate_pair(animal, replace(acquisition, pose=pose), size=SIZE)
+        bone = pair.organs >= 10
+        assert (bone & (pair.thickness <= 0.0)).sum() < 0.005 * bone.sum()
+
+
+@pytest.mark.parametrize("size", [(64, 128), (96, 192), (300, 600)])
+def test_any_size_shows_the_same_field(animal, acquisition, pair, size):
+    other = simulate_pair(animal, acquisition, size=size, seed=3)
+    small = cv2.resize(pair.xray.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA)
+    if size[0] > SIZE[0]:
+        other_small = cv2.resize(other.xray.astype(np.float32), SIZE[::-1], interpolation=cv2.INTER_AREA)
+        small, other_small = pair.xray.astype(np.float32), other_small
+    else:
+        other_small = other.xray.astype(np.float32)
+    assert np.corrcoef(small.ravel(), other_small.ravel())[0, 1] > 0.99
