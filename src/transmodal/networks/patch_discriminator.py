@@ -28,21 +28,21 @@ class PatchDiscriminator(nn.Module):
         if layers == 0:
             self.network = nn.Sequential(
                 convolution(in_channels, filters, 1),
-                nn.LeakyReLU(0.2),
+                nn.LeakyReLU(0.2, inplace=True),
                 convolution(filters, 2 * filters, 1, bias=norm == "none"),
                 normalisation(norm, 2 * filters, spatial_dims),
-                nn.LeakyReLU(0.2),
+                nn.LeakyReLU(0.2, inplace=True),
                 convolution(2 * filters, 1, 1),
             )
         else:
             widths = [filters * min(2**level, 8) for level in range(layers + 1)]
-            blocks: list[nn.Module] = [convolution(in_channels, filters, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+            blocks: list[nn.Module] = [convolution(in_channels, filters, 4, stride=2, padding=1), nn.LeakyReLU(0.2, inplace=True)]
             for level in range(1, layers + 1):
                 stride = 2 if level < layers else 1
                 blocks += [
                     convolution(widths[level - 1], widths[level], 4, stride=stride, padding=1, bias=norm == "none"),
                     normalisation(norm, widths[level], spatial_dims),
-                    nn.LeakyReLU(0.2),
+                    nn.LeakyReLU(0.2, inplace=True),
                 ]
             blocks.append(convolution(widths[-1], 1, 4, padding=1))
             self.network = nn.Sequential(*blocks)

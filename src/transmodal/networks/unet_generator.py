@@ -91,7 +91,7 @@ class UNetGenerator(nn.Module):
             has_norm = norm != "none" and not outermost
             self.decoder.append(
                 nn.Sequential(
-                    nn.ReLU(),
+                    nn.ReLU(inplace=True),  # on a concatenation or a convolution: nobody else needs its input
                     _upsample(upsampling, width_in, width_out, spatial_dims, bias=not has_norm),
                     normalise(width_out) if has_norm else nn.Identity(),
                     nn.Dropout(dropout) if dropped else nn.Identity(),

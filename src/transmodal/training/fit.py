@@ -187,13 +187,13 @@ class Trainer:
             optimiser = self.optimisers[update.optimiser]
             for group in optimiser.param_groups:
                 group["lr"] = self.method.adam.learning_rate * factor
-            optimiser.zero_grad(set_to_none=True)
             self.fabric.backward(update.loss)
             self._average_gradients(update.optimiser)
             if self.settings.gradient_clip:
                 parameters = self.method.trained_modules()[update.optimiser].parameters()
                 torch.nn.utils.clip_grad_norm_(parameters, self.settings.gradient_clip)
             optimiser.step()
+            optimiser.zero_grad(set_to_none=True)  # now, so that gradients and the next activations never coexist
         return parts
 
     def _next(self, updates: Iterator[Update]) -> Update | None:
