@@ -228,3 +228,22 @@ def test_equal_systems_are_called_equal_and_worse_ones_worse() -> None:
     psnr, mae = headlines(score_cases(cases(one=5.0, better=1.0), POLICY)).items
     assert "worse than better" in psnr.remark and psnr.good is False
     assert mae.remark == "4 worse than better"
+
+
+def test_a_difference_whose_interval_includes_0_is_not_called_certain() -> None:
+    from transmodal.evaluation.report import headlines
+
+    def noisy(number: int) -> CaseImages:
+        truth = picture(number)
+        error = 3.0 + np.random.default_rng(number).normal(0, 2)
+        return CaseImages({"one": picture(number, 3.0), "other": picture(number, error)}, truth)
+
+    some = [CaseToScore(str(n), str(n), lambda n=n: noisy(n)) for n in range(8)]
+    psnr, _ = headlines(score_cases(some, POLICY)).items
+    assert "includes 0" in psnr.remark and psnr.good is None
+
+
+def test_a_group_is_summarised_by_its_own_rows() -> None:
+    scores = score_cases(cases(made=1.0), POLICY)
+    black = scores.cases["coat"] == "black"
+    assert scores.summary_of("mae", rows=black).mean == pytest.approx(1 + 0.1 * np.mean([2, 3, 6, 7, 10, 11]), abs=1e-4)

@@ -56,7 +56,10 @@ def print_scores(scores: Scores, *, title: str) -> None:
         table.add_row(titled(metric, scores), with_interval(scores.summary_of(metric)), *others)
     console.print(table)
     units = "subjects" if scores.policy.aggregation == "subjects" else "cases"
-    console.print(f"{len(scores.cases)} cases of {scores.subjects} subjects: means over {units}, 95 % intervals\n")
+    intervals = ", 95 % intervals" if any(summary.ci95[0] is not None for summary in scores.summary.values()) else ""
+    number = f"{len(scores.cases)} case{'s' * (len(scores.cases) != 1)}"
+    number += f" of {scores.subjects} subject{'s' * (scores.subjects != 1)}"
+    console.print(f"{number}: means over {units}{intervals}\n")
     if systems[1:]:
         table = _table(f"{systems[0]} minus", *systems[1:])
         for metric in metrics:
