@@ -165,3 +165,18 @@ def test_any_size_shows_the_same_field(animal, acquisition, pair, size):
     else:
         other_small = other.xray.astype(np.float32)
     assert np.corrcoef(small.ravel(), other_small.ravel())[0, 1] > 0.99
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (lambda: Acquisition(bed_material="wood"), "wood"),
+        (lambda: Acquisition(bed_material="plastic", bed_colour="clear"), "clear"),
+        (lambda: Acquisition(misalignment=Misalignment(scale=0.0)), "scale"),
+        (lambda: Animal(seed=1, coat="brown"), "brown"),
+        (lambda: Animal.draw(-1), "-1"),
+    ],
+)
+def test_unknown_beds_coats_and_scales_are_refused(wrong, told):
+    with pytest.raises(UserError, match=told):
+        wrong()

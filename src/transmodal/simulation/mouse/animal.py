@@ -10,6 +10,8 @@ from typing import Literal
 
 import numpy as np
 
+from transmodal.errors import UserError
+
 REFERENCE_LENGTH = 85.0
 """Nose to root of the tail of the reference animal, mm."""
 
@@ -40,6 +42,12 @@ class Animal:
     coat_tone: float = 0.5
     skin_tone: float = 0.5
 
+    def __post_init__(self) -> None:
+        if self.coat not in ("white", "black"):
+            raise UserError(f"coat {self.coat!r} is unknown: give white or black")
+        if self.seed < 0:
+            raise UserError(f"the animal's seed is {self.seed}: give a whole number from 0")
+
     @property
     def scale(self) -> float:
         """Length relative to the reference animal."""
@@ -52,7 +60,7 @@ class Animal:
         Arguments: `seed`, any non-negative integer; `coat`, "white" or "black", or None to draw it too.
         Returns an animal of 73 to 87 mm, lean to fat; equal seeds give equal animals.
         """
-        rng = np.random.default_rng([_SEED_DOMAIN, seed])
+        rng = np.random.default_rng([_SEED_DOMAIN, max(seed, 0)])
         drawn: Coat = "white" if rng.random() < 0.5 else "black"
         fatness = float(rng.beta(2.0, 2.2))
         length = float(np.clip(rng.normal(80.5, 3.0), 73.0, 87.0))

@@ -1,15 +1,16 @@
 """The bed on which the animal lies and the cover over it: how thick they are for a ray, and where they end.
 
-The bed is a flat tray with raised rims along both long sides and a stop behind the head; the cover is a thin clear
+The bed is a flat tray with raised rims along both long sides; the cover is a thin clear
 half-tube of acrylic over the animal. Both stand in the field, so their edges are faintly seen in either image.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from transmodal.errors import UserError
 from transmodal.simulation.mouse.pose import FIELD_HEIGHT, FIELD_WIDTH
 
 Map = NDArray[np.float32]
@@ -38,19 +39,26 @@ class Acquisition:
     pose: int = 1
     misalignment: Misalignment = Misalignment()
 
+    def __post_init__(self) -> None:
+        if self.bed_material not in ("plastic", "acrylic"):
+            raise UserError(f"bed material {self.bed_material!r} is unknown: give plastic or acrylic")
+        known = ("white", "black") if self.bed_material == "plastic" else ("white", "black", "clear")
+        if self.bed_colour not in known:
+            raise UserError(
+                f"bed colour {self.bed_colour!r} is unknown for {self.bed_material}: give {' or '.join(known)}"
+            )
+        if self.misalignment.scale <= 0.0:
+            raise UserError(f"the misalignment's scale is {self.misalignment.scale}: give a number above 0")
+
     @property
     def bed(self) -> str:
         """One word for manifests: white, black or acrylic."""
         return "acrylic" if self.bed_material == "acrylic" else self.bed_colour
 
-    def aligned(self) -> "Acquisition":
-        """The same without misalignment."""
-        return replace(self, misalignment=Misalignment())
-
 
 @dataclass(frozen=True)
 class BedMaps:
-    """Thickness along the ray in mm: bed and cover; `rim`, 0 to 1 where the side rims stand; `cover_edge`, 0 to 1."""
+    """Thickness along the ray in mm: `bed`, `cover`; `rim`, 1 on the side rims; `wall`, mm outwards from their foot."""
 
     bed: Map
     cover: Map

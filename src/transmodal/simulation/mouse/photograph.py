@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from transmodal.simulation.mouse.animal import Animal
 from transmodal.simulation.mouse.bed import Acquisition, BedMaps, Misalignment
@@ -171,8 +172,6 @@ def _tail_position(surface: Surface, mask: NDArray[np.bool_], pixel: float) -> M
     reach = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(path, axis=0).T))])
     fine = np.arange(0.0, reach[-1], 0.1)
     points = np.stack([np.interp(fine, reach, path[:, 0]), np.interp(fine, reach, path[:, 1])], axis=1)
-    from scipy.spatial import cKDTree
-
     _, nearest = cKDTree(points).query(np.stack([(columns + 0.5) * pixel, (rows + 0.5) * pixel], axis=1))
     position[rows, columns] = fine[nearest]
     return position

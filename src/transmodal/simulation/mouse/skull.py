@@ -110,14 +110,20 @@ def _side(bones: Bones, side: float) -> None:
 
 def _jaw(bones: Bones, side: float) -> None:
     body = [(4.4, side * 0.55, 2.6), (7.4, side * 1.5, 2.6), (11.0, side * 2.7, 3.0), (14.4, side * 3.9, 3.4)]
-    bones.tube(body, [0.6, 0.85, 0.95, 0.6], marrow=0.72, trabecular=0.25, skull=True)
+    bones.tube(body, [0.6, 0.85, 0.95, 0.6], marrow=0.78, trabecular=0.2, density=0.9, skull=True)
     bones.tube(
-        [(14.4, side * 3.9, 3.4), (16.4, side * 4.6, 4.8), (17.3, side * 4.5, 5.9)], [0.6, 0.42, 0.55], skull=True
+        [(14.4, side * 3.9, 3.4), (16.4, side * 4.6, 4.8), (17.3, side * 4.5, 5.9)],
+        [0.6, 0.42, 0.55],
+        density=0.6,
+        skull=True,
     )
     bones.tube(
-        [(14.2, side * 3.9, 3.0), (16.6, side * 4.9, 2.4), (18.3, side * 5.2, 2.6)], [0.5, 0.34, 0.24], skull=True
+        [(14.2, side * 3.9, 3.0), (16.6, side * 4.9, 2.4), (18.3, side * 5.2, 2.6)],
+        [0.5, 0.34, 0.24],
+        density=0.6,
+        skull=True,
     )
-    bones.tube([(13.4, side * 3.5, 3.4), (14.5, side * 4.1, 5.8)], [0.5, 0.22], density=0.7, skull=True)
+    bones.tube([(13.4, side * 3.5, 3.4), (14.5, side * 4.1, 5.8)], [0.5, 0.22], density=0.35, skull=True)
     turn = np.linspace(0.0, 1.0, 8)
     lower = np.stack(
         [2.3 + 11.6 * turn, side * (0.3 + 3.1 * turn**1.15), 2.9 - 1.2 * np.sin(turn * np.pi) + 0.6 * turn], axis=1

@@ -69,8 +69,7 @@ def transmission(lengths: dict[str, Map], tube: Tube | None = None) -> Map:
     """
     tube = tube or Tube()
     weights = _weights(tube)
-    used = weights > 1e-4
-    # Every second energy is enough: the neighbours' weights are pooled into it (error under 0.1 %).
+    used = weights > 1e-4  # energies that no photon of note has would only cost time
     energies, pooled = ENERGIES_KEV[used], weights[used]
     coefficients = np.stack([linear_attenuation(name, energies) for name in lengths]).astype(np.float32)
     stack = np.stack([np.ravel(length) for length in lengths.values()]).astype(np.float32)
