@@ -91,6 +91,8 @@ def test_fiducials_undo_a_known_displacement(pairs: Manifest, tmp_path: Path, ki
         assert alignment.error_mm is not None
         assert alignment.error_mm < 1e-6
         assert alignment.points == 6
+        assert alignment.covered is not None
+        assert 0.8 < alignment.covered < 1
         assert json.loads((out / alignment.transform).read_text())
     case = Manifest.read(out / "manifest.csv").cases(["photo", "xray"])[0]
     assert case.factors == {"coat": "white", "alignment": "ok"}

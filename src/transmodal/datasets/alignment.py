@@ -29,6 +29,7 @@ from transmodal.images.formats import format_of_name
 from transmodal.images.registration import (
     FITS,
     Transform,
+    coverage,
     fiducials_needed,
     index_to_world,
     leave_one_out_error,
@@ -94,6 +95,7 @@ class Alignment:
         nmi_before: normalised mutual information in [1, 2] of the pair as it lay.
         nmi_after: the same after alignment.
         displacement_mm: the furthest that a corner of the field was moved.
+        covered: the share of the fixed field that the moving image reaches; the rest is filled with zero (air in HU).
         problem: why it failed or is not judged.
         image: the resampled image below the output folder.
         transform: the transform file below the output folder.
@@ -112,6 +114,7 @@ class Alignment:
     nmi_before: float | None = None
     nmi_after: float | None = None
     displacement_mm: float | None = None
+    covered: float | None = None
     problem: str = ""
     image: str = ""
     transform: str = ""
@@ -235,7 +238,7 @@ def align_pair(
         quality |= {"nmi_before": before, "nmi_after": after}
         quality |= _judged(transform, points, settings, before, after)
     displacement = _displacement(transform, moving)
-    quality["displacement_mm"] = displacement
+    quality |= {"displacement_mm": displacement, "covered": float(coverage(moving, fixed, transform).mean())}
     if settings.method != "fiducials" and points is None and displacement > settings.max_displacement_mm:
         quality |= {"status": "over threshold", "problem": f"moved by {displacement:.1f} mm"}
     return transform, resample(moving, fixed, transform, order=0 if settings.nearest else None), quality

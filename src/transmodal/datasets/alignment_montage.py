@@ -68,7 +68,8 @@ def write_montage(rows: Sequence[Row], path: Path) -> Path:
     """Write a PNG with a row a case: chequerboard before and after, outlines of fixed over moving before and after."""
     strips = [_captions(_TITLES)] if rows else [np.zeros((10, 10, 3), np.uint8)]
     for row in rows:
-        fixed, before, after = (_grey(image) for image in (row.fixed, row.before, row.after))
+        fixed, window = _grey(row.fixed), _window(row.before)
+        before, after = _grey(row.before, window), _grey(row.after, window)
         panels = [
             _chequerboard(fixed, before),
             _chequerboard(fixed, after),
@@ -82,8 +83,16 @@ def write_montage(rows: Sequence[Row], path: Path) -> Path:
     return path
 
 
-def _grey(image: Image) -> npt.NDArray[np.uint8]:
-    """Return the picture, or the middle slice of a volume, as 8-bit grey between its 1st and 99th percentile."""
+def _window(image: Image) -> tuple[float, float]:
+    """Return the 1st and 99th percentile; zeros, which fill what no camera saw, do not count."""
+    values = np.nan_to_num(np.asarray(image.pixels, dtype=np.float32))
+    seen = values[values != 0]
+    low, high = np.percentile(seen if seen.size else values, (1, 99))
+    return float(low), float(high)
+
+
+def _grey(image: Image, window: tuple[float, float] | None = None) -> npt.NDArray[np.uint8]:
+    """Return the picture, or the middle slice of a volume, as 8-bit grey inside a window (default its own)."""
     pixels: npt.NDArray[Any] = np.asarray(image.pixels)
     spacing = image.spacing
     if image.spatial_dims == 3:
@@ -91,8 +100,8 @@ def _grey(image: Image) -> npt.NDArray[np.uint8]:
     values = np.nan_to_num(pixels.astype(np.float32))
     if values.ndim == 3:
         values = values[..., :3].mean(axis=-1)
-    low, high = np.percentile(values, (1, 99))
-    scaled = np.clip((values - low) / max(float(high - low), 1e-12) * 255, 0, 255).astype(np.uint8)
+    low, high = window or _window(image)
+    scaled = np.clip((values - low) / max(high - low, 1e-12) * 255, 0, 255).astype(np.uint8)
     height = max(1, round(_WIDTH * scaled.shape[0] * spacing[0] / (scaled.shape[1] * spacing[1])))
     smaller = scaled.shape[1] > _WIDTH
     resized: npt.NDArray[np.uint8] = cv2.resize(

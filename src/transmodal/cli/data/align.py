@@ -49,7 +49,8 @@ def align(
 
     \b
     Examples:
-      transmodal data align manifest.csv --moving photo --fixed xray -o aligned --fiducials points.csv --kind homography
+      transmodal data align manifest.csv --moving photo --fixed xray -o aligned
+          --fiducials points.csv --kind homography
       transmodal data align manifest.csv --moving T1,T2 --fixed FLAIR -o aligned --kind rigid
     """
     from transmodal.datasets.alignment import AlignmentSettings, align_manifest
@@ -103,6 +104,7 @@ def _print(report: "AlignmentReport", out: Path, pictured: list[str]) -> None:
         "mutual information before": [a.nmi_before for a in aligned],
         "mutual information after": [a.nmi_after for a in aligned],
         "moved by, mm": [a.displacement_mm for a in aligned],
+        "share of the field covered": [a.covered for a in aligned],
     }
     rows = []
     for name, values in measures.items():
@@ -122,7 +124,7 @@ def _print(report: "AlignmentReport", out: Path, pictured: list[str]) -> None:
     if report.reused:
         typer.echo(f"{counted(report.reused, 'pair')} had been aligned before.")
     if pictured:
-        typer.echo(f"Look at {out / 'montage.png'} ({', '.join(pictured)}).")
+        typer.echo(f"Look at {out / 'montage.png'}: {counted(len(pictured), 'pair')}, the doubtful first.")
     counts = Counter(alignment.status for alignment in report.alignments)
     said = ", ".join(f"{number} {status}" for status, number in counts.items())
     typer.echo(f"{out / 'manifest.csv'}: {counted(len(report.alignments), 'pair')}: {said}")
