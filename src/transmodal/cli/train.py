@@ -58,6 +58,8 @@ def train(
                 f"--resume goes on with the recipe in {out}, and the one given differs; leave RECIPE, --set, --scale, "
                 "--epochs, --max-minutes and --seed out, or choose another --out"
             )
+    elif resume and out is not None and resumed is None:
+        raise UserError(f"There is no run in {out} to resume; check --out, or name a recipe to begin one")
     elif resumed is None:
         raise UserError(f"Name a recipe: a file, or one of {', '.join(shipped_recipes())}")
     elif changes or scale:

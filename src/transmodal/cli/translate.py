@@ -43,7 +43,7 @@ def translate(
     translator = load_translator(model, device=device)
     preparation = translator.card.preparation
     volumes = preparation.slices is not None or preparation.spatial_dims == 3
-    jobs = find_jobs(given, list(translator.card.inputs), volumes=volumes)
+    jobs = find_jobs(given, list(translator.card.inputs), volumes=volumes, out=out)
     single_file = given.is_file() and given.suffix.lower() != ".csv" and bool(out.suffix) and not out.is_dir()
     if single_file and len(translator.card.targets) > 1:
         raise UserError(f"The model writes {', '.join(translator.card.targets)}; give a folder with -o")

@@ -8,7 +8,7 @@ The objective is  G* = arg min_G max_D  L_adversarial(G, D) + λ·‖y − G(x, 
 
 from collections.abc import Iterator
 from math import floor, log2
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -28,7 +28,7 @@ class GeneratorSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     filters: int = Field(64, ge=1)
-    downsamplings: int | Literal["auto"] = Field(
+    downsamplings: Annotated[int, Field(ge=1, le=10)] | Literal["auto"] = Field(
         "auto", description="halvings; auto: 8, or fewer where the shorter side of the training images is below 256"
     )
     norm: Norm = "batch"

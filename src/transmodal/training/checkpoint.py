@@ -1,6 +1,5 @@
 """Checkpoints: everything that a resume needs, tensors and plain values only, loaded without unpickling objects."""
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +25,15 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         UserError: it is missing, damaged, of another version, or holds anything but tensors and plain values.
     """
     if not path.is_file():
-        raise UserError(f"There is no checkpoint {path}; train without --resume")
+        raise UserError(f"There is no checkpoint {path}; train into a new --out")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        raise UserError(f"{path} cannot be read ({type(error).__name__}); train again without --resume") from error
+    except Exception as error:  # damaged bytes make the unpickler trip over anything at all
+        raise UserError(
+            f"{path} is damaged or holds more than tensors ({type(error).__name__}); train into a new --out"
+        ) from error
     if not isinstance(content, dict) or content.get("version") != VERSION:
-        raise UserError(f"{path} was written by another version of transmodal; train again")
+        raise UserError(f"{path} was written by another version of transmodal; train into a new --out")
     return content
 
 

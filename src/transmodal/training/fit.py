@@ -271,7 +271,7 @@ class Trainer:
             minimum_foreground=self.minimum_foreground,
         )
         score = scores.get(self.settings.best)
-        if score is None:
+        if score is None or not np.isfinite(score):
             return scores
         sign = 1 if HIGHER_IS_BETTER[self.settings.best] else -1
         if position.best_score is None or sign * score > sign * position.best_score:
@@ -327,11 +327,11 @@ class Trainer:
             self.method.load_state_dict(content["modules"])
             for name, optimiser in self.optimisers.items():
                 optimiser.load_state_dict(content["optimisers"][name])
-        except (RuntimeError, KeyError, ValueError) as error:
+            self.position = Position(**content["position"])
+        except (RuntimeError, KeyError, ValueError, TypeError) as error:
             raise UserError(
                 f"{self.run.last_checkpoint} does not fit the recipe in {self.run.folder}; was it edited?"
             ) from error
-        self.position = Position(**content["position"])
         if self.logbook:
             self.logbook.resume(self.position.step)
 

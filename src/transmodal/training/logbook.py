@@ -5,6 +5,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+from transmodal.errors import UserError
 from transmodal.images.files import write_text
 
 
@@ -22,10 +23,18 @@ class Logbook:
         self._writer: Any = None
 
     def resume(self, step: int) -> None:
-        """Take over the rows of an earlier part of the training, up to a step; later ones are forgotten."""
-        if self.csv_file.is_file():
+        """Take over the rows of an earlier part of the training, up to a step; later ones are forgotten.
+
+        Raises:
+            UserError: the log cannot be read.
+        """
+        if not self.csv_file.is_file():
+            return
+        try:
             with self.csv_file.open(newline="", encoding="utf-8") as stream:
-                self.rows = [row for row in csv.DictReader(stream) if int(row["step"]) <= step]
+                self.rows = [row for row in csv.DictReader(stream, strict=True) if int(row["step"]) <= step]
+        except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+            raise UserError(f"{self.csv_file} is damaged; move it away to resume with a new log") from error
 
     def add(self, row: dict[str, Any]) -> None:
         """Add one epoch: `epoch`, `step` and any scalars; None leaves a cell blank."""

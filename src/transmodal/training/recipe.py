@@ -131,12 +131,12 @@ def load_recipe(
 def _find(recipe: str | Path) -> Path:
     path = Path(recipe)
     shipped = shipped_recipes()
-    if path.suffix in (".yaml", ".yml") or path.exists():
-        if not path.is_file():
-            raise UserError(f"There is no recipe {path}; shipped recipes: {', '.join(shipped)}")
+    if path.is_file():
         return path
     if str(recipe) in shipped:
         return shipped[str(recipe)]
+    if path.suffix in (".yaml", ".yml"):
+        raise UserError(f"There is no recipe {path}; shipped recipes: {', '.join(shipped)}")
     near = difflib.get_close_matches(str(recipe), shipped, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]}?" if near else f"shipped recipes: {', '.join(shipped)}"
     raise UserError(f"There is no recipe {recipe!r}; {hint}")
@@ -145,8 +145,11 @@ def _find(recipe: str | Path) -> Path:
 def _parse(file: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(io.StringIO(file.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} is not YAML: {error}") from error
+    except OSError as error:
+        raise UserError(f"Cannot read {file}: {error.strerror}; check the file") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, or a date like 2024-13-01
+        raise UserError(f"{file} is not YAML: {error}; compare it with 'transmodal train NAME --print-recipe'") \
+            from error  # fmt: skip
     if not isinstance(content, dict):
         raise UserError(f"{file} holds no recipe: it must map keys to settings")
     return content
@@ -158,7 +161,7 @@ def _parse_override(line: str) -> tuple[str, Any]:
         raise UserError(f"--set {line}: write it as key.sub=value, for example train.epochs=5")
     try:
         return key.strip(), yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"--set {line}: the value is not YAML") from error
 
 
@@ -182,6 +185,8 @@ def _validate(content: dict[str, Any], where: str) -> Recipe:
     except ValidationError as error:
         problem = error.errors()[0]
         location = [str(part) for part in problem["loc"]]
+        if problem["type"] != "missing":
+            location = _as_written(content, problem["loc"])
         key = ".".join(location)
         if problem["type"] == "extra_forbidden":
             known = _known_keys(Recipe, location[:-1])
@@ -191,6 +196,20 @@ def _validate(content: dict[str, Any], where: str) -> Recipe:
         message = problem["msg"].removeprefix("Value error, ")
         given = f" (given {problem['input']!r})" if not isinstance(problem["input"], dict) else ""
         raise UserError(f"{where}: {key or 'the recipe'}: {message}{given}") from error
+
+
+def _as_written(content: Any, location: Sequence[str | int]) -> list[str]:
+    """Return the part of a location that stands in the file: pydantic adds which choice of a union it tried."""
+    written = []
+    for part in location:
+        inside: Any = content if isinstance(content, Mapping) else {}
+        if isinstance(content, list | tuple):
+            inside = dict(enumerate(content))
+        if part not in inside:
+            break
+        content = inside[part]
+        written.append(str(part))
+    return written
 
 
 def _known_keys(model: type[BaseModel], location: Sequence[str]) -> list[str]:

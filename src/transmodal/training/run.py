@@ -33,7 +33,7 @@ class Run:
 
     @classmethod
     def create(cls, folder: str | Path, recipe: Recipe, manifest: Manifest) -> "Run":
-        """Make a new run folder with recipe, manifest and environment.
+        """Make a new run folder with environment, manifest and, last, the recipe that makes it a run.
 
         Raises:
             UserError: the folder holds a run already, holds something else, or cannot be written.
@@ -41,7 +41,7 @@ class Run:
         folder = Path(folder)
         if (folder / "recipe.yaml").exists():
             raise UserError(f"{folder} already holds a run; add --resume to go on with it, or choose another --out")
-        if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        if folder.is_file() or (folder.is_dir() and not _is_free(folder)):
             raise UserError(f"{folder} is not an empty folder; choose another --out")
         write_text(folder / "environment.json", json.dumps(describe_environment(), indent=2) + "\n")
         manifest.write(folder / "manifest.csv")
@@ -60,6 +60,16 @@ class Run:
             raise UserError(f"{folder} is no run: it has no recipe.yaml; make one with 'transmodal train'")
         recipe = load_recipe(folder / "recipe.yaml")
         return cls(folder, recipe, Manifest.read(folder / "manifest.csv"))
+
+    def discard(self) -> None:
+        """Take away a run that never began to train, so that the same command can be given again once mended."""
+        if self.last_checkpoint.exists() or self.log.exists():
+            return
+        for name in ("recipe.yaml", "manifest.csv", "preparation.json", "environment.json"):
+            (self.folder / name).unlink(missing_ok=True)
+        for folder in (self.folder / "checkpoints", self.folder / "tensorboard", self.folder):
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
 
     @property
     def name(self) -> str:
@@ -100,6 +110,12 @@ class Run:
         """Versions, machine and date of the training."""
         content: dict[str, Any] = yaml.safe_load((self.folder / "environment.json").read_text(encoding="utf-8"))
         return content
+
+
+def _is_free(folder: Path) -> bool:
+    """Say whether nothing is in a folder but what a creation left that was killed half-way."""
+    names = {file.name for file in folder.iterdir() if not file.name.startswith(".")}
+    return not names or ("environment.json" in names and names <= {"environment.json", "manifest.csv"})
 
 
 def describe_environment() -> dict[str, Any]:

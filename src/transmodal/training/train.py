@@ -3,9 +3,11 @@
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 import transmodal
 from transmodal.datasets.cache import PreparedCase, default_cache, prepare_cases
@@ -14,7 +16,7 @@ from transmodal.datasets.preparation import Preparation, fit_preparation
 from transmodal.datasets.splits import split_by_subject
 from transmodal.errors import UserError
 from transmodal.images.files import write_text
-from transmodal.training.checkpoint import load_checkpoint
+from transmodal.training.checkpoint import all_finite, load_checkpoint
 from transmodal.training.fit import Trainer
 from transmodal.training.monitor import Monitor
 from transmodal.training.recipe import Recipe, load_recipe
@@ -51,13 +53,25 @@ def train(
     Raises:
         UserError: anything in recipe, data or folders that the user can mend; a loss that is not finite.
     """
+    out = Path(out)
+    resumes = resume and (out / "recipe.yaml").exists()
+    if resumes:
+        recipe = Run.open(out).recipe
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     fabric = _launch(recipe, device, devices)
     monitor = Monitor(quiet=quiet or not fabric.is_global_zero)
-    run = _open_run(recipe, manifest, Path(out), resume, fabric, monitor)
-    preparation, training, validation = _prepare(run, cache or default_cache(), fabric, monitor)
-    trainer = Trainer(run, preparation, training, validation, fabric, monitor)
-    if resume and run.last_checkpoint.exists():
+    if fabric.is_global_zero and not resumes:
+        _create_run(recipe, manifest, out, monitor)
+    fabric.barrier()
+    run = Run.open(out)
+    try:
+        preparation, training, validation = _prepare(run, cache or default_cache(), fabric, monitor)
+        trainer = Trainer(run, preparation, training, validation, fabric, monitor)
+    except (UserError, KeyboardInterrupt):
+        if fabric.is_global_zero and not resumes:
+            run.discard()
+        raise
+    if resumes and run.last_checkpoint.exists():
         trainer.resume()
         monitor.say(f"Resuming at epoch {trainer.epochs_done:g}, step {trainer.position.step}")
     try:
@@ -74,10 +88,17 @@ def train(
 
 
 def _launch(recipe: Recipe, device: str, devices: int) -> Fabric:
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("There is no CUDA device that torch can use; try --device cpu, or see 'transmodal doctor'")
-    precision = PRECISION[recipe.train.precision]
-    fabric = Fabric(accelerator=device, devices=devices, strategy="ddp" if devices > 1 else "auto", precision=precision)
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device != "auto" and not available.get(device, False):
+        there = ", ".join(name for name, found in available.items() if found)
+        raise UserError(f"There is no device {device!r} that torch can use here; take auto or {there}")
+    precision: Any = PRECISION[recipe.train.precision]
+    try:
+        fabric = Fabric(
+            accelerator=device, devices=devices, strategy="ddp" if devices > 1 else "auto", precision=precision
+        )
+    except (ValueError, RuntimeError, MisconfigurationException) as error:
+        raise UserError(f"Cannot train on {devices} × {device}: {error}; see 'transmodal doctor'") from error
     fabric.launch()
     if fabric.device.type == "cuda":
         torch.backends.cudnn.deterministic = recipe.train.deterministic
@@ -85,28 +106,21 @@ def _launch(recipe: Recipe, device: str, devices: int) -> Fabric:
     return fabric
 
 
-def _open_run(
-    recipe: Recipe, manifest: Manifest | str | Path, out: Path, resume: bool, fabric: Fabric, monitor: Monitor
-) -> Run:
-    if fabric.is_global_zero and not (resume and (out / "recipe.yaml").exists()):
-        manifest = manifest if isinstance(manifest, Manifest) else Manifest.read(manifest)
-        manifest.require_modalities(list(recipe.modalities))
-        if "split" not in manifest.table or not manifest.table["split"].any():
-            manifest = split_by_subject(manifest, seed=recipe.train.seed)
-            monitor.say("The manifest had no split: subjects were divided 70/15/15, see manifest.csv in the run")
-        manifest.check_split()
-        if incomplete := manifest.incomplete(recipe.modalities):
-            names = ", ".join(f"{case} (no {', '.join(missing)})" for case, missing in incomplete[:3])
-            monitor.say(
-                f"{len(incomplete)} incomplete cases are left out: {names}{', …' if len(incomplete) > 3 else ''}"
-            )
-        if not manifest.cases(recipe.modalities, split="train"):
-            raise UserError(
-                f"No training case of {manifest.name} has {', '.join(recipe.modalities)}; check its split column"
-            )
-        Run.create(out, recipe, manifest)
-    fabric.barrier()
-    return Run.open(out)
+def _create_run(recipe: Recipe, manifest: Manifest | str | Path, out: Path, monitor: Monitor) -> None:
+    manifest = manifest if isinstance(manifest, Manifest) else Manifest.read(manifest)
+    manifest.require_modalities(list(recipe.modalities))
+    if "split" not in manifest.table or not manifest.table["split"].any():
+        manifest = split_by_subject(manifest, seed=recipe.train.seed)
+        monitor.say("The manifest had no split: subjects were divided 70/15/15, see manifest.csv in the run")
+    manifest.check_split()
+    if incomplete := manifest.incomplete(recipe.modalities):
+        names = ", ".join(f"{case} (no {', '.join(missing)})" for case, missing in incomplete[:3])
+        monitor.say(f"{len(incomplete)} incomplete cases are left out: {names}{', …' if len(incomplete) > 3 else ''}")
+    if not manifest.cases(recipe.modalities, split="train"):
+        raise UserError(
+            f"No training case of {manifest.name} has {', '.join(recipe.modalities)}; check its split column"
+        )
+    Run.create(out, recipe, manifest)
 
 
 def _prepare(
@@ -121,7 +135,10 @@ def _prepare(
             fitted = fit_preparation(recipe.preparation, training, modalities, recipe.spatial_dims, on_case=advance)
         write_text(stored, fitted.model_dump_json(indent=2) + "\n")
     fabric.barrier()
-    preparation = Preparation.model_validate_json(stored.read_text(encoding="utf-8"))
+    try:
+        preparation = Preparation.model_validate_json(stored.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{stored} is damaged; delete it and --resume: it is fitted anew on the same images") from error
 
     def prepare(cases: Sequence[CaseFiles], what: str) -> list[PreparedCase]:
         with monitor.counting(f"preparing {what} images", len(cases)) as advance:
@@ -136,7 +153,7 @@ def _prepare(
 
 
 def _write_model(run: Run, trainer: Trainer) -> None:
-    """Write the translator from the best checkpoint, or from the present weights when there is none yet."""
+    """Write the translator from the best checkpoint, or from the last finite weights when there is none yet."""
     if not trainer.fabric.is_global_zero:
         return
     epoch, scores = trainer.epochs_done, dict[str, float]()
@@ -144,6 +161,11 @@ def _write_model(run: Run, trainer: Trainer) -> None:
         best = load_checkpoint(run.best_checkpoint)
         trainer.method.load_state_dict(best["modules"])
         epoch, scores = best["epoch"], best["scores"]
+    elif not all_finite(trainer.method):
+        if not run.last_checkpoint.exists():
+            return
+        trainer.resume()
+        epoch = trainer.epochs_done
     recipe, manifest = run.recipe, run.manifest
     cases = [case for case in manifest.cases(recipe.modalities) if case.split]
     ports = trainer.ports(trainer.preparation.modalities)

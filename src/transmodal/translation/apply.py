@@ -1,37 +1,38 @@
 """Apply a translator to a file, a folder or a manifest: same size, same pixel size, marked as synthetic.
 
 Beside each output lies a sidecar that says how it was made. What is done already is skipped; a bad file is listed and
-the rest goes on.
+the rest goes on. Only files that a sidecar calls synthetic are ever replaced.
 """
 
+import hashlib
 import json
+import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 import transmodal
-from transmodal.datasets.manifest import Manifest
 from transmodal.errors import UserError
-from transmodal.images import Image, is_image_file, read, write
+from transmodal.images import Image, read, read_geometry, write
 from transmodal.images.files import sha256_of, write_text
 from transmodal.translation.card import NOTICE
+from transmodal.translation.jobs import Job, find_jobs, stem_of
 from transmodal.translation.translator import Translator
 
+__all__ = ["Job", "Results", "apply_translator", "find_jobs", "sidecar_of", "suffix_for"]
+
 SIDECAR = ".synthetic.json"
-KEEPS_ITS_FORMAT = ("nifti", "dicom", "metaimage", "nrrd")  # outputs take the input's format when it is one of these
-SUFFIX = {"png": ".png", "tiff": ".tiff", "nifti": ".nii.gz", "dicom": ".dcm", "metaimage": ".mha", "nrrd": ".nrrd"}
+# Outputs take the input's format when it is one of these.
+KEEPS_ITS_FORMAT = ("nifti", "minc", "dicom", "metaimage", "nrrd")
+SUFFIX = {"png": ".png", "tiff": ".tiff", "nifti": ".nii.gz", "minc": ".nii.gz", "dicom": ".dcm",
+          "metaimage": ".mha", "nrrd": ".nrrd", "npy": ".npy"}  # fmt: skip
 
 Outcome = Literal["written", "skipped", "failed"]
-
-
-@dataclass(frozen=True)
-class Job:
-    """One case to translate: its name in the output folder and its files by input modality."""
-
-    name: str
-    files: dict[str, Path]
 
 
 @dataclass
@@ -41,50 +42,6 @@ class Results:
     written: list[tuple[str, Path]] = field(default_factory=list)
     skipped: list[tuple[str, Path]] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
-
-
-def find_jobs(given: Path, inputs: Sequence[str], *, volumes: bool = False) -> list[Job]:
-    """Return the jobs for a file, a folder of files (also in sub-folders), a DICOM series folder or a manifest.
-
-    Args:
-        given: what the user named.
-        inputs: the translator's input modalities.
-        volumes: the translator takes volumes, so that a folder of DICOM slices is one image.
-
-    Raises:
-        UserError: nothing there, nothing readable, or one file for a translator of several inputs.
-    """
-    if not given.exists():
-        raise UserError(f"There is no {given}; give a file, a folder or a manifest.csv")
-    if given.suffix.lower() == ".csv":
-        cases = Manifest.read(given).cases(modalities=inputs)
-        if not cases:
-            raise UserError(f"No case of {given} has {', '.join(inputs)}")
-        return [Job(case.id, case.files) for case in cases]
-    if len(inputs) > 1:
-        raise UserError(f"This translator takes {', '.join(inputs)}; give a manifest.csv that lists them by case")
-    if given.is_file():
-        return [Job(stem(given), {inputs[0]: given})]
-    files = sorted(
-        file for file in given.rglob("*") if file.is_file() and not file.name.startswith(".") and is_image_file(file)
-    )
-    if not files:
-        raise UserError(f"{given} holds no image that transmodal reads")
-    if volumes and len(files) > 1 and all(_is_dicom_slice(file) for file in files):
-        return [
-            Job(str(folder.relative_to(given)) if folder != given else folder.name, {inputs[0]: folder})
-            for folder in sorted({file.parent for file in files})
-        ]
-    return [Job(str(file.relative_to(given).with_name(stem(file))), {inputs[0]: file}) for file in files]
-
-
-def stem(path: Path) -> str:
-    """Return a file's name without its suffix, `.nii.gz` counting as one."""
-    name = path.name
-    for suffix in (".nii.gz", ".ome.tiff", ".ome.tif"):
-        if name.lower().endswith(suffix):
-            return name[: -len(suffix)]
-    return path.stem if path.suffix else name
 
 
 def apply_translator(
@@ -108,11 +65,16 @@ def apply_translator(
         spacing: pixel size in mm for pictures that have none.
         model_folder: for the sidecar.
         on_job: called after each job.
+
+    Raises:
+        UserError: nothing can be written there. What goes wrong with one job stands in the results.
     """
     results = Results()
+    call = _Call(translator, out, single_file, seed, spacing, model_folder)
+    _require_writable(out.parent if single_file else out)
     for job in jobs:
         try:
-            outcome, paths = _translate_job(translator, job, out, single_file, seed, spacing, model_folder)
+            outcome, paths = call.translate(job)
             (results.written if outcome == "written" else results.skipped).extend((job.name, path) for path in paths)
         except UserError as error:
             outcome = "failed"
@@ -121,109 +83,162 @@ def apply_translator(
     return results
 
 
-def _translate_job(
-    translator: Translator,
-    job: Job,
-    out: Path,
-    single_file: bool,
-    seed: int | None,
-    spacing: tuple[float, float] | None,
-    model_folder: Path | None,
-) -> tuple[Outcome, list[Path]]:
-    record = _record(translator, job, seed, model_folder)
-    targets = list(translator.card.targets)
-    done = _finished(job, targets, out, single_file, record)
-    if done is not None:
-        return "skipped", done
-    images = {modality: read(file, spacing=spacing) for modality, file in job.files.items()}
-    first = next(iter(images.values()))
-    outputs = translator.translate_case(images, seed=seed)
-    paths = []
-    for modality, image in outputs.items():
-        path = (
-            out
-            if single_file
-            else out / _relative_name(job, modality, targets, suffix_for(translator, first, modality))
-        )
-        derivation = f"{NOTICE} {modality} made by transmodal {transmodal.__version__}, model {translator.card.name}"
-        written = write(image, path, derivation=derivation)
+@dataclass(frozen=True)
+class _Call:
+    """What all jobs of one call share."""
+
+    translator: Translator
+    out: Path
+    single_file: bool
+    seed: int | None
+    spacing: tuple[float, float] | None
+    model_folder: Path | None
+
+    def translate(self, job: Job) -> tuple[Outcome, list[Path]]:
+        """Do one job unless it is done."""
+        record = self._record(job)
+        done = self._finished(job, record)
+        if done is not None:
+            return "skipped", done
+        images = {modality: self._read(file) for modality, file in job.files.items()}
+        first = next(iter(images.values()))
+        paths = {modality: self._path(job, modality, first) for modality in self.translator.card.targets}
+        for path in paths.values():
+            _require_ours(path, job)
+        outputs = self.translator.translate_case(images, seed=self.seed)
+        for modality, image in outputs.items():
+            self._write(image, paths[modality], {**record, "target": modality})
+        return "written", list(paths.values())
+
+    def _read(self, file: Path) -> Image:
+        needs_size = self.spacing is not None and not read_geometry(file).has_physical_size
+        return read(file, spacing=self.spacing if needs_size else None)
+
+    def _write(self, image: Image, path: Path, record: dict[str, Any]) -> None:
+        card = self.translator.card
         sidecar = {
             **record,
-            "target": modality,
-            "output": written.name,
+            "output": path.name,
             "quantity": image.quantity,
             "shape": list(image.shape),
             "spacing_mm": list(image.spacing) if image.has_physical_size else None,
-            "written": datetime.now(UTC).isoformat(timespec="seconds"),
+            "written": None,
         }
-        write_text(sidecar_of(written), json.dumps(sidecar, indent=2, ensure_ascii=False) + "\n")
-        paths.append(written)
-    return "written", paths
+        # The sidecar comes first, so that an image whose writing was broken off is known as ours, and as unfinished.
+        _write_sidecar(path, sidecar)
+        if path.is_dir() and all(file.suffix == SUFFIX["dicom"] for file in path.iterdir()):
+            shutil.rmtree(path)  # slices of an earlier call; a series is only written to a new folder
+        write(
+            image,
+            path,
+            derivation=f"{NOTICE} {record['target']} made by transmodal {transmodal.__version__}, model {card.name}",
+        )
+        _write_sidecar(path, sidecar | {"written": datetime.now(UTC).isoformat(timespec="seconds")})
+
+    def _path(self, job: Job, modality: str, source: Image) -> Path:
+        if self.single_file:
+            return self.out
+        return self.out / (self._name(job, modality) + suffix_for(self.translator, source, modality))
+
+    def _name(self, job: Job, modality: str) -> str:
+        return job.name + (f"_{modality}" if len(self.translator.card.targets) > 1 else "")
+
+    def _record(self, job: Job) -> dict[str, Any]:
+        card = self.translator.card
+        return {
+            "notice": NOTICE,
+            "synthetic": True,
+            "transmodal": transmodal.__version__,
+            "model": card.name,
+            "model_folder": str(self.model_folder) if self.model_folder else None,
+            "model_sha256": card.weights_sha256,
+            "card_sha256": hashlib.sha256(card.model_dump_json().encode()).hexdigest(),
+            "stochastic": self.seed is not None,
+            "seed": self.seed,
+            "given_spacing_mm": list(self.spacing) if self.spacing else None,
+            "inputs": {
+                modality: {"path": str(file), "sha256": _content_hash(file)} for modality, file in job.files.items()
+            },
+        }
+
+    def _finished(self, job: Job, record: dict[str, Any]) -> list[Path] | None:
+        """Return the outputs of an earlier call with the same input, model and seed, or None."""
+        paths = []
+        for modality in self.translator.card.targets:
+            file = self.out if self.single_file else self.out / f"{self._name(job, modality)}.any"
+            earlier = _read_sidecar(sidecar_of(file))
+            path = file.with_name(Path(str(earlier.get("output"))).name or "-")
+            if not (earlier.get("written") and path.exists() and _signature(earlier) == _signature(record)):
+                return None
+            paths.append(path)
+        return paths
+
+
+def _signature(record: dict[str, Any]) -> list[Any]:
+    """What has to agree for an output to be the same; where the inputs lie is of no matter."""
+    inputs = record.get("inputs")
+    hashes = {name: part.get("sha256") for name, part in inputs.items()} if isinstance(inputs, dict) else None
+    return [hashes, *(record.get(key) for key in ("model_sha256", "card_sha256", "seed", "given_spacing_mm"))]
+
+
+def _write_sidecar(path: Path, content: dict[str, Any]) -> None:
+    write_text(sidecar_of(path), json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def _read_sidecar(sidecar: Path) -> dict[str, Any]:
+    """Return what a sidecar says; nothing when there is none or it is damaged."""
+    try:
+        content = json.loads(sidecar.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _require_ours(path: Path, job: Job) -> None:
+    """Refuse to replace the input, and any image that no sidecar calls synthetic: a true one of the same name."""
+    if path.resolve() in {file.resolve() for file in job.files.values()}:
+        raise UserError(f"{path} is the input itself; choose another output")
+    earlier = _read_sidecar(sidecar_of(path))
+    if path.exists() and not (earlier.get("synthetic") is True and earlier.get("output") == path.name):
+        raise UserError(f"{path} exists and was not made by 'transmodal translate'; choose another output")
+
+
+def _require_writable(folder: Path) -> None:
+    """Refuse at once, not once for every image."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"Cannot write to {folder}: {error.strerror}; choose a folder you may write to") from error
 
 
 def suffix_for(translator: Translator, source: Image, modality: str) -> str:
-    """Return the suffix of an output: the input's format where it carries patient geometry, else the training's."""
-    if source.source.format in KEEPS_ITS_FORMAT:
-        return SUFFIX[source.source.format]
-    return SUFFIX.get(translator.card.preparation.modalities[modality].format, ".tiff")
+    """Return the suffix of an output: the input's format where it carries patient geometry, else the training's.
+
+    A DICOM volume has none: it is written as a folder of slices. What DICOM cannot hold becomes NIfTI.
+    """
+    target, own = translator.card.preparation.modalities[modality], source.source.format
+    chosen = own if own in KEEPS_ITS_FORMAT else target.format
+    if chosen == "dicom":
+        if target.channels or np.dtype(target.dtype).kind == "f" or np.dtype(target.dtype).itemsize > 2:
+            return SUFFIX["nifti"]
+        return SUFFIX["dicom"] if source.spatial_dims == 2 else ""
+    return SUFFIX.get(chosen, SUFFIX["tiff"] if source.spatial_dims == 2 else SUFFIX["nifti"])
 
 
 def sidecar_of(path: Path) -> Path:
     """Return the path of the sidecar beside an output."""
-    return path.with_name(stem(path) + SIDECAR)
-
-
-def _relative_name(job: Job, modality: str, targets: list[str], suffix: str) -> str:
-    return job.name + (f"_{modality}" if len(targets) > 1 else "") + suffix
-
-
-def _record(translator: Translator, job: Job, seed: int | None, model_folder: Path | None) -> dict[str, Any]:
-    return {
-        "notice": NOTICE,
-        "synthetic": True,
-        "transmodal": transmodal.__version__,
-        "model": translator.card.name,
-        "model_folder": str(model_folder) if model_folder else None,
-        "model_sha256": translator.card.weights_sha256,
-        "stochastic": seed is not None,
-        "seed": seed,
-        "inputs": {
-            modality: {"path": str(file), "sha256": _content_hash(file)} for modality, file in job.files.items()
-        },
-    }
+    return path.with_name(stem_of(path) + SIDECAR)
 
 
 def _content_hash(path: Path) -> str:
     if path.is_file():
         return sha256_of(path)
     if path.is_dir():
-        import hashlib
-
         together = hashlib.sha256()
         for file in sorted(path.iterdir()):
             if file.is_file():
                 together.update(sha256_of(file).encode())
         return together.hexdigest()
     raise UserError(f"There is no file {path}")
-
-
-def _finished(job: Job, targets: list[str], out: Path, single_file: bool, record: dict[str, Any]) -> list[Path] | None:
-    """Return the outputs of an earlier call with the same input, model and seed, or None."""
-    paths = []
-    for modality in targets:
-        name = _relative_name(job, modality, targets, "")
-        sidecar = sidecar_of(out) if single_file else out / f"{name}{SIDECAR}"
-        try:
-            earlier = json.loads(sidecar.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        path = sidecar.with_name(str(earlier.get("output")))
-        if not path.exists() or any(earlier.get(key) != record[key] for key in ("model_sha256", "seed", "inputs")):
-            return None
-        paths.append(path)
-    return paths
-
-
-def _is_dicom_slice(file: Path) -> bool:
-    with file.open("rb") as stream:
-        return stream.read(132)[128:] == b"DICM"

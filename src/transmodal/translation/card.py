@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from transmodal.datasets.preparation import Preparation
 
@@ -38,9 +38,20 @@ class Card(BaseModel):
     notice: str = NOTICE
     method: str
     settings: dict[str, Any] = Field(description="of the method")
-    inputs: dict[str, int] = Field(description="modality → channels")
-    targets: dict[str, int]
+    inputs: dict[str, int] = Field(description="modality → channels", min_length=1)
+    targets: dict[str, int] = Field(min_length=1)
     shape: tuple[int, ...] = Field(description="spatial shape of the training samples on the prepared grid")
     preparation: Preparation
     training: TrainingSummary
     weights_sha256: str = ""
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> "Card":
+        for modality, channels in (self.inputs | self.targets).items():
+            # A modality becomes part of file names: it must not lead out of the output folder.
+            if not modality.isprintable() or set(modality) & set("/\\"):
+                raise ValueError(f"{modality!r} cannot be the name of a modality")
+            prepared = self.preparation.modalities.get(modality)
+            if prepared is None or prepared.channel_count != channels:
+                raise ValueError(f"the preparation does not fit the modality {modality}")
+        return self

@@ -97,14 +97,14 @@ def save_translator(method: Method, card: Card, folder: str | Path) -> Path:
         method: only the submodules that translation needs are written.
         card: its `weights_sha256` is filled in here.
         folder: replaced when it exists.
+
+    Raises:
+        UserError: the folder cannot be written.
     """
     folder = Path(folder)
     beside = folder.parent / f".{uuid.uuid4().hex[:8]}.{folder.name}"
     try:
         beside.mkdir(parents=True)
-    except OSError as error:
-        raise UserError(f"Cannot write {folder}: {error.strerror}; choose a folder you may write to") from error
-    try:
         weights = {key: value.detach().cpu().contiguous() for key, value in _translation_weights(method).items()}
         save_file(weights, beside / WEIGHTS)
         card = card.model_copy(update={"weights_sha256": sha256_of(beside / WEIGHTS)})
@@ -115,6 +115,9 @@ def save_translator(method: Method, card: Card, folder: str | Path) -> Path:
             folder.rename(old)
         beside.rename(folder)
         shutil.rmtree(old, ignore_errors=True)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"Cannot write {folder}: {reason}; free space or choose a folder you may write to") from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return folder
@@ -124,9 +127,11 @@ def load_translator(folder: str | Path, *, device: str = "cpu") -> Translator:
     """Load a translator, or the translator of a run, from its folder. No code of the folder is run.
 
     Raises:
-        UserError: no translator there, a newer format, an unknown method, or weights other than the card's.
+        UserError: no translator there, a newer format, an unknown method, weights other than the card's, or a device
+            that is not there.
     """
     folder = Path(folder)
+    _require_device(device)
     if not (folder / CARD).is_file() and (folder / "model" / CARD).is_file():
         folder = folder / "model"
     if not (folder / CARD).is_file():
@@ -158,6 +163,13 @@ def load_translator(folder: str | Path, *, device: str = "cpu") -> Translator:
     for name in [name for name, _ in method.named_children() if name not in method.translation_modules]:
         delattr(method, name)
     return Translator(method, card, device)
+
+
+def _require_device(name: str) -> None:
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not available.get(name.partition(":")[0], False):
+        there = ", ".join(device for device, found in available.items() if found)
+        raise UserError(f"There is no device {name!r} that torch can use here; it can use {there}")
 
 
 def read_card(folder: str | Path) -> Card:

@@ -1,0 +1,119 @@
+"""Find what there is to translate: files, folders, DICOM series and manifests, each output under a name of its own."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from transmodal.datasets.manifest import Manifest
+from transmodal.errors import UserError
+from transmodal.images import is_image_file
+from transmodal.images.formats import format_of_name, recognise
+
+# Of two files that make one image, the one that is not named; beside it lies the header.
+HEADER_OF = {".img": (".hdr",), ".rec": (".par", ".PAR"), ".brik": (".head", ".HEAD")}
+NAMED_LIKE_PHOTOGRAPHS = (".jpg", ".jpeg", ".bmp")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One case to translate: its name in the output folder and its files by input modality."""
+
+    name: str
+    files: dict[str, Path]
+
+
+def find_jobs(given: Path, inputs: Sequence[str], *, volumes: bool = False, out: Path | None = None) -> list[Job]:
+    """Return the jobs for a file, a folder of files (also in sub-folders), a DICOM series folder or a manifest.
+
+    Files that are named like an image but hold none become jobs too, so that they are listed as failed.
+
+    Args:
+        given: what the user named.
+        inputs: the translator's input modalities.
+        volumes: the translator takes volumes, so that a folder of DICOM slices is one image.
+        out: where outputs will go; what lies there is no input.
+
+    Raises:
+        UserError: nothing there, nothing readable, one file for a translator of several inputs, an output folder that
+            is the input folder, or two files whose outputs would have one name.
+    """
+    if not given.exists():
+        raise UserError(f"There is no {given}; give a file, a folder or a manifest.csv")
+    if given.is_file() and given.suffix.lower() == ".csv":
+        cases = Manifest.read(given).cases(modalities=inputs)
+        if not cases:
+            raise UserError(f"No case of {given} has {', '.join(inputs)}")
+        return [Job(case.id, case.files) for case in cases]
+    if len(inputs) > 1:
+        raise UserError(f"This translator takes {', '.join(inputs)}; give a manifest.csv that lists them by case")
+    if given.is_file():
+        return [Job(stem_of(given), {inputs[0]: given})]
+    if out is not None and out.resolve() == given.resolve():
+        raise UserError(f"{out} is the folder of the inputs; choose another folder with -o")
+    files = _image_files(given, None if out is None else out.resolve())
+    series = _series_folders(files) if volumes else set()
+    jobs = [_folder_job(folder, given, inputs[0]) for folder in sorted(series)]
+    jobs += [
+        Job(str(file.relative_to(given).with_name(stem_of(file))), {inputs[0]: file})
+        for file in files
+        if file.parent not in series
+    ]
+    if not jobs:
+        raise UserError(f"{given} holds no image that transmodal reads")
+    _require_own_names(jobs)
+    return jobs
+
+
+def stem_of(path: Path) -> str:
+    """Return a file's name without its suffix, `.nii.gz` counting as one; digits after a dot belong to the name."""
+    name = path.name
+    for suffix in (".nii.gz", ".ome.tiff", ".ome.tif"):
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)]
+    # DICOM files and folders are often called by their UID: 1.2.840.10008
+    return name if path.suffix[1:].isdigit() else path.stem
+
+
+def _image_files(folder: Path, out: Path | None) -> list[Path]:
+    found = []
+    for file in sorted(folder.rglob("*")):
+        hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
+        if hidden or not file.is_file() or (out is not None and file.resolve().is_relative_to(out)):
+            continue
+        headers = HEADER_OF.get(file.suffix.lower(), ())
+        if any(file.with_suffix(header).exists() for header in headers):
+            continue
+        named = format_of_name(file) is not None or file.suffix.lower() in NAMED_LIKE_PHOTOGRAPHS
+        if file.name != "DICOMDIR" and (named or is_image_file(file)):
+            found.append(file)
+    return found
+
+
+def _series_folders(files: Iterable[Path]) -> set[Path]:
+    """Return the folders with several DICOM files and nothing else."""
+    by_folder: dict[Path, list[Path]] = {}
+    for file in files:
+        by_folder.setdefault(file.parent, []).append(file)
+    return {folder for folder, inside in by_folder.items() if len(inside) > 1 and all(map(_is_dicom, inside))}
+
+
+def _folder_job(folder: Path, given: Path, modality: str) -> Job:
+    relative = folder.relative_to(given) if folder != given else Path(folder.resolve().name)
+    # A dot would make `write` take the rest of the name for a format.
+    return Job(str(relative.with_name(relative.name.replace(".", "_"))), {modality: folder})
+
+
+def _is_dicom(file: Path) -> bool:
+    try:
+        return recognise(file) == "dicom"
+    except OSError:
+        return False
+
+
+def _require_own_names(jobs: Sequence[Job]) -> None:
+    first: dict[str, Job] = {}
+    for job in jobs:
+        other = first.setdefault(job.name, job)
+        if other is not job:
+            (one,), (two,) = other.files.values(), job.files.values()
+            raise UserError(f"The outputs of {one} and {two} would have one name; rename one, or translate it apart")
