@@ -207,6 +207,12 @@ def test_settings_that_do_not_go_together_are_refused(pairs: Manifest, tmp_path:
         align_manifest(pairs, replace(BY_INFORMATION, moving=("foto",)), tmp_path / "out")
 
 
+def test_a_folder_that_cannot_be_filled_is_told_before_the_work(pairs: Manifest, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="Cannot make the folder"):
+        align_manifest(pairs, BY_INFORMATION, tmp_path / "file" / "out", workers=1)
+
+
 def test_the_montage_shows_the_doubtful_first(pairs: Manifest, tmp_path: Path) -> None:
     out = tmp_path / "out"
     report = align_manifest(pairs, BY_POINTS, out, fiducials=fiducials(tmp_path), workers=1)

@@ -161,13 +161,15 @@ def align_manifest(
     Args:
         manifest: what to align.
         settings: how.
-        out: the folder to fill: `<modality>/<case>`, `transforms/`, `records/`, `alignment.csv`, `manifest.csv`.
+        out: the folder to fill: `<modality>/<case>`, `transforms/`, `records/`, `settings.json`, `alignment.csv`,
+            `manifest.csv`.
         fiducials: marked points; they make the transform, or judge that of mutual information.
         workers: processes; None takes one a core.
         on_progress: called with (pairs done, all pairs).
 
     Raises:
-        UserError: a modality is in no row, no case has both, or fiducials are needed and absent.
+        UserError: a modality is in no row, no case has both, fiducials are needed and absent, or the folder
+            cannot be written.
     """
     out = Path(os.path.abspath(out))  # noqa: PTH100
     if settings.method == "fiducials" and fiducials is None:
@@ -183,6 +185,7 @@ def align_manifest(
     ]
     if not tasks:
         raise UserError(f"No case of {manifest.name} has {' and '.join(wanted)}; see 'transmodal data check'")
+    write_text(out / "settings.json", json.dumps(asdict(settings), indent=2) + "\n")  # an unfit folder is told first
     reused = 0
     alignments: list[Alignment] = []
     open_tasks = []
@@ -314,7 +317,7 @@ def _align_task(task: _Task) -> Alignment:
         points = _points(task, moving, fixed)
         transform, aligned, quality = align_pair(moving, fixed, settings, points)
         place = Path(task.modality) / f"{case.id}{_suffix(case.files[task.modality], aligned)}"
-        write(aligned, _folder_of(task.out / place))
+        write(aligned, task.out / place)
         transform_place = Path("transforms") / f"{case.id}_{task.modality}.json"
         transform.write(task.out / transform_place)
     except UserError as error:
@@ -331,11 +334,6 @@ def _points(task: _Task, moving: Image, fixed: Image) -> tuple[npt.NDArray[np.fl
     if not has_points and task.settings.method != "fiducials":
         return None
     return task.fiducials.pairs_mm(task.case, task.modality, task.settings.fixed, (moving, fixed))
-
-
-def _folder_of(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
 
 
 def _suffix(source: Path, image: Image) -> str:
