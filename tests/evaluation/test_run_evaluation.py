@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import transmodal
 from transmodal.cli import main
 from transmodal.errors import UserError
 from transmodal.evaluation.comparison import compare
-from transmodal.evaluation.run import evaluate_run, policy_for_target
+from transmodal.evaluation.run import RunEvaluation, evaluate_run, policy_for_target
 from transmodal.images import Image, picture_affine, read, write
 from transmodal.metrics.policy import Policy
 from transmodal.training.recipe import load_recipe
@@ -44,8 +45,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return train(recipe, manifest, folder / "run", cache=folder / "cache", quiet=True)
 
 
-def test_a_run_is_scored_beside_its_baselines_in_physical_units(run: Run) -> None:
-    evaluation = evaluate_run(run.folder, workers=2)
+@pytest.fixture(scope="module")
+def evaluation(run: Run) -> RunEvaluation:
+    """The run's test split, evaluated."""
+    return evaluate_run(run.folder, workers=2)
+
+
+def test_a_run_is_scored_beside_its_baselines_in_physical_units(run: Run, evaluation: RunEvaluation) -> None:
     scores = evaluation.scores["xray"]
     assert scores.systems == ["translator", "mean target", "input luminance"]
     assert (len(scores.cases), scores.subjects, scores.split) == (4, 2, "test")
@@ -59,8 +65,7 @@ def test_a_run_is_scored_beside_its_baselines_in_physical_units(run: Run) -> Non
     assert scores.cases.set_index("case").loc[case.id, "mae"] == pytest.approx(by_hand, rel=1e-5)
 
 
-def test_files_and_report_are_there_and_hold_together(run: Run) -> None:
-    evaluate_run(run.folder)
+def test_files_and_report_are_there_and_hold_together(run: Run, evaluation: RunEvaluation) -> None:
     summary = json.loads((run.evaluation / "summary.json").read_text())
     table = pandas.read_csv(run.evaluation / "cases.csv")
     mine = table[table["system"] == "translator"]
@@ -75,24 +80,18 @@ def test_files_and_report_are_there_and_hold_together(run: Run) -> None:
         assert part in reader.text, part
 
 
-def test_other_splits_are_marked_for_what_they_are(run: Run) -> None:
-    evaluate_run(run.folder, split="validation")
-    assert "the best checkpoint was chosen on them" in run.report.read_text()
-    evaluate_run(run.folder, split="train")
-    assert "These are training cases" in run.report.read_text()
-
-
-def test_runs_are_compared_case_by_case(run: Run, tmp_path: Path) -> None:
+def test_runs_are_compared_case_by_case(run: Run, evaluation: RunEvaluation, tmp_path: Path) -> None:
     shutil.copytree(run.folder, tmp_path / "twin")
-    evaluations = [evaluate_run(folder) for folder in (run.folder, tmp_path / "twin")]
+    evaluations = [evaluation, evaluate_run(tmp_path / "twin")]
     comparison = compare(evaluations, tmp_path / "compared")
     scores = comparison.scores["xray"]
     assert scores.systems == ["run", "twin", "mean target", "input luminance"]
     assert scores.difference("psnr", "run", "twin").mean == 0
     assert "run − twin" in parse(comparison.report.read_text()).text
-    other = evaluate_run(tmp_path / "twin", policy=Policy(range=(0, 1)))
+    xray = evaluation.scores["xray"]
+    other = replace(xray, policy=xray.policy.model_copy(update={"range": (0, 1)}))
     with pytest.raises(UserError, match="another policy"):
-        compare([evaluations[0], other], tmp_path / "compared")
+        compare([evaluation, replace(evaluations[1], scores={"xray": other})], tmp_path / "compared")
 
 
 def test_the_target_map_fills_what_the_recipe_leaves_open(run: Run) -> None:
@@ -201,3 +200,8 @@ def test_bad_images_are_listed_and_the_rest_is_scored(
     lines = error.splitlines()
     assert len(lines) == 3
     assert "9×24" in lines[0] and "NaN" in lines[1] and "2 of 4" in lines[2]
+
+
+def test_other_splits_are_marked_for_what_they_are(run: Run) -> None:
+    evaluate_run(run.folder, split="validation")
+    assert "the best checkpoint was chosen on them" in run.report.read_text()

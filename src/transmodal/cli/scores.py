@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from transmodal.evaluation.intervals import Summary
-from transmodal.evaluation.report import interval_text, titled
+from transmodal.evaluation.report import interval_text, over, titled
 from transmodal.evaluation.scores import Scores
 from transmodal.evaluation.sets import describe_set_score
 from transmodal.reporting.figures import plain_number
@@ -55,11 +55,8 @@ def print_scores(scores: Scores, *, title: str) -> None:
         others = [plain(scores.summary_of(metric, system)) for system in systems[1:]]
         table.add_row(titled(metric, scores), with_interval(scores.summary_of(metric)), *others)
     console.print(table)
-    units = "subjects" if scores.policy.aggregation == "subjects" else "cases"
     intervals = ", 95 % intervals" if any(summary.ci95[0] is not None for summary in scores.summary.values()) else ""
-    number = f"{len(scores.cases)} case{'s' * (len(scores.cases) != 1)}"
-    number += f" of {scores.subjects} subject{'s' * (scores.subjects != 1)}"
-    console.print(f"{number}: means over {units}{intervals}\n")
+    console.print(f"means over {over(scores)}{intervals}\n")
     if systems[1:]:
         table = _table(f"{systems[0]} minus", *systems[1:])
         for metric in metrics:

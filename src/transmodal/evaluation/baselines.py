@@ -92,18 +92,21 @@ def fit_baselines(training_pairs: Iterable[tuple[Image, Image]], policy: Policy)
     sums = np.zeros(5)  # n, Σx, Σy, Σxx, Σxy
     pairs, shared_unit = 0, True
     for given, target in training_pairs:
-        pixels = on_common_scale(target.pixels, policy, own_region(target.pixels, policy), target.name).astype(
-            np.float32
-        )
+        region = own_region(target.pixels, policy)
+        pixels = on_common_scale(target.pixels, policy, region, target.name).astype(np.float32)
         if total is None:
             total = np.zeros(pixels.shape, np.float64)
             grid, channels = target.shape, len(target.channels)
         total += resized(pixels, grid, channels)
         grey = _brightness(given, target.shape, policy)
         brightness = pixels.mean(-1) if target.channels else pixels
-        # Every third pixel an axis: two numbers are fitted.
+        # Every third pixel an axis: two numbers are fitted. A background of zeros would fix the line on its own.
         every = (slice(None, None, 3),) * grey.ndim
-        x, y = grey[every].astype(np.float64).ravel(), brightness[every].astype(np.float64).ravel()
+        inside: Any = slice(None)
+        if region is not None:
+            inside = np.asarray(region.any(-1) if target.channels else region)[every].ravel()
+        x = grey[every].ravel()[inside].astype(np.float64)
+        y = brightness[every].ravel()[inside].astype(np.float64)
         sums += [x.size, x.sum(), y.sum(), x @ x, x @ y]
         shared_unit &= not given.channels and given.quantity == target.quantity and given.quantity != "intensity"
         pairs += 1

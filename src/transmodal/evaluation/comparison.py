@@ -12,7 +12,7 @@ from transmodal.errors import UserError
 from transmodal.evaluation.baselines import MEANING
 from transmodal.evaluation.files import write_evaluation
 from transmodal.evaluation.groups import choose_groupings, group_table
-from transmodal.evaluation.report import cases_table, group_blocks, result_blocks
+from transmodal.evaluation.report import cases_table, counted, group_blocks, result_blocks
 from transmodal.evaluation.run import TRANSLATOR, RunEvaluation
 from transmodal.evaluation.scores import Scores
 from transmodal.images.files import write_text
@@ -111,7 +111,7 @@ def _page(
         title=" against ".join(names),
         kicker="Comparison of runs",
         facts=(
-            f"{first.split} split: {len(first.cases)} cases of {first.subjects} subjects",
+            f"{first.split} split: {counted(len(first.cases), 'case')} of {counted(first.subjects, 'subject')}",
             f"evaluated {datetime.now(UTC).strftime('%Y-%m-%d %H:%M UTC')}",
         ),
         notice="Synthetic images, not for diagnosis.",

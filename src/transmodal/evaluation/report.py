@@ -6,7 +6,7 @@ import numpy as np
 import pandas
 
 from transmodal.evaluation.baselines import MEANING
-from transmodal.evaluation.intervals import Summary
+from transmodal.evaluation.intervals import FEWEST_SUBJECTS, Summary
 from transmodal.evaluation.scores import Scores
 from transmodal.evaluation.sets import describe_set_score
 from transmodal.metrics import METRICS
@@ -41,8 +41,19 @@ def interval_text(summary: Summary) -> str:
     if low is None or high is None:
         if not summary.n:
             return "no finite value"
-        return f"{summary.subjects} subject{'s' if summary.subjects > 1 else ''}: no interval"
+        return f"{counted(summary.subjects, 'subject')}: no interval"
     return f"{plain_number(low)} to {plain_number(high)}"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return "1 case" or "2 cases"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def over(scores: Scores) -> str:
+    """Return what a mean is over, in words."""
+    cases, subjects = counted(len(scores.cases), "case"), counted(scores.subjects, "subject")
+    return f"{subjects} ({cases})" if scores.policy.aggregation == "subjects" else f"{cases} of {subjects}"
 
 
 def headlines(scores: Scores) -> Headlines:
@@ -114,13 +125,10 @@ def systems_table(scores: Scores) -> Table:
         row: list[Cell | str] = [Cell(system, _meaning(system))]
         for metric in metrics:
             summary = scores.summary_of(metric, system)
-            row.append(Cell(_mean_text(summary), interval_text(summary), best[metric] == system))
+            row.append(Cell(_mean_text(summary), _small_interval(summary), best[metric] == system))
         rows.append(row)
-    units = "subjects" if scores.policy.aggregation == "subjects" else "cases"
-    caption = (
-        f"Mean over {scores.summary_of(metrics[0]).n} {units} ({len(scores.cases)} cases) and, below it, its 95 % "
-        "interval by bootstrap over subjects. Bold: best of the column."
-    )
+    caption = f"Mean over {over(scores)}. Bold: best of the column. "
+    caption += f"Small: its 95 % interval, by bootstrap over subjects{_without_interval(scores)}."
     return Table(["", *(titled(metric, scores) + _arrow(metric) for metric in metrics)], rows, caption)
 
 
@@ -133,9 +141,9 @@ def differences_table(scores: Scores) -> Table:
         for metric in scores.policy.metrics:
             summary = scores.difference(metric, first, other)
             sign = "+" if summary.mean is not None and summary.mean > 0 else ""
-            row.append(Cell(sign + _mean_text(summary), interval_text(summary)))
+            row.append(Cell(sign + _mean_text(summary), _small_interval(summary)))
         rows.append(row)
-    caption = "Paired differences over the same cases, with 95 % intervals over subjects."
+    caption = f"Paired differences over the same cases, with 95 % intervals over subjects{_without_interval(scores)}."
     return Table(["", *(titled(metric, scores) for metric in scores.policy.metrics)], rows, caption)
 
 
@@ -199,7 +207,7 @@ def set_blocks(scores: Scores) -> list[Block]:
         rows.append(row)
     names = list(next(iter(scores.sets.values())))
     caption = "Distance of all predictions from all truths; lower is better. Compare only at equal N."
-    note = " ".join(dict.fromkeys(remark.rstrip(".") + "." for remark in remarks))
+    note = " ".join(sorted({remark.rstrip(".") + "." for remark in remarks}))
     return [Table(["set-level", *(name.upper() for name in names)], rows, caption), Text(note, "note")]
 
 
@@ -213,7 +221,7 @@ def cases_table(scores: Scores) -> Details:
         for _, row in ordered.iterrows()
     ]
     columns = [*names, *(titled(metric, scores) for metric in scores.policy.metrics)]
-    return Details(f"All {len(rows)} cases, worst first", [Table(columns, rows, words=len(names))])
+    return Details(f"{counted(len(rows), 'case')}, worst first", [Table(columns, rows, words=len(names))])
 
 
 def _group_table(scores: Scores, part: pandas.DataFrame, name: str) -> Table:
@@ -236,6 +244,15 @@ def _row(label: str, table: pandas.DataFrame, metric: str, summary: Summary) -> 
     low, high = (np.nan if limit is None else limit for limit in summary.ci95)
     mean = np.nan if summary.mean is None else summary.mean
     return Row(label, table[metric].to_numpy(float), table["subject"].tolist(), mean, low, high)
+
+
+def _small_interval(summary: Summary) -> str:
+    return "" if summary.ci95[0] is None else interval_text(summary)
+
+
+def _without_interval(scores: Scores) -> str:
+    few = scores.subjects < FEWEST_SUBJECTS
+    return f"; there is none below {FEWEST_SUBJECTS} subjects" if few else ""
 
 
 def _best(metric: str, scores: Scores, systems: Sequence[str]) -> str:

@@ -225,7 +225,7 @@ class _Target:
                 predicted,
                 truth,
                 value_range=self.policy.limits,
-                title=f"{rank}: {row['case']}",
+                title=f"{rank}: {row['case']}" if rank != "only" else str(row["case"]),
                 scores=values,
                 unit=self.policy.unit or "",
                 error_limit=limit,
@@ -234,7 +234,8 @@ class _Target:
             )
             factors = ", ".join(f"{name} {row[name]}" for name in scores.factors if row[name])
             numbers = ", ".join(f"{METRICS[name].title} {plain_number(value)}" for name, value in values.items())
-            caption = f"{row['case']}, the {rank} case by {METRICS[metric].title}: {numbers}"
+            place = f", the {rank} case by {METRICS[metric].title}" if rank != "only" else ""
+            caption = f"{row['case']}{place}: {numbers}"
             drawn.append(CasePicture(rank, str(row["case"]), caption + (f" ({factors})." if factors else "."), png))
         return drawn
 

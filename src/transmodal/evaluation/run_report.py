@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import transmodal
 from transmodal.evaluation.baselines import MEANING
-from transmodal.evaluation.report import cases_table, group_blocks, result_blocks
+from transmodal.evaluation.report import cases_table, counted, group_blocks, result_blocks
 from transmodal.images.files import write_text
 from transmodal.metrics import METRICS
 from transmodal.reporting.charts import curves_chart
@@ -56,7 +56,7 @@ def write_report(evaluation: "RunEvaluation", card: Card) -> None:
         facts=(
             f"recipe {run.recipe.name}",
             f"method {run.recipe.method}",
-            f"{first.split} split: {len(first.cases)} cases of {first.subjects} subjects",
+            f"{first.split} split: {counted(len(first.cases), 'case')} of {counted(first.subjects, 'subject')}",
             f"evaluated {today}",
         ),
         notice=f"{card.notice} {card.intended_use}",

@@ -47,7 +47,7 @@ def case_figure(
         value_range: (low, high) shown black and white in prediction and truth, in their unit.
         title: a line above the pictures, taken literally.
         scores: name → value, printed under the title, e.g. {"psnr": 24.1}.
-        unit: the unit of prediction and truth, for the colour bar.
+        unit: the unit of prediction and truth, and of the colour bar.
         error_limit: error at the ends of the colour bar; None takes a quarter of the range, so that pictures of one
             training can be compared over the epochs.
         slice_axis: the array axis along which volumes are cut.
@@ -80,8 +80,10 @@ def case_figure(
         window = value_range if name != names[0] else None
         _draw_panel(axis, name, shown, vmin=window and window[0], vmax=window and window[1], cmap="gray")
     error = Panel(predicted.pixels - true.pixels, true.size, true.unit)
-    drawn = _draw_panel(axes[-1], "prediction − truth", error, vmin=-limit, vmax=limit, cmap="berlin")
-    _colour_bar(figure, axes[-1], drawn, unit)
+    drawn = _draw_panel(
+        axes[-1], f"prediction − truth{f' ({unit})' if unit else ''}", error, vmin=-limit, vmax=limit, cmap="berlin"
+    )
+    _colour_bar(figure, axes[-1], drawn)
     line = "   ".join(f"{key.upper()} {plain_number(value)}" for key, value in (scores or {}).items())
     figure.text(left, 1 - 0.2 / height, title, color=CASE_TEXT, size=11, weight="bold", va="center", parse_math=False)
     figure.text(right, 1 - 0.2 / height, line, color=CASE_TEXT, size=9, va="center", ha="right", parse_math=False)
@@ -119,11 +121,10 @@ def _draw_panel(axis: Any, name: str, shown: Panel, **how: Any) -> Any:
     return drawn
 
 
-def _colour_bar(figure: Figure, axis: Any, drawn: Any, unit: str) -> None:
+def _colour_bar(figure: Figure, axis: Any, drawn: Any) -> None:
     box = axis.get_position()
     width = figure.get_figwidth()
     bar = figure.colorbar(drawn, cax=figure.add_axes((box.x1 + 0.1 / width, box.y0, 0.1 / width, box.height)))
     bar.outline.set_visible(False)
     bar.ax.tick_params(colors=CASE_FAINT, labelsize=7, length=2, pad=2)
-    bar.ax.set_title(unit, color=CASE_FAINT, size=7, pad=4, loc="left", parse_math=False)
     bar.ax.yaxis.set_major_formatter(lambda value, _: plain_number(value))
