@@ -234,8 +234,8 @@ class _Target:
             )
             factors = ", ".join(f"{name} {row[name]}" for name in scores.factors if row[name])
             numbers = ", ".join(f"{METRICS[name].title} {plain_number(value)}" for name, value in values.items())
-            place = f", the {rank} case by {METRICS[metric].title}" if rank != "only" else ""
-            caption = f"{row['case']}{place}: {numbers}"
+            standing = f", the {rank} case by {METRICS[metric].title}" if rank != "only" else ""
+            caption = f"{row['case']}{standing}: {numbers}"
             drawn.append(CasePicture(rank, str(row["case"]), caption + (f" ({factors})." if factors else "."), png))
         return drawn
 

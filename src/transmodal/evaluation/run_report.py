@@ -144,6 +144,9 @@ def repeat_blocks(run: Run, split: str, card: Card) -> list[Block]:
     recipe = run.recipe.to_yaml().splitlines()
     return [
         Commands(commands),
+        Text(
+            "Translations were made without the noise z (no dropout), so that these scores come out the same.", "note"
+        ),
         Details("Environment of the training", [Table(["", "value"], rows, words=2)]),
         Details("The recipe, every default written out", [Commands(recipe)]),
     ]
