@@ -112,6 +112,7 @@ def read_series(folder: Path, *, series: str | None = None, allow_uneven: bool =
         with reading(path, "DICOM"):
             dataset = _load(path)
             dicom_pixels.require_image(dataset, path)
+            dicom_pixels.require_pixels(dataset, path)
             frames[index] = dicom_pixels.values(dataset, path)[0]
     first = headers[int(stack.order[0, 0])]
     instances = tuple(_instance(headers[int(index)]) for index in stack.order[:, 0])
@@ -162,8 +163,7 @@ def _describe(dataset: Any, path: Path, allow_uneven: bool = True) -> tuple[Geom
     """Return the geometry of one file, how its frames stack (None: they do not) and its first plane."""
     frames, colours = dicom_pixels.frame_count(dataset), dicom_pixels.channel_names(dataset)
     rows, columns = int(dataset.Rows), int(dataset.Columns)
-    if rows < 1 or columns < 1:
-        raise UserError(f"{path} holds no pixels ({rows}×{columns}); export it again")
+    dicom_pixels.require_pixels(dataset, path)
     dtype = dicom_pixels.value_dtype(dataset)
     planes = frame_planes(dataset, frames)
     stack = _stack_frames(planes, allow_uneven, path) if planes and frames > 1 else None

@@ -45,6 +45,33 @@ def frame_count(dataset: Any) -> int:
     return max(int(dataset.get("NumberOfFrames", 1) or 1), 1)
 
 
+def claimed_shape(dataset: Any) -> tuple[int, int, int, int]:
+    """Return (frames, rows, columns, samples) as the header says them."""
+    samples = int(dataset.get("SamplesPerPixel", 1) or 1)
+    return frame_count(dataset), int(dataset.Rows), int(dataset.Columns), samples
+
+
+def require_pixels(dataset: Any, path: Path) -> None:
+    """Refuse an object that claims more pixels than its data, or its file when only the header was read, can hold.
+
+    Raises:
+        UserError: with what it claims.
+    """
+    syntax = transfer_syntax(dataset)
+    most = 1.5  # YBR_FULL_422 keeps two samples for each pixel's three
+    if syntax == pydicom.uid.RLELossless:
+        most = 64.0  # two bytes say at most 128 equal ones
+    elif syntax.is_encapsulated:
+        most = 20_000.0  # a blank frame in JPEG-LS or JPEG 2000
+    keyword = next((each for each in _PIXEL_KEYWORDS if each in dataset), None)
+    if keyword is not None:
+        held = len(dataset[keyword].value or b"")
+    else:
+        held = path.stat().st_size
+        most = max(most, 1032.0) if syntax.is_deflated or path.suffix.lower() == ".gz" else most
+    require_believable_size(path, claimed_shape(dataset), int(dataset.BitsAllocated) / 8, held, most_expansion=most)
+
+
 def channel_names(dataset: Any) -> tuple[str, ...]:
     """Return the colours of the samples, or () for one value a pixel."""
     if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
@@ -152,20 +179,10 @@ def values(dataset: Any, path: Path) -> npt.NDArray[Any]:
         (frame, row, column) or (frame, row, column, sample), of `value_dtype`.
 
     Raises:
-        UserError: the object claims more pixels than it can hold.
         Exception: whatever the decoders raise; the caller turns it into one line.
     """
-    frames, samples = frame_count(dataset), int(dataset.get("SamplesPerPixel", 1) or 1)
-    claimed = (frames, int(dataset.Rows), int(dataset.Columns), samples)
-    keyword = next(each for each in _PIXEL_KEYWORDS if each in dataset)
-    syntax = transfer_syntax(dataset)
-    held = len(dataset[keyword].value or b"")
-    most = 1.5  # YBR_FULL_422 keeps two samples for each pixel's three
-    if syntax == pydicom.uid.RLELossless:
-        most = 64.0  # two bytes say at most 128 equal ones
-    elif syntax.is_encapsulated:
-        most = 20_000.0  # a blank frame in JPEG-LS or JPEG 2000
-    require_believable_size(path, claimed, int(dataset.BitsAllocated) / 8, held, most_expansion=most)
+    claimed = claimed_shape(dataset)
+    samples = claimed[3]
     pixels = _decode(dataset).reshape(claimed if samples > 1 else claimed[:3])
     if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
         return _palette_colours(pixels, dataset)
