@@ -207,6 +207,19 @@ def test_settings_that_do_not_go_together_are_refused(pairs: Manifest, tmp_path:
         align_manifest(pairs, replace(BY_INFORMATION, moving=("foto",)), tmp_path / "out")
 
 
+def test_nearest_makes_no_new_values(pairs: Manifest, tmp_path: Path) -> None:
+    def values(**changes: object) -> set[int]:
+        settings = replace(BY_POINTS, kind="rigid", **changes)  # type: ignore[arg-type]
+        out = tmp_path / str(changes)
+        report = align_manifest(pairs, settings, out, fiducials=fiducials(tmp_path), workers=1)
+        return set(np.unique(read(out / report.alignments[0].image).pixels).tolist())
+
+    labels = (np.indices(SHAPE).sum(axis=0) // 16 % 2 * 200).astype(np.uint8)
+    write(Image(labels, picture_affine((SPACING, SPACING))), tmp_path / "photo/m0.png")
+    assert values(nearest=True) == {0, 200}
+    assert len(values(nearest=False)) > 2
+
+
 def test_a_folder_that_cannot_be_filled_is_told_before_the_work(pairs: Manifest, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="Cannot make the folder"):
