@@ -67,6 +67,7 @@ class IntensitySettings(BaseModel):
     high: float | None = Field(None, description="upper bound in the image's unit, for map: fixed")
     percentiles: tuple[float, float] = Field((0.0, 100.0), description="for the two percentile maps")
     foreground: bool = Field(False, description="take percentiles among non-zero values only (skull-stripped MRI)")
+    anchor_zero: bool = Field(False, description="the lower end is 0, so that a background of 0 comes back as 0")
 
     @model_validator(mode="after")
     def _is_complete(self) -> "IntensitySettings":
@@ -92,6 +93,7 @@ class FittedMap(BaseModel):
     high: float
     percentiles: tuple[float, float] = (0.0, 100.0)
     foreground: bool = False
+    anchor_zero: bool = False
     origin: str = Field(description="where the range comes from, in words")
 
     @model_validator(mode="after")
@@ -103,7 +105,9 @@ class FittedMap(BaseModel):
         """Return the map of one image; for `image-percentiles` it depends on the image's own values."""
         if self.kind == "one-range":
             return self.inverse
-        low, high = percentile_range(pixels, self.percentiles, foreground=self.foreground)
+        low, high = percentile_range(
+            pixels, self.percentiles, foreground=self.foreground, anchor_zero=self.anchor_zero
+        )
         return LinearMap(low=low, high=high if high > low else low + 1.0)
 
     @property
@@ -113,7 +117,7 @@ class FittedMap(BaseModel):
 
 
 def percentile_range(
-    pixels: npt.NDArray[Any], percentiles: tuple[float, float], *, foreground: bool
+    pixels: npt.NDArray[Any], percentiles: tuple[float, float], *, foreground: bool, anchor_zero: bool = False
 ) -> tuple[float, float]:
     """Return two percentiles of an image's values, exact for 0 and 100, from a random subsample in between.
 
@@ -131,7 +135,7 @@ def percentile_range(
         sample = values[np.random.default_rng(0).integers(0, values.size, PERCENTILE_SAMPLE)]
     low = values.min() if lower == 0 else np.percentile(sample, lower)
     high = values.max() if upper == 100 else np.percentile(sample, upper)
-    return float(low), float(high)
+    return 0.0 if anchor_zero else float(low), float(high)
 
 
 def type_range(dtype: np.dtype[Any]) -> tuple[float, float]:
@@ -165,7 +169,9 @@ def fit(settings: IntensitySettings, training_images: Iterable[npt.NDArray[Any]]
         dtypes.add(pixels.dtype)
         if settings.foreground and not pixels.any():
             continue  # an empty image says nothing about the range of what is not empty
-        low, high = percentile_range(pixels, settings.percentiles, foreground=settings.foreground)
+        low, high = percentile_range(
+            pixels, settings.percentiles, foreground=settings.foreground, anchor_zero=settings.anchor_zero
+        )
         lows.append(low)
         highs.append(high)
     if not dtypes:
@@ -189,7 +195,13 @@ def fit(settings: IntensitySettings, training_images: Iterable[npt.NDArray[Any]]
     if not high > low:
         raise UserError(f"All training images of {modality} are constant ({low:g}); there is nothing to learn")
     return FittedMap(
-        kind=kind, low=low, high=high, percentiles=settings.percentiles, foreground=settings.foreground, origin=origin
+        kind=kind,
+        low=low,
+        high=high,
+        percentiles=settings.percentiles,
+        foreground=settings.foreground,
+        anchor_zero=settings.anchor_zero,
+        origin=origin,
     )
 
 
