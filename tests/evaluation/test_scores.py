@@ -15,6 +15,7 @@ from transmodal.evaluation.groups import check_grouping, choose_groupings, group
 from transmodal.evaluation.scores import CaseImages, CaseToScore, Scores, score_cases
 from transmodal.evaluation.sets import SetFeatures, describe_set_score
 from transmodal.images import Image, picture_affine, write
+from transmodal.images.files import sha256_of
 from transmodal.metrics.policy import Policy
 
 POLICY = Policy(metrics=("psnr", "mae"), range=(0, 255))
@@ -160,6 +161,24 @@ def test_fnsd_grows_with_noise_and_fid_says_why_it_is_absent() -> None:
     assert "N = 3" in describe_set_score("fnsd", small["made"]["fnsd"])
 
 
+def test_fid_is_taken_from_a_named_file_and_says_which(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from transmodal.metrics.inception import InceptionNetwork
+
+    torch.manual_seed(0)
+    torch.save(InceptionNetwork().state_dict(), tmp_path / "weights.pth")
+    policy = POLICY.resolved(unit="x", dimension=2)
+    features = SetFeatures(policy, tmp_path / "weights.pth")
+    for number in range(2):
+        features.add(CaseImages({"made": picture(number, 50)}, picture(number)), policy)
+    fid = features.results()["made"]["fid"]
+    assert fid["value"] > 0
+    assert fid["n"] == 2
+    assert f"weights SHA-256 {sha256_of(tmp_path / 'weights.pth')}" in describe_set_score("fid", fid)
+    with pytest.raises(UserError, match="There is no file"):
+        SetFeatures(policy, tmp_path / "none.pth")
+
+
 def test_fnsd_agrees_with_the_metric_itself() -> None:
     from transmodal.metrics.natural_scene import fnsd
 
@@ -247,3 +266,18 @@ def test_a_group_is_summarised_by_its_own_rows() -> None:
     scores = score_cases(cases(made=1.0), POLICY)
     black = scores.cases["coat"] == "black"
     assert scores.summary_of("mae", rows=black).mean == pytest.approx(1 + 0.1 * np.mean([2, 3, 6, 7, 10, 11]), abs=1e-4)
+
+
+def test_factors_may_have_any_name() -> None:
+    from transmodal.evaluation.report import cases_table, group_blocks
+    from transmodal.reporting.html import Report, Section, render
+
+    odd = [
+        CaseToScore(case.case, case.subject, case.load, {"psnr": "low", "a × b": case.factors["coat"], "x": ""})
+        for case in cases(made=1.0)
+    ]
+    scores = score_cases(odd, POLICY)
+    assert scores.factors == ("psnr (factor)", "a × b", "x")
+    groups = group_table(scores, [("a × b",), ("a × b", "x")])
+    page = render(Report("odd", [Section("groups", [*group_blocks(scores, groups), cases_table(scores)])]))
+    assert "black × —" in page

@@ -37,8 +37,11 @@ def evaluate(
 ) -> None:
     """Score a run per case and per group, beside baselines, with intervals; write its report.
 
-    Writes RUN/evaluation/cases.csv, groups.csv, summary.json and RUN/report.html. Several runs are scored under the
-    policy of the first and compared by paired differences.
+    Writes RUN/report.html and, in RUN/evaluation/, cases.csv, groups.csv
+    and summary.json.
+
+    Several runs are scored under the policy of the first and compared by
+    paired differences.
     """
     from transmodal.cli.scores import Progress, print_scores
     from transmodal.evaluation.comparison import compare

@@ -23,7 +23,7 @@ def score(
     truth: Annotated[Path, typer.Argument(help="A folder with images of the same names, or one image.")],
     limits: Annotated[
         tuple[float, float] | None,
-        typer.Option("--range", metavar="LO HI", help="Range of the values; PSNR and SSIM depend on it."),
+        typer.Option("--range", metavar="LO HI", help="Range of the values. Needed, but for --scale percentile."),
     ] = None,
     mask: Annotated[Path | None, typer.Option(help="Masks of the same names (non-zero inside), or one mask.")] = None,
     mask_foreground: Annotated[
@@ -45,8 +45,8 @@ def score(
 ) -> None:
     """Score images made by any program: two folders matched by name, or two files.
 
-    Reads every format that transmodal reads. Cases that cannot be scored are listed and stand in no average; the exit
-    status is then 2.
+    Cases that cannot be scored are listed and stand in no average;
+    the exit status is then 2.
     """
     from transmodal.cli.scores import Progress, print_scores
     from transmodal.errors import UserError

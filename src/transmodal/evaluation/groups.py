@@ -44,7 +44,7 @@ def group_table(scores: Scores, groupings: Sequence[Sequence[str]]) -> pandas.Da
 
     Returns:
         One row a grouping, group and system: group_by, group, system, subjects, cases, and for each metric its mean,
-        `_low` and `_high` (95 % interval over the group's subjects).
+        `_low` and `_high` (95 % interval over the group's subjects). `attrs["factors"]` maps group_by to its columns.
     """
     rows = []
     for grouping in groupings:
@@ -69,4 +69,6 @@ def group_table(scores: Scores, groupings: Sequence[Sequence[str]]) -> pandas.Da
                 rows.append(row)
     columns = ["group_by", "group", "system", "subjects", "cases"]
     columns += [f"{metric}{end}" for metric in scores.policy.metrics for end in ("", "_low", "_high")]
-    return pandas.DataFrame(rows, columns=columns)
+    groups = pandas.DataFrame(rows, columns=columns)
+    groups.attrs["factors"] = {" × ".join(grouping): list(grouping) for grouping in groupings}
+    return groups

@@ -167,7 +167,7 @@ def group_blocks(scores: Scores, groups: pandas.DataFrame) -> list[Block]:
     blocks: list[Block] = []
     finest = max(dict.fromkeys(mine["group_by"]), key=lambda name: int((mine["group_by"] == name).sum()))
     table = scores.of(system)
-    labels = table[finest.split(" × ")].replace("", DASH).agg(" × ".join, axis=1)
+    labels = table[groups.attrs["factors"][finest]].replace("", DASH).agg(" × ".join, axis=1)
     rows = []
     for _, group in mine[mine["group_by"] == finest].iterrows():
         members = labels == group["group"]

@@ -221,9 +221,12 @@ def score_cases(
         if isinstance(outcome, UserError):
             failed.append((case.case, str(outcome)))
         else:
-            factors |= dict.fromkeys(outcome.factors)
+            # A free column of the manifest may be called "case" or "psnr" too.
+            taken = {*KEYS, *policy.metrics}
+            own = {f"{name} (factor)" if name in taken else name: value for name, value in outcome.factors.items()}
+            factors |= dict.fromkeys(own)
             rows += [
-                {"system": system, "case": case.case, "subject": case.subject, **outcome.factors, **values}
+                {"system": system, "case": case.case, "subject": case.subject, **own, **values}
                 for system, values in outcome.values.items()
             ]
         if on_progress is not None:

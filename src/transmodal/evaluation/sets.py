@@ -22,8 +22,9 @@ from transmodal.reporting.display import luminance
 
 SLICES = 24  # of a volume, evenly spaced among those that show something
 FID_REMEDY = (
-    "not available: it needs the Inception weights pt_inception-2015-12-05 (pytorch-fid's port of the TensorFlow "
-    "network), which are not shipped; get that file and add --fid-weights FILE"
+    "not available: it needs the weights of an Inception network, which are not shipped; get "
+    "pt_inception-2015-12-05-6726825d.pth from the release 'fid_weights' of mseitzer/pytorch-fid on GitHub and add "
+    "--fid-weights FILE"
 )
 TRUTH = "truth"
 
