@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
+import PIL.Image
 import tifffile
 
 from transmodal.errors import UserError
@@ -138,6 +139,10 @@ def _decode(tiff: Any, series: Any, path: Path) -> npt.NDArray[Any]:
             raise
         reason = str(error)
     compression = tifffile.COMPRESSION(series.keyframe.compression).name
+    if series.keyframe.photometric == 3 and len(tiff.pages) == 1:
+        with PIL.Image.open(path, formats=["TIFF"]) as opened:  # OpenCV would replace the palette's indices
+            if opened.mode == "P":
+                return np.array(opened).astype(series.dtype).reshape(series.shape)
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     decoded, pages = cv2.imdecodemulti(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     if not decoded or len(pages) != len(tiff.pages) or len(pages) != len(series.pages):
@@ -159,11 +164,17 @@ def _spread_colours(pixels: npt.NDArray[Any], page: Any) -> npt.NDArray[Any]:
         most = 255 if page.bitspersample == 1 else 2**page.bitspersample - 1
         pixels = pixels.dtype.type(most) - pixels
     elif page.photometric == 3:
-        colours = np.asarray(page.colormap)
-        if (colours % 257 == 0).all():
-            colours = (colours // 257).astype(np.uint8)
-        pixels = np.moveaxis(colours[:, pixels], 0, -1)
+        pixels = np.moveaxis(_palette(page)[:, pixels], 0, -1)
     return pixels
+
+
+def _palette(page: Any) -> npt.NDArray[Any]:
+    """Return the colours (3, index): uint8 when 16 bits only repeat or pad what 8 said, as most writers do."""
+    table = np.asarray(page.colormap)
+    for factor in (257, 256):
+        if (table % factor == 0).all():
+            return (table // factor).astype(np.uint8)
+    return table.astype(np.uint8) if table.max() < 256 else table
 
 
 def _split_axes(axes: str, shape: tuple[int, ...]) -> tuple[str, list[str]]:
@@ -190,14 +201,12 @@ def _describe(tiff: Any, series: Any, path: Path) -> tuple[Geometry, str]:
     """Return the geometry and the quantity, by our note while it fits, else by the tags."""
     page = series.keyframe
     axes, shape = _axes(series), tuple(series.shape)
-    colours = np.dtype(np.uint8)
     dtype = series.dtype.newbyteorder("=")
     if page.photometric == 3:
         shape = (*shape, 3)
-        table = np.asarray(page.colormap)
-        dtype = colours if (table % 257 == 0).all() else np.dtype(np.uint16)
+        dtype = _palette(page).dtype
     elif dtype.kind == "b":
-        dtype = colours
+        dtype = np.dtype(np.uint8)
     along, channel_axes = _split_axes(axes, shape)
     spatial = tuple(shape[axes.index(axis)] for axis in ["Y", "X", *([along] if along else [])])
     lengths = [shape[axes.index(axis)] for axis in channel_axes]
