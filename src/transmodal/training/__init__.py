@@ -1,0 +1,1 @@
+"""Recipe, run, checkpoints and the training loop."""
