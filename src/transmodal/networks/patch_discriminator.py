@@ -36,7 +36,10 @@ class PatchDiscriminator(nn.Module):
             )
         else:
             widths = [filters * min(2**level, 8) for level in range(layers + 1)]
-            blocks: list[nn.Module] = [convolution(in_channels, filters, 4, stride=2, padding=1), nn.LeakyReLU(0.2, inplace=True)]
+            blocks: list[nn.Module] = [
+                convolution(in_channels, filters, 4, stride=2, padding=1),
+                nn.LeakyReLU(0.2, inplace=True),
+            ]
             for level in range(1, layers + 1):
                 stride = 2 if level < layers else 1
                 blocks += [

@@ -1,5 +1,6 @@
 """From a recipe and a manifest to a finished run: check, prepare, fit, write the translator."""
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -77,9 +78,9 @@ def train(
     try:
         trainer.fit()
     except UserError:
-        _write_model(run, trainer)
+        _write_model(run, trainer, has_failed=True)
         raise
-    _write_model(run, trainer)
+    _write_model(run, trainer, has_failed=False)
     if trainer.stop_asked:
         monitor.say(
             f"Stopped after {trainer.epochs_done:.2f} epochs; go on with: transmodal train --resume --out {run.folder}"
@@ -88,6 +89,7 @@ def train(
 
 
 def _launch(recipe: Recipe, device: str, devices: int) -> Fabric:
+    logging.getLogger("lightning").setLevel(logging.WARNING)  # its hints are for those who write training loops
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device != "auto" and not available.get(device, False):
         there = ", ".join(name for name, found in available.items() if found)
@@ -152,8 +154,11 @@ def _prepare(
     return preparation, prepare(training, "training"), prepare(validation, "validation")
 
 
-def _write_model(run: Run, trainer: Trainer) -> None:
-    """Write the translator from the best checkpoint, or from the last finite weights when there is none yet."""
+def _write_model(run: Run, trainer: Trainer, *, has_failed: bool) -> None:
+    """Write the translator from the best checkpoint; when there is none yet, from the present weights.
+
+    The present weights of a training that failed, or that are no numbers, give way to the last checkpoint's.
+    """
     if not trainer.fabric.is_global_zero:
         return
     epoch, scores = trainer.epochs_done, dict[str, float]()
@@ -161,7 +166,7 @@ def _write_model(run: Run, trainer: Trainer) -> None:
         best = load_checkpoint(run.best_checkpoint)
         trainer.method.load_state_dict(best["modules"])
         epoch, scores = best["epoch"], best["scores"]
-    elif not all_finite(trainer.method):
+    elif has_failed or not all_finite(trainer.method):
         if not run.last_checkpoint.exists():
             return
         trainer.resume()
