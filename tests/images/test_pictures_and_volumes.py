@@ -12,6 +12,7 @@ import nibabel
 import numpy as np
 import PIL.Image
 import pytest
+import SimpleITK
 import tifffile
 
 from transmodal.errors import UserError
@@ -103,6 +104,11 @@ def test_tiff_kinds(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, RAMP, photometric="miniswhite")
     np.testing.assert_array_equal(read(path).pixels, 255 - RAMP)
+    PIL.Image.fromarray(RAMP > 100).save(path)
+    with PIL.Image.open(path) as opened:
+        np.testing.assert_array_equal(read(path).pixels, np.asarray(opened) * np.uint8(255))
+    tifffile.imwrite(path, RAMP > 100, photometric="miniswhite")
+    np.testing.assert_array_equal(read(path).pixels, (RAMP <= 100) * np.uint8(255))
     planes = np.random.default_rng(0).integers(0, 65536, (3, 9, 7), dtype=np.uint16)
     tifffile.imwrite(path, planes, photometric="rgb", planarconfig="separate")
     np.testing.assert_array_equal(read(path).pixels, np.moveaxis(planes, 0, -1))
@@ -189,6 +195,27 @@ def test_nifti_of_four_axes_wrong_names_and_colours(tmp_path: Path) -> None:
         read(tmp_path / "d.nii")
 
 
+@pytest.mark.parametrize("suffix", [".mha", ".nrrd"])
+def test_every_format_puts_a_volume_at_the_same_place(volume: Image, suffix: str, tmp_path: Path) -> None:
+    whole = replace(volume, quantity="intensity")
+    as_nifti = SimpleITK.ReadImage(str(write(whole, tmp_path / "a.nii")))
+    as_itk = SimpleITK.ReadImage(str(write(whole, tmp_path / f"a{suffix}")))
+    for index in ((0, 0, 0), (4, 3, 2)):
+        assert as_itk[index] == as_nifti[index] == volume.pixels[index]
+        there = as_nifti.TransformIndexToPhysicalPoint(index)
+        assert as_itk.TransformIndexToPhysicalPoint(index) == pytest.approx(there, abs=1e-4)
+    SimpleITK.WriteImage(as_nifti, str(tmp_path / f"foreign{suffix}"))
+    foreign = read(tmp_path / f"foreign{suffix}")
+    np.testing.assert_array_equal(foreign.pixels, volume.pixels)
+    np.testing.assert_allclose(foreign.affine, volume.affine, atol=1e-4)
+    flat = SimpleITK.GetImageFromArray(np.arange(6, dtype=np.uint8).reshape(2, 3))
+    flat.SetSpacing([0.1, 0.2])
+    SimpleITK.WriteImage(flat, str(tmp_path / f"flat{suffix}"))
+    picture = read(tmp_path / f"flat{suffix}")
+    assert picture.shape == (2, 3) and picture.spacing == (0.2, 0.1)
+    np.testing.assert_allclose(picture.affine, picture_affine((0.2, 0.1)))
+
+
 def test_nifti_in_place_is_not_a_window_on_the_file(volume: Image, tmp_path: Path) -> None:
     path = write(volume, tmp_path / "a.nii")
     image = read(path)
@@ -216,18 +243,24 @@ def test_same_grid_looks_at_every_corner(volume: Image) -> None:
         for corner in np.ndindex(2, 2, 2)
         for corner in [np.array(corner) * (shape - 1)]
     )
-    assert not volume.same_grid(other, tolerance=largest * 0.99) and volume.same_grid(other, tolerance=largest * 1.01)
+    for one, two in ((volume, other), (other, volume)):
+        assert not one.same_grid(two, tolerance=largest * 0.99) and one.same_grid(two, tolerance=largest * 1.01)
 
 
 def test_readers_in_threads_give_the_warning_filters_back(picture: Image, tmp_path: Path) -> None:
     path = write(picture, tmp_path / "a.png")
     before = list(warnings.filters)
     entered, leave = threading.Event(), threading.Event()
+    loud = []
 
     def hold() -> None:
         with quiet():
             entered.set()
             leave.wait(10)
+            try:
+                warnings.warn("a decoder's remark", stacklevel=1)
+            except UserWarning as warning:
+                loud.append(warning)
 
     holder = threading.Thread(target=hold)
     with quiet():
@@ -236,6 +269,7 @@ def test_readers_in_threads_give_the_warning_filters_back(picture: Image, tmp_pa
     read(path)
     leave.set()
     holder.join()
+    assert not loud
     assert list(warnings.filters) == before
 
 

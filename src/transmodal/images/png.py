@@ -35,6 +35,7 @@ _CHANNELS: dict[int, tuple[str, ...]] = {
 _COLOUR_TYPE = {1: 0, 2: 4, 3: 2, 4: 6}
 # 72 and 96 dots per inch stand in files whose programs had nothing to say; they measure a screen, not a mouse.
 _SCREEN_DENSITIES = {2834, 2835, 3779, 3780}
+_MOST_HEADER_BYTES = 1 << 16
 _PILLOW_REFUSES_ABOVE = 2 * 89_478_485
 
 
@@ -81,9 +82,12 @@ def read(path: Path) -> Image:
 
 
 def read_geometry(path: Path) -> Geometry:
-    """Read the header chunks of a PNG."""
-    with reading(path, "PNG"):
-        return _geometry(path, _scan(path.read_bytes(), path))[0]
+    """Read the chunks before the pixels."""
+    with reading(path, "PNG"), path.open("rb") as stream:
+        start = stream.read(_MOST_HEADER_BYTES)
+        # Large colour profiles or metadata may stand before the pixels.
+        whole = start if b"IDAT" in start else start + stream.read()
+        return _geometry(path, _scan(whole, path, stop_at_pixels=True))[0]
 
 
 def write(image: Image, path: Path) -> None:
@@ -133,7 +137,7 @@ def _filtered(pixels: npt.NDArray[Any]) -> bytes:
     return result.tobytes()
 
 
-def _scan(data: bytes, path: Path) -> _Header:
+def _scan(data: bytes, path: Path, stop_at_pixels: bool = False) -> _Header:
     """Walk through the chunks, check their sums and gather what they say."""
     if data[:8] != _SIGNATURE:
         raise UserError(f"{path} does not begin as a PNG; copy or export it again")
@@ -142,6 +146,8 @@ def _scan(data: bytes, path: Path) -> _Header:
     while position + 12 <= len(data):
         (length,) = struct.unpack_from(">I", data, position)
         kind = data[position + 4 : position + 8]
+        if kind == b"IDAT" and stop_at_pixels and header is not None:
+            return header
         body = data[position + 8 : position + 8 + length]
         stored_sum = data[position + 8 + length : position + 12 + length]
         if len(stored_sum) < 4:
