@@ -1,0 +1,135 @@
+"""Recipes: what is in them counts, what does not belong is named with what was meant, and all that ship load."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from transmodal.errors import UserError
+from transmodal.training.recipe import Recipe, load_recipe, shipped_recipes
+
+SHIPPED = [
+    (name, scale) for name, file in shipped_recipes().items() for scale in yaml.safe_load(file.read_text())["scales"]
+]
+
+
+@pytest.mark.parametrize(("name", "scale"), SHIPPED)
+def test_every_shipped_recipe_loads_at_every_scale_and_survives_yaml(name: str, scale: str, tmp_path: Path) -> None:
+    recipe = load_recipe(name, scale=scale)
+    assert recipe.name == name
+    assert recipe.description and "diagnosis" in recipe.intended_use
+    copy = tmp_path / "copy.yaml"
+    copy.write_text(recipe.to_yaml(), encoding="utf-8")
+    assert load_recipe(copy) == recipe
+    assert "scales" not in recipe.to_yaml()
+
+
+def test_every_shipped_recipe_has_the_three_scales() -> None:
+    assert {scale for _, scale in SHIPPED} == {"smoke", "small", "paper"}
+    assert len(SHIPPED) == 3 * len(shipped_recipes())
+
+
+def test_every_default_is_written_out() -> None:
+    written = yaml.safe_load(load_recipe("photo-to-xray").to_yaml())
+    assert set(written) == set(Recipe.model_fields)
+    assert written["pix2pix"]["adam"]["betas"] == [0.5, 0.999]
+
+
+def test_scales_lie_over_the_recipe_and_settings_over_scales() -> None:
+    assert load_recipe("photo-to-xray") == load_recipe("photo-to-xray", scale="small")
+    paper = load_recipe("photo-to-xray", scale="paper")
+    assert (paper.preparation.grid.shrink, paper.train.epochs, paper.train.batch_size) == (None, 200, 1)
+    changed = load_recipe("photo-to-xray", scale="smoke", overrides=["train.epochs=7", "pix2pix.adversarial=wgan-gp"])
+    assert changed.train.epochs == 7 and changed.pix2pix.adversarial == "wgan-gp"
+    assert changed.train.batch_size == 4, "what stands beside a change stays"
+    same = load_recipe("photo-to-xray", scale="smoke", overrides={"train.epochs": 7, "pix2pix.adversarial": "wgan-gp"})
+    assert same == changed
+
+
+def test_values_of_set_are_yaml() -> None:
+    recipe = load_recipe(
+        "photo-to-xray", scale="paper", overrides=["preparation.grid={size: [32, 64]}", "train.max_minutes=0.5"]
+    )
+    assert recipe.preparation.grid.size == (32, 64) and recipe.train.max_minutes == 0.5
+
+
+def refuse(message: str, *overrides: str, **more: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        load_recipe(more.get("recipe", "photo-to-xray"), scale=more.get("scale"), overrides=overrides)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("trian.epochs=1", r"unknown key 'trian'; did you mean 'train'\?"),
+        ("train.epoch=1", r"unknown key 'train.epoch'; did you mean 'epochs'\?"),
+        ("pix2pix.generator.filtres=1", r"'pix2pix.generator.filtres'; did you mean 'filters'\?"),
+        ("preparation.slices.axes=axial", r"'preparation.slices.axes'; did you mean 'axis'\?"),
+        ("preparation.intensity.photo.mpa=auto", r"'preparation.intensity.photo.mpa'; did you mean 'map'\?"),
+        ("train.qqqqqq=1", "unknown key 'train.qqqqqq'; known are epochs, "),
+    ],
+)
+def test_an_unknown_key_is_named_with_the_nearest_known_one(override: str, message: str) -> None:
+    refuse(message, override)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.epochs=many", r"train.epochs: Input should be a valid integer.* \(given 'many'\)"),
+        ("train.epochs=-1", "train.epochs: .*greater than or equal to 0"),
+        ("train.batch_size=0", "train.batch_size"),
+        ("pix2pix.adversarial=hinge", r"pix2pix.adversarial: .*'wgan-gp'.*given 'hinge'"),
+        ("pix2pix.generator.downsamplings=99", r"downsamplings: .*less than or equal to 10"),
+        ("inputs=[]", "inputs"),
+        ("inputs=[xray]", "stands twice"),
+        ("preparation.grid.spacing=1", "preparation.grid: give one of shrink, spacing and size"),
+        ("preparation.intensity.photo.low=3", "low and high belong to map: fixed"),
+        ("train=5", "train: "),
+        ("method=magic", "method: "),
+        ("train.epochs", "write it as key.sub=value"),
+        ("=3", "write it as key.sub=value"),
+        ("train.epochs=[1", "the value is not YAML"),
+        ("name=2024-13-45", "the value is not YAML"),
+    ],
+)
+def test_a_bad_value_is_one_clear_line(override: str, message: str) -> None:
+    refuse(message, override)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "holds no recipe"),
+        (b"- a\n- b\n", "holds no recipe"),
+        (b"just words", "holds no recipe"),
+        (b"\x00\x01\xff\xfe" * 40, "is not YAML"),
+        (b"a: [1, 2", "is not YAML"),
+        (b"a: 2024-13-45", "is not YAML"),
+        (b"[" * 5000, "is not YAML"),
+        (b"a: !!python/object/apply:os.system ['true']", "is not YAML"),
+        (b"1: 2\nname: x\ninputs: [a]\ntargets: [b]", "Keys should be strings"),
+        (b"name: x\ninputs: [a]", "targets: Field required"),
+        (b"name: x\ninputs: [a]\ntargets: [b]\nscales: 3", "scales must map"),
+        (b"name: x\ninputs: [a]\ntargets: [b]\nscales: {small: 3}", "scales must map"),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_one_clear_line(content: bytes, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_bytes(content)
+    refuse(message, recipe=str(file))
+
+
+def test_names_that_are_not_there() -> None:
+    refuse(r"no recipe 'photo-to-xrai'; did you mean photo-to-xray\?", recipe="photo-to-xrai")
+    refuse("no recipe .*none.yaml; shipped recipes: photo-to-xray", recipe="none.yaml")
+    refuse("no scale 'huge'; it has smoke, small, paper", scale="huge")
+
+
+def test_a_folder_of_the_same_name_does_not_hide_a_shipped_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photo-to-xray").mkdir()  # a run, called after its recipe
+    assert load_recipe("photo-to-xray").name == "photo-to-xray"

@@ -1,0 +1,316 @@
+"""Files in, files out: each under its own name, none overwritten that is true, none done twice, none passed over."""
+
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from tests.data.translators import COLOURS, PHOTO, T1, T2, XRAY, make_translator
+
+from transmodal.datasets.preparation import SliceSettings
+from transmodal.errors import UserError
+from transmodal.images import Image, picture_affine, read, write
+from transmodal.images.files import sha256_of
+from transmodal.translation import apply
+from transmodal.translation.apply import Results, apply_translator, sidecar_of
+from transmodal.translation.jobs import find_jobs, stem_of
+from transmodal.translation.translator import Translator, load_translator
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Translator:
+    return load_translator(make_translator(tmp_path_factory.mktemp("translators") / "model", PHOTO, XRAY))
+
+
+@pytest.fixture(scope="module")
+def volumes(tmp_path_factory: pytest.TempPathFactory) -> Translator:
+    folder = tmp_path_factory.mktemp("translators") / "volumes"
+    return load_translator(make_translator(folder, T1, T2, slices=SliceSettings()))
+
+
+def photo(path: Path, seed: int = 0, shape: tuple[int, int] = (12, 20)) -> Path:
+    pixels = np.random.default_rng(seed).integers(0, 256, (*shape, 3)).astype(np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return write(Image(pixels, picture_affine((0.1, 0.2)), channels=COLOURS), path)
+
+
+def volume(path: Path, seed: int = 0) -> Path:
+    pixels = np.random.default_rng(seed).integers(0, 1000, (9, 8, 5)).astype(np.int16)
+    affine = np.array([[-1.5, 0, 0, 30], [0, 1.25, 0, 4], [0, 0, 3.0, 5], [0, 0, 0, 1]])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return write(Image(pixels, affine), path)
+
+
+def run(translator: Translator, given: Path, out: Path, **options: object) -> Results:
+    jobs = find_jobs(given, list(translator.card.inputs), volumes=translator.card.preparation.slices is not None,
+                     out=out)  # fmt: skip
+    return apply_translator(translator, jobs, out, **options)  # type: ignore[arg-type]
+
+
+def sidecar(path: Path) -> dict:
+    return json.loads(sidecar_of(path).read_text())
+
+
+def test_a_16_bit_picture_of_the_same_size_and_pixel_size(model: Translator, tmp_path: Path) -> None:
+    source = photo(tmp_path / "in" / "a.png")
+    results = run(model, tmp_path / "in", tmp_path / "out")
+    assert results.written == [("a", tmp_path / "out" / "a.png")] and not results.failed
+    output = read(tmp_path / "out" / "a.png")
+    assert output.pixels.dtype == np.uint16 and output.shape == (12, 20)
+    assert output.spacing == pytest.approx((0.1, 0.2)) and output.has_physical_size
+    np.testing.assert_array_equal(output.pixels, model(read(source)).pixels)
+
+
+def test_the_sidecar_says_how_it_was_made(model: Translator, tmp_path: Path) -> None:
+    source = photo(tmp_path / "a.png")
+    run(model, source, tmp_path / "out", seed=3, model_folder=Path("models/first"))
+    said = sidecar(tmp_path / "out" / "a.png")
+    assert said["synthetic"] is True and "not for diagnosis" in said["notice"]
+    assert said["inputs"] == {"photo": {"path": str(source), "sha256": sha256_of(source)}}
+    assert said["model_sha256"] == model.card.weights_sha256 and said["model_folder"] == "models/first"
+    assert (said["seed"], said["stochastic"], said["target"], said["output"]) == (3, True, "xray", "a.png")
+    assert said["shape"] == [12, 20] and said["spacing_mm"] == pytest.approx([0.1, 0.2])
+    assert said["transmodal"] and said["written"]
+
+
+@pytest.mark.parametrize(("sform", "qform"), [(1, 1), (4, 0), (0, 2), (2, 3)])
+def test_nifti_keeps_affine_and_codes(volumes: Translator, tmp_path: Path, sform: int, qform: int) -> None:
+    source = volume(tmp_path / "in" / "a.nii.gz")
+    header = nibabel.load(source)
+    header.set_sform(header.affine, sform)
+    header.set_qform(header.affine, qform)
+    source.unlink()
+    nibabel.save(header, source)
+    (_, path), = run(volumes, tmp_path / "in", tmp_path / "out").written  # fmt: skip
+    made = nibabel.load(path)
+    assert path.name == "a.nii.gz" and made.shape == (9, 8, 5) and made.get_data_dtype() == np.int16
+    np.testing.assert_allclose(made.affine, nibabel.load(source).affine)
+    assert (int(made.header["sform_code"]), int(made.header["qform_code"])) == (sform, qform)
+    assert made.header.get_zooms() == pytest.approx((1.5, 1.25, 3.0))
+
+
+def test_what_is_done_is_skipped_and_what_changed_is_redone(
+    model: Translator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, out = photo(tmp_path / "in" / "a.png"), tmp_path / "out"
+    photo(tmp_path / "in" / "sub" / "b.png", 1)
+
+    def outcome(translator: Translator = model, **options: object) -> tuple[int, int]:
+        results = run(translator, tmp_path / "in", out, **options)
+        assert not results.failed
+        return len(results.written), len(results.skipped)
+
+    assert outcome() == (2, 0)
+    before = (out / "sub" / "b.png").stat().st_mtime_ns
+    assert outcome() == (0, 2)
+    assert (out / "sub" / "b.png").stat().st_mtime_ns == before
+    assert outcome(seed=1) == (2, 0), "another seed"
+    assert outcome(seed=1, spacing=(1.0, 1.0)) == (2, 0), "another pixel size given"
+    assert outcome() == (2, 0)
+    photo(source, 5)
+    assert outcome() == (1, 1), "another input"
+    (out / "a.png").unlink()
+    assert outcome() == (1, 1), "a lost output"
+    other = load_translator(make_translator(tmp_path / "other", PHOTO, XRAY, seed=1))
+    assert outcome(other) == (2, 0), "another model"
+    assert outcome(load_translator(make_translator(tmp_path / "third", PHOTO, XRAY, seed=1, shrink=2))) == (2, 0)
+    (tmp_path / "in").rename(tmp_path / "moved")
+    results = run(other, tmp_path / "moved", out)
+    assert (len(results.written), len(results.skipped)) == (2, 0)
+    monkeypatch.chdir(tmp_path)
+    assert len(run(other, Path("moved"), out).skipped) == 2, "where the inputs lie is of no matter"
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{", '{"output": "../../a.png", "written": "x"}', '{"output": "", "written": 1}']
+)
+def test_a_damaged_sidecar_is_no_proof_and_leads_nowhere(model: Translator, tmp_path: Path, content: str) -> None:
+    source = photo(tmp_path / "in" / "a.png")
+    (tmp_path / "out").mkdir()
+    sidecar_of(tmp_path / "out" / "a.png").write_text(content)
+    assert len(run(model, source, tmp_path / "out").written) == 1
+
+
+def test_a_write_that_was_broken_off_is_done_again(
+    model: Translator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = photo(tmp_path / "in" / "a.png")
+    original, calls = apply.write_text, []
+
+    def killed(path: Path, text: str) -> Path:
+        calls.append(path)
+        if len(calls) == 2:  # the image is there, its final sidecar is not
+            raise KeyboardInterrupt
+        return original(path, text)
+
+    monkeypatch.setattr(apply, "write_text", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(model, source, tmp_path / "out")
+    monkeypatch.undo()
+    assert (tmp_path / "out" / "a.png").exists()
+    assert len(run(model, source, tmp_path / "out").written) == 1
+
+
+def test_bad_files_among_good_ones_are_listed_and_the_rest_is_done(model: Translator, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    good = [photo(folder / f"good{number}.png", number) for number in range(2)]
+    truncated = photo(folder / "truncated.png")
+    truncated.write_bytes(truncated.read_bytes()[:100])
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "words.tif").write_text("no picture")
+    (folder / "readme.txt").write_text("notes")
+    (folder / ".hidden.png").write_bytes(b"")
+    write(Image(np.zeros((4, 4, 4), np.uint8), channels=(*COLOURS, "alpha")), folder / "rgba.png")
+    write(Image(np.zeros((4, 4, 3), np.uint16), channels=COLOURS), folder / "sixteen.png")
+    results = run(model, folder, tmp_path / "out")
+    assert [name for name, _ in results.written] == [file.stem for file in good]
+    reasons = dict(results.failed)
+    assert set(reasons) == {"truncated", "empty", "words", "rgba", "sixteen"}
+    assert "trained on channels red, green, blue" in reasons["rgba"]
+    assert all("\n" not in reason and name in reason for name, reason in reasons.items())
+    left = sorted(file.name for file in (tmp_path / "out").iterdir())
+    assert left == ["good0.png", "good0.synthetic.json", "good1.png", "good1.synthetic.json"]
+
+
+def test_no_true_image_is_ever_replaced(model: Translator, tmp_path: Path) -> None:
+    source = photo(tmp_path / "photos" / "a.png")
+    truth = write(Image(np.full((12, 20), 7, np.uint16)), tmp_path / "xrays" / "a.png") if (
+        (tmp_path / "xrays").mkdir() or True) else None  # fmt: skip
+    assert truth is not None
+    bytes_before = source.read_bytes(), truth.read_bytes()
+    with pytest.raises(UserError, match="is the folder of the inputs"):
+        run(model, tmp_path / "photos", tmp_path / "photos")
+    with pytest.raises(UserError, match="is the folder of the inputs"):
+        run(model, tmp_path / "photos", tmp_path / "xrays" / ".." / "photos")
+    results = run(model, tmp_path / "photos", tmp_path / "xrays")
+    assert "was not made by 'transmodal translate'" in results.failed[0][1]
+    results = run(model, source, truth, single_file=True)
+    assert "was not made by" in results.failed[0][1]
+    results = run(model, source, source, single_file=True)
+    assert "is the input itself" in results.failed[0][1]
+    assert (source.read_bytes(), truth.read_bytes()) == bytes_before
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_a_synthetic_image_is_not_translated_onto_itself(volumes: Translator, tmp_path: Path) -> None:
+    volume(tmp_path / "in" / "a.nii.gz")
+    (_, made), = run(volumes, tmp_path / "in", tmp_path / "out").written  # fmt: skip
+    content = made.read_bytes()
+    assert "input itself" in run(volumes, made, made, single_file=True).failed[0][1]
+    assert made.read_bytes() == content
+
+
+def test_outputs_below_the_inputs_are_no_inputs(volumes: Translator, tmp_path: Path) -> None:
+    volume(tmp_path / "in" / "a.nii.gz")
+    out = tmp_path / "in" / "synthetic"
+    assert len(run(volumes, tmp_path / "in", out).written) == 1
+    again = run(volumes, tmp_path / "in", out)
+    assert (len(again.written), len(again.skipped)) == (0, 1)
+
+
+def test_two_inputs_of_one_output_name_are_refused(tmp_path: Path) -> None:
+    photo(tmp_path / "a.png")
+    photo(tmp_path / "a.tiff")
+    with pytest.raises(UserError, match=r"a\.png and .*a\.tiff would have one name"):
+        find_jobs(tmp_path, ["photo"])
+    assert [job.name for job in find_jobs(tmp_path / "a.tiff", ["photo"])] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [
+        ("a.png", "a"), ("a.b.png", "a.b"), ("a.nii.gz", "a"), ("A.NII.GZ", "A"), ("a.ome.tif", "a"), ("IM0001", "IM0001"),
+        ("1.2.840.10008", "1.2.840.10008"), ("1.2.840.10008.dcm", "1.2.840.10008"), ("scan.gz", "scan"),
+    ],
+)  # fmt: skip
+def test_stems(name: str, stem: str) -> None:
+    assert stem_of(Path(name)) == stem
+
+
+def series(folder: Path) -> Path:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    return write(Image(np.random.default_rng(0).integers(0, 900, (9, 8, 4)).astype(np.int16)), folder)
+
+
+def test_a_dicom_series_is_one_volume_and_comes_back_as_one(volumes: Translator, tmp_path: Path) -> None:
+    made = series(tmp_path / "in" / "plain")
+    made.rename(tmp_path / "in" / "1.2.840.113619")  # a folder called by its UID
+    volume(tmp_path / "in" / "b.nii.gz")
+    results = run(volumes, tmp_path / "in", tmp_path / "out")
+    assert not results.failed
+    assert sorted(name for name, _ in results.written) == ["1_2_840_113619", "b"]
+    folder = tmp_path / "out" / "1_2_840_113619"
+    assert read(folder).same_grid(read(tmp_path / "in" / "1.2.840.113619"))
+    assert len(run(volumes, tmp_path / "in", tmp_path / "out").skipped) == 2
+    again = run(volumes, tmp_path / "in", tmp_path / "out", seed=1)
+    assert not again.failed and len(again.written) == 2, "slices of an earlier call make room"
+    only = run(volumes, tmp_path / "in" / "1.2.840.113619", tmp_path / "alone")
+    assert [name for name, _ in only.written] == ["1_2_840_113619"]
+
+
+def test_dicom_slices_are_translated_one_by_one_by_a_model_of_pictures(tmp_path: Path) -> None:
+    translator = load_translator(make_translator(tmp_path / "model", T1, T2))
+    series(tmp_path / "in")
+    results = run(translator, tmp_path / "in", tmp_path / "out")
+    assert [path.name for _, path in results.written] == [f"slice-{number:04d}.dcm" for number in (1, 2, 3, 4)]
+    assert read(results.written[0][1]).shape == (9, 8)
+
+
+def test_what_dicom_cannot_hold_becomes_nifti(tmp_path: Path) -> None:
+    floats = {"T2": T2["T2"].model_copy(update={"dtype": "float32"})}
+    translator = load_translator(make_translator(tmp_path / "model", T1, floats, slices=SliceSettings()))
+    series(tmp_path / "in")
+    (_, path), = run(translator, tmp_path / "in", tmp_path / "out").written  # fmt: skip
+    assert path.name == "in.nii.gz" and read(path).pixels.dtype == np.float32
+
+
+def test_several_targets_are_told_apart_by_name(tmp_path: Path) -> None:
+    both = T2 | {"FLAIR": T2["T2"]}
+    translator = load_translator(make_translator(tmp_path / "model", T1, both, slices=SliceSettings()))
+    volume(tmp_path / "in" / "a.nii")
+    results = run(translator, tmp_path / "in", tmp_path / "out")
+    assert [path.name for _, path in results.written] == ["a_T2.nii.gz", "a_FLAIR.nii.gz"]
+    (tmp_path / "out" / "a_FLAIR.nii.gz").unlink()
+    assert len(run(translator, tmp_path / "in", tmp_path / "out").written) == 2
+
+
+def test_spacing_is_given_to_pictures_that_have_none(model: Translator, tmp_path: Path) -> None:
+    photo(tmp_path / "in" / "sized.png")
+    image = read(tmp_path / "in" / "sized.png")
+    write(Image(image.pixels, channels=COLOURS, has_physical_size=False), tmp_path / "in" / "bare.png")
+    run(model, tmp_path / "in", tmp_path / "out", spacing=(0.5, 0.5))
+    assert read(tmp_path / "out" / "sized.png").spacing == pytest.approx((0.1, 0.2))
+    assert read(tmp_path / "out" / "bare.png").spacing == pytest.approx((0.5, 0.5))
+    run(model, tmp_path / "in", tmp_path / "out")
+    assert not read(tmp_path / "out" / "bare.png").has_physical_size
+
+
+def test_a_manifest_gives_the_names_of_its_cases(model: Translator, tmp_path: Path) -> None:
+    photo(tmp_path / "photos" / "x1.png")
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("subject,session,modality,path\nmouse1,day2,photo,photos/x1.png\n")
+    assert [path.name for _, path in run(model, manifest, tmp_path / "out").written] == ["mouse1_day2.png"]
+
+
+def test_nothing_to_do_is_said(model: Translator, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    with pytest.raises(UserError, match="holds no image"):
+        find_jobs(tmp_path / "in", ["photo"])
+    with pytest.raises(UserError, match="There is no"):
+        find_jobs(tmp_path / "gone", ["photo"])
+    with pytest.raises(UserError, match="give a manifest.csv"):
+        find_jobs(tmp_path / "in", ["T1", "T2"])
+
+
+def test_a_place_that_cannot_be_written_is_said_once(model: Translator, tmp_path: Path) -> None:
+    photo(tmp_path / "in" / "a.png")
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match="Cannot write to .*choose a folder"):
+        run(model, tmp_path / "in", tmp_path / "file" / "out")
+
+
+def test_a_pair_of_header_and_data_is_one_input(volumes: Translator, tmp_path: Path) -> None:
+    volume(tmp_path / "in" / "a.hdr")
+    assert [path.name for path in sorted((tmp_path / "in").iterdir())] == ["a.hdr", "a.img"]
+    assert len(run(volumes, tmp_path / "in", tmp_path / "out").written) == 1
