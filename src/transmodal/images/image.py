@@ -16,9 +16,9 @@ class Source:
 
     Attributes:
         path: the file or series folder that was read, or None for an image made in memory.
-        format: "png", "tiff", "nifti", "dicom", "metaimage", "nrrd", "npy" or "memory".
-        header: what the format's own writer needs to give the same geometry back (nibabel header, pydicom dataset
-            without pixels, …). Never needed to interpret `Image.pixels`.
+        format: a key of `transmodal.images.FORMATS` ("png", "tiff", "nifti", "dicom", …) or "memory".
+        header: what the format's own writer needs to give the same geometry back (a nibabel header; for DICOM a
+            `transmodal.images.dicom.DicomHeader`; None for most). Never needed to interpret `Image.pixels`.
     """
 
     path: Path | None = None

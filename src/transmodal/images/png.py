@@ -111,7 +111,7 @@ def write(image: Image, path: Path) -> None:
         if 0 < row_density < 2**31 and 0 < column_density < 2**31:
             chunks.append((b"pHYs", struct.pack(">IIB", column_density, row_density, 1)))
     chunks.append((b"tEXt", KEY.encode() + b"\0" + Note.of(image).text.encode("ascii")))
-    chunks.append((b"IDAT", zlib.compress(_filtered(pixels), 4)))
+    chunks.append((b"IDAT", zlib.compress(_filtered(pixels), 1)))
     chunks.append((b"IEND", b""))
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
         stream.write(_SIGNATURE)
