@@ -50,7 +50,7 @@ def translate(
     if not single_file and out.is_file():
         raise UserError(f"{out} is a file; give a folder with -o")
     console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=as_json) as progress:
+    with Progress(console=console, transient=True, disable=as_json or not console.is_terminal) as progress:
         task = progress.add_task("translating", total=len(jobs))
         results = apply_translator(
             translator,

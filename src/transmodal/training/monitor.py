@@ -10,11 +10,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 
 class Monitor:
-    """Shows progress on standard error; `quiet` shows nothing."""
+    """Shows progress on standard error, bars only to a person at a terminal; `quiet` shows nothing."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.console = Console(stderr=True, quiet=quiet)
-        self.quiet = quiet
+        self.has_bar = self.console.is_terminal and not quiet
         self._progress: Progress | None = None
         self._task: TaskID | None = None
         self._epochs, self._started, self._first = 0, 0.0, 0.0
@@ -27,7 +27,7 @@ class Monitor:
     def counting(self, what: str, total: int) -> Iterator[Callable[[], None]]:
         """Show a bar over `total` items; yields the function to call after each."""
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=self.console, transient=True, disable=self.quiet) as progress:
+        with Progress(*columns, console=self.console, transient=True, disable=not self.has_bar) as progress:
             task = progress.add_task(what, total=total)
             yield lambda: progress.advance(task)
 
@@ -37,7 +37,7 @@ class Monitor:
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
                    TextColumn("{task.fields[left]}"), TextColumn("{task.fields[losses]}"))  # fmt: skip
         self._epochs, self._started, self._first = epochs, time.monotonic(), -1.0
-        with Progress(*columns, console=self.console, transient=True, disable=self.quiet) as progress:
+        with Progress(*columns, console=self.console, transient=True, disable=not self.has_bar) as progress:
             self._progress = progress
             self._task = progress.add_task("training", total=1.0, left="", losses="")
             yield

@@ -1,0 +1,127 @@
+"""`transmodal translate` from the outside: what it writes, what it says, and how it ends."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.data.translators import COLOURS, PHOTO, T1, T2, XRAY, make_translator
+
+from transmodal.cli import main
+from transmodal.datasets.preparation import SliceSettings
+from transmodal.images import Image, picture_affine, read, write
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_translator(tmp_path_factory.mktemp("run") / "model", PHOTO, XRAY)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for seed in range(2):
+        pixels = np.random.default_rng(seed).integers(0, 256, (12, 20, 3)).astype(np.uint8)
+        write(Image(pixels, picture_affine((0.1, 0.1)), channels=COLOURS), folder / f"{'ab'[seed]}.png")
+    return folder
+
+
+def translate(*arguments: str | Path) -> int:
+    with pytest.raises(SystemExit) as left:
+        main(["translate", *map(str, arguments)])
+    return int(left.value.code or 0)
+
+
+def test_a_file_becomes_a_file(model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "xray.tiff"
+    assert translate("-m", model, "-i", photos / "a.png", "-o", out) == 0
+    assert read(out).pixels.dtype == np.uint16 and read(out).shape == (12, 20)
+    assert (tmp_path / "xray.synthetic.json").is_file()
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("1 written, 0 done before, 0 failed.") and "not for diagnosis" in said[0]
+    assert said[-1] == f"Output: {out}"
+
+
+def test_a_file_into_a_folder_and_a_run_for_its_model(model: Path, photos: Path, tmp_path: Path) -> None:
+    assert translate("-m", model.parent, "-i", photos / "a.png", "-o", tmp_path / "xrays") == 0
+    assert (tmp_path / "xrays" / "a.png").is_file()
+
+
+def test_a_folder_is_translated_once(
+    model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for said in ("2 written, 0 done before", "0 written, 2 done before"):
+        assert translate("-m", model, "-i", photos, "-o", tmp_path / "xrays") == 0
+        assert said in capsys.readouterr().out
+    assert translate("-m", model, "-i", photos, "-o", tmp_path / "xrays", "--seed", "3") == 0
+    assert "2 written" in capsys.readouterr().out
+
+
+def test_a_bad_file_is_listed_the_rest_done_and_the_status_2(
+    model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "c.png").write_bytes((photos / "a.png").read_bytes()[:90])
+    assert translate("-m", model, "-i", photos, "-o", tmp_path / "xrays") == 2
+    said = capsys.readouterr()
+    assert "2 written, 0 done before, 1 failed" in said.out
+    failed = [line for line in said.err.splitlines() if line.startswith("failed: ")]
+    assert len(failed) == 1 and "c.png is incomplete" in failed[0] and "Traceback" not in said.err
+    assert translate("-m", model, "-i", photos, "-o", tmp_path / "xrays", "--json") == 2
+    listed = json.loads(capsys.readouterr().out)
+    assert len(listed["skipped"]) == 2 and not listed["written"]
+    assert [each["case"] for each in listed["failed"]] == ["c"]
+
+
+def test_each_mistake_is_one_clear_line(
+    model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tampered = Path(shutil.copytree(model, tmp_path / "tampered"))
+    weights = tampered / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\1")
+    newer = Path(shutil.copytree(model, tmp_path / "newer"))
+    card = json.loads((newer / "translator.json").read_text())
+    (newer / "translator.json").write_text(json.dumps(card | {"format_version": 7}))
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "empty").mkdir()
+    out = tmp_path / "out"
+    for arguments, said in (
+        (("-m", tampered, "-i", photos, "-o", out), "SHA-256 differs"),
+        (("-m", newer, "-i", photos, "-o", out), "has format 7"),
+        (("-m", tmp_path, "-i", photos, "-o", out), "holds no translator"),
+        (("-m", model, "-i", tmp_path / "none", "-o", out), "There is no"),
+        (("-m", model, "-i", tmp_path / "empty", "-o", out), "holds no image"),
+        (("-m", model, "-i", photos, "-o", photos), "is the folder of the inputs"),
+        (("-m", model, "-i", photos, "-o", tmp_path / "file"), "is a file; give a folder"),
+        (("-m", model, "-i", photos, "-o", tmp_path / "file" / "out"), "Cannot write to"),
+        (("-m", model, "-i", photos, "-o", out, "--device", "warp-drive"), "There is no device"),
+    ):
+        assert translate(*arguments) == 2
+        told = capsys.readouterr()
+        (line,) = told.err.splitlines()
+        assert line.startswith("transmodal: ") and said in line, line
+    assert not out.exists()
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_a_manifest_names_its_cases_and_lacks_no_modality(
+    model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("subject,modality,path\nm1,photo,photos/a.png\nm2,photo,photos/b.png\n")
+    assert translate("-m", model, "-i", manifest, "-o", tmp_path / "xrays") == 0
+    assert {file.name for file in (tmp_path / "xrays").glob("*.png")} == {"m1.png", "m2.png"}
+    manifest.write_text("subject,modality,path\nm1,foto,photos/a.png\n")
+    capsys.readouterr()
+    assert translate("-m", model, "-i", manifest, "-o", tmp_path / "xrays") == 2
+    assert "'photo'" in capsys.readouterr().err
+
+
+def test_a_model_of_several_targets_wants_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = make_translator(tmp_path / "model", T1, T2 | {"FLAIR": T2["T2"]}, slices=SliceSettings())
+    source = write(Image(np.arange(64, dtype=np.int16).reshape(4, 4, 4)), tmp_path / "a.nii.gz")
+    assert translate("-m", model, "-i", source, "-o", tmp_path / "b.nii.gz") == 2
+    assert "writes T2, FLAIR; give a folder" in capsys.readouterr().err
+    assert translate("-m", model, "-i", source, "-o", tmp_path / "out") == 0
+    assert {file.name for file in (tmp_path / "out").glob("*.nii.gz")} == {"a_T2.nii.gz", "a_FLAIR.nii.gz"}
