@@ -110,6 +110,25 @@ def png_chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
+def test_a_wrong_stream_under_right_check_sums_is_refused_in_silence(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "colour.png"
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", 20, 20, 16, 2, 0, 0, 0))
+    for stream in (b"no stream", zlib.compress(bytes(60)), zlib.compress(b"\x09" * 2420)):
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + png_chunk(b"IDAT", stream) + png_chunk(b"IEND", b""))
+        with pytest.raises(UserError, match="cannot be decoded"):
+            read(path)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_places_that_cannot_be_written_are_named(picture: Image, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path / ("a" * 300 + ".png"), tmp_path / "file" / "a.png", tmp_path / "file" / "a.nii.gz"):
+        with pytest.raises(UserError, match="Cannot"):
+            write(picture, path)
+
+
 def test_headers_that_claim_too_much_allocate_nothing(volume: Image, tmp_path: Path) -> None:
     bomb = tmp_path / "bomb.png"
     header = struct.pack(">IIBBBBB", 10**6, 10**6, 16, 6, 0, 0, 0)

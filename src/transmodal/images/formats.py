@@ -162,10 +162,13 @@ def write(image: Image, path: str | Path, derivation: str | None = None) -> Path
     if image.pixels.size == 0:
         raise UserError(f"Cannot write {path}: the image has no pixels (shape {image.pixels.shape})")
     module = FORMATS[key].load()
-    if key == "dicom":
-        module.write(image, path, derivation)
-    else:
-        module.write(image, path)
+    try:
+        if key == "dicom":
+            module.write(image, path, derivation)
+        else:
+            module.write(image, path)
+    except OSError as error:
+        raise UserError(f"Cannot write {path}: {error.strerror or error}; choose another place or name") from error
     return path
 
 

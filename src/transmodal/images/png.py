@@ -21,7 +21,7 @@ import PIL.ImageOps
 from transmodal.errors import UserError
 from transmodal.images.files import atomic_path
 from transmodal.images.geometry import Geometry
-from transmodal.images.guard import reading, require_believable_size
+from transmodal.images.guard import quiet_stderr, reading, require_believable_size
 from transmodal.images.image import Image, Source, picture_affine
 from transmodal.images.note import KEY, Note
 
@@ -200,7 +200,8 @@ def _decode(data: bytes, header: _Header) -> npt.NDArray[Any]:
             else:
                 picture = opened.convert("L") if opened.mode == "1" else opened
             return np.array(picture).astype(header.dtype, copy=False)
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    with quiet_stderr():
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.shape[:2] != (header.rows, header.columns) or pixels.dtype != header.dtype:
         raise ValueError("its pixels cannot be decoded")
     if pixels.ndim == 2:
