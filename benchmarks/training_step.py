@@ -1,17 +1,21 @@
-"""One training step of pix2pix: a plain float32 implementation and ours, in turn in one process.
+"""One training step of pix2pix: a plain float32 implementation and ours, in turn, each in a process of its own.
 
     OMP_NUM_THREADS=1 python benchmarks/training_step.py [--size 256 256] [--repeats 9] [--device cpu]
 
 The plain one is written as public PyTorch code writes it: the same networks (U-Net-256, 70×70 PatchGAN), Adam as it
 comes, float32, the discriminator frozen in the generator's turn. Ours is `Pix2Pix.updates` under the training loop's
-own step. Prints the median over the repeats of the ratio of neighbouring runs, and at bf16 the relative error of the
-generator's output against float32 with the same weights.
+own step, with the allocator set as `train` sets it (which acts on a whole process: hence one for each). Prints the
+median over the repeats of the ratio of neighbouring runs, and at bf16 the relative error of the generator's output
+against float32 with the same weights.
 """
 
 import argparse
+import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
+from multiprocessing.connection import Connection
 
 import torch
 from torch import nn
@@ -20,6 +24,7 @@ from transmodal.methods import Ports
 from transmodal.methods.pix2pix import Pix2Pix, Pix2PixSettings
 from transmodal.networks.patch_discriminator import PatchDiscriminator
 from transmodal.networks.unet_generator import UNetGenerator
+from transmodal.training.allocator import freed_memory_kept
 
 LEARNING_RATE, BETAS, L1_WEIGHT = 2e-4, (0.5, 0.999), 100.0
 
@@ -105,29 +110,43 @@ def bf16_error(size: tuple[int, int], device: torch.device) -> float:
     return float((rounded - exact).norm() / exact.norm())
 
 
+VARIANTS = ("plain fp32", "ours fp32", "ours bf16")
+
+
+def serve(variant: str, size: tuple[int, int], device: torch.device, out: Connection) -> None:
+    """Run one step of a variant whenever asked, and send its seconds; None ends it."""
+    torch.manual_seed(0)
+    ours = variant.startswith("ours")
+    step = our_step(size, device, variant.split()[1]) if ours else plain_step(size, device)
+    with freed_memory_kept() if ours else nullcontext():
+        step(), step()
+        while out.recv() is not None:
+            out.send(seconds(step, device))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", nargs=2, type=int, default=(256, 256))
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
-    size, device = tuple(options.size), torch.device(options.device)
-    torch.manual_seed(0)
-    steps = {
-        "plain fp32": plain_step(size, device),
-        "ours fp32": our_step(size, device, "fp32"),
-        "ours bf16": our_step(size, device, "bf16"),
-    }
-    for step in steps.values():
-        step(), step()
-    times: dict[str, list[float]] = {name: [] for name in steps}
+    size, device = (options.size[0], options.size[1]), torch.device(options.device)
+    context = multiprocessing.get_context("spawn")
+    servers = {}
+    for variant in VARIANTS:
+        servers[variant], theirs = context.Pipe()
+        context.Process(target=serve, args=(variant, size, device, theirs), daemon=True).start()
+    times: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
     for _ in range(options.repeats):
-        for name, step in steps.items():
-            times[name].append(seconds(step, device))
+        for variant, server in servers.items():
+            server.send("step")
+            times[variant].append(server.recv())
+    for server in servers.values():
+        server.send(None)
     print(f"pix2pix training step, {size[0]}×{size[1]}, batch 1, {torch.get_num_threads()} threads, {device}")
-    for name, taken in times.items():
-        ratio = statistics.median(a / b for a, b in zip(times["plain fp32"], taken, strict=True))
-        print(f"  {name:12s} median {statistics.median(taken):7.3f} s   {ratio:5.2f}× plain fp32")
+    for variant, taken in times.items():
+        ratio = statistics.median(a / b for a, b in zip(times[VARIANTS[0]], taken, strict=True))
+        print(f"  {variant:12s} median {statistics.median(taken):7.3f} s   {ratio:5.2f}× plain fp32")
     print(f"  relative error of the generator in bf16: {bf16_error(size, device):.2%} (random weights)")
 
 

@@ -17,6 +17,7 @@ from transmodal.datasets.preparation import Preparation, fit_preparation
 from transmodal.datasets.splits import split_by_subject
 from transmodal.errors import UserError
 from transmodal.images.files import write_text
+from transmodal.training.allocator import freed_memory_kept
 from transmodal.training.checkpoint import all_finite, load_checkpoint
 from transmodal.training.fit import Trainer
 from transmodal.training.monitor import Monitor
@@ -76,7 +77,8 @@ def train(
         trainer.resume()
         monitor.say(f"Resuming at epoch {trainer.epochs_done:g}, step {trainer.position.step}")
     try:
-        trainer.fit()
+        with freed_memory_kept():
+            trainer.fit()
     except UserError:
         _write_model(run, trainer, has_failed=True)
         raise
