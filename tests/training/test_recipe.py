@@ -46,6 +46,16 @@ def test_scales_lie_over_the_recipe_and_settings_over_scales() -> None:
     assert same == changed
 
 
+def test_a_scale_changes_only_what_it_names(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "{name: mine, inputs: [a], targets: [b], pix2pix: {l1_weight: 50, generator: {dropout: 0.1}}, "
+        "scales: {small: {pix2pix: {generator: {filters: 3}}}}}"
+    )
+    settings = load_recipe(file).pix2pix
+    assert (settings.l1_weight, settings.generator.dropout, settings.generator.filters) == (50, 0.1, 3)
+
+
 def test_values_of_set_are_yaml() -> None:
     recipe = load_recipe(
         "photo-to-xray", scale="paper", overrides=["preparation.grid={size: [32, 64]}", "train.max_minutes=0.5"]
