@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
 from tests.data.pairs import make_pairs
+
 from transmodal.errors import UserError
 from transmodal.training import fit
 from transmodal.training.checkpoint import load_checkpoint

@@ -105,9 +105,7 @@ class FittedMap(BaseModel):
         """Return the map of one image; for `image-percentiles` it depends on the image's own values."""
         if self.kind == "one-range":
             return self.inverse
-        low, high = percentile_range(
-            pixels, self.percentiles, foreground=self.foreground, anchor_zero=self.anchor_zero
-        )
+        low, high = percentile_range(pixels, self.percentiles, foreground=self.foreground, anchor_zero=self.anchor_zero)
         return LinearMap(low=low, high=high if high > low else low + 1.0)
 
     @property

@@ -1,8 +1,8 @@
 """Keep freed memory in the process during a training on the CPU.
 
 glibc gives blocks of more than a few MB back to the system as soon as they are freed, and the system clears every page
-of the next one: with gradients and activations of tens of MB a sixth of a training step goes into that. Telling glibc to
-keep them costs no memory at the peak and changes no number.
+of the next one: with gradients and activations of tens of MB a sixth of a training step goes into that. Telling glibc
+to keep them costs no memory at the peak and changes no number.
 """
 
 import ctypes
