@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transmodal.datasets.layouts import Options, index_folder
-from transmodal.datasets.layouts.listing import stem_of
 from transmodal.datasets.layouts.pattern import compile_pattern
 from transmodal.errors import UserError
 from transmodal.images import Image, picture_affine, read, write
@@ -25,14 +24,6 @@ def put(folder: Path, *names: str, pixels: np.ndarray | None = None) -> Path:
 
 def keys(indexed: object) -> list[tuple[str, ...]]:
     return [tuple(row) for row in indexed.manifest.table[["subject", "session", "modality"]].values]  # type: ignore[attr-defined]
-
-
-@pytest.mark.parametrize(
-    ("name", "stem"),
-    [("T1.nii.gz", "T1"), ("a.1.png", "a.1"), ("scan", "scan"), ("x.ome.tif", "x"), ("m_2.5mm.nii", "m_2.5mm")],
-)
-def test_stems_lose_only_the_image_suffix(name: str, stem: str) -> None:
-    assert stem_of(name) == stem
 
 
 def test_two_folders_of_equal_stems_are_pairs_and_loners_are_listed(tmp_path: Path) -> None:

@@ -207,6 +207,15 @@ def test_folders_are_matched_by_stem_whatever_the_format(folders: tuple[Path, Pa
     assert not scores.failed
 
 
+def test_files_called_by_their_uid_are_told_apart(tmp_path: Path) -> None:
+    for folder in ("made", "true"):
+        for number in (1, 2):
+            whole = Image(np.rint(picture(number).pixels).astype(np.uint16), picture_affine((0.5, 0.5)))
+            write(whole, tmp_path / folder / "slice.dcm").rename(tmp_path / folder / f"1.2.840.{number}")
+    scores = score_folders(tmp_path / "made", tmp_path / "true", Policy(metrics=("mae",), range=(0, 65535)))
+    assert list(scores.cases["case"]) == ["1.2.840.1", "1.2.840.2"] and not scores.failed
+
+
 def test_what_has_no_partner_is_listed_on_both_sides(folders: tuple[Path, Path]) -> None:
     made, truth = folders
     (made / "mouse0.tiff").unlink()

@@ -14,7 +14,7 @@ from transmodal.images import Image, picture_affine, read, write
 from transmodal.images.files import sha256_of
 from transmodal.translation import apply
 from transmodal.translation.apply import Results, apply_translator, sidecar_of
-from transmodal.translation.jobs import find_jobs, stem_of
+from transmodal.translation.jobs import find_jobs
 from transmodal.translation.translator import Translator, load_translator
 
 
@@ -199,6 +199,18 @@ def test_a_synthetic_image_is_not_translated_onto_itself(volumes: Translator, tm
     assert made.read_bytes() == content
 
 
+def test_another_suffix_is_neither_taken_for_done_nor_robs_an_image_of_its_mark(
+    model: Translator, tmp_path: Path
+) -> None:
+    source, png, tiff = photo(tmp_path / "a.png"), tmp_path / "out" / "x.png", tmp_path / "out" / "x.tiff"
+    assert run(model, source, png, single_file=True).written
+    results = run(model, source, tiff, single_file=True)
+    assert "marks x.png as synthetic" in results.failed[0][1] and not tiff.exists()
+    assert sidecar(png)["output"] == "x.png"
+    png.unlink()
+    assert run(model, source, tiff, single_file=True).written == [("a", tiff)] and tiff.exists()
+
+
 def test_outputs_below_the_inputs_are_no_inputs(volumes: Translator, tmp_path: Path) -> None:
     volume(tmp_path / "in" / "a.nii.gz")
     out = tmp_path / "in" / "synthetic"
@@ -213,18 +225,6 @@ def test_two_inputs_of_one_output_name_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a\.png and .*a\.tiff would have one name"):
         find_jobs(tmp_path, ["photo"])
     assert [job.name for job in find_jobs(tmp_path / "a.tiff", ["photo"])] == ["a"]
-
-
-@pytest.mark.parametrize(
-    ("name", "stem"),
-    [
-        ("a.png", "a"), ("a.b.png", "a.b"), ("a.nii.gz", "a"), ("A.NII.GZ", "A"), ("a.ome.tif", "a"),
-        ("IM0001", "IM0001"),
-        ("1.2.840.10008", "1.2.840.10008"), ("1.2.840.10008.dcm", "1.2.840.10008"), ("scan.gz", "scan"),
-    ],
-)  # fmt: skip
-def test_stems(name: str, stem: str) -> None:
-    assert stem_of(Path(name)) == stem
 
 
 def series(folder: Path) -> Path:

@@ -6,6 +6,7 @@ from pathlib import Path
 from transmodal.errors import UserError
 from transmodal.evaluation.scores import CaseImages, CaseToScore, Scores, complete_policy, score_cases
 from transmodal.images import Image, is_image_file, read
+from transmodal.images.formats import stem_of
 from transmodal.metrics.policy import Policy
 
 SYSTEM = "predicted"
@@ -160,12 +161,6 @@ def images_of(folder: Path) -> dict[str, Path]:
             raise UserError(f"{found[stem].name} and {path.name} in {folder} have one name; leave one of them there")
         found[stem] = path
     return found
-
-
-def stem_of(path: Path) -> str:
-    """Return a file's name without its suffix, .nii.gz counting as one."""
-    name = path.name
-    return name[: -len(".nii.gz")] if name.lower().endswith(".nii.gz") else path.stem
 
 
 def _completed(policy: Policy, pairs: dict[str, tuple[Path, Path]]) -> Policy:

@@ -8,6 +8,7 @@ can, `write`; one line in FORMATS; one rule in `_recognise`.
 import bz2
 import gzip
 import importlib
+import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -202,6 +203,17 @@ def _format_of(path: Path) -> str:
         raise UserError(f"{path} is {_REFUSED[key]}")
     known = ", ".join(each.name for each in FORMATS.values())
     raise UserError(f"{path} is no image in a known format ({known}); convert it to one of these")
+
+
+_PACKED = re.compile(r"\.(gz|bz2)$", re.IGNORECASE)
+# Digits after a dot belong to the name: DICOM files and folders are often called by their UID.
+_SUFFIX = re.compile(r"(\.ome(?=\.tiff?$))?(\.[A-Za-z][A-Za-z0-9]{0,4})?$", re.IGNORECASE)
+
+
+def stem_of(path: str | Path) -> str:
+    """Return a file's name without its image suffixes: "T1" of "T1.nii.gz", "a.1" of "a.1.png"."""
+    unpacked = _PACKED.sub("", Path(path).name)
+    return _SUFFIX.sub("", unpacked) or unpacked
 
 
 def recognise(path: Path) -> str:

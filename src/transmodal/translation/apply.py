@@ -20,8 +20,9 @@ import transmodal
 from transmodal.errors import UserError
 from transmodal.images import Image, read, read_geometry, write
 from transmodal.images.files import sha256_of, write_text
+from transmodal.images.formats import stem_of
 from transmodal.translation.card import NOTICE
-from transmodal.translation.jobs import Job, find_jobs, stem_of
+from transmodal.translation.jobs import Job, find_jobs
 from transmodal.translation.translator import Translator
 
 __all__ = ["Job", "Results", "apply_translator", "find_jobs", "sidecar_of", "suffix_for"]
@@ -168,6 +169,8 @@ class _Call:
             file = self.out if self.single_file else self.out / f"{self._name(job, modality)}.any"
             earlier = _read_sidecar(sidecar_of(file))
             path = file.with_name(Path(str(earlier.get("output"))).name or "-")
+            if self.single_file and path != self.out:
+                return None
             if not (earlier.get("written") and path.exists() and _signature(earlier) == _signature(record)):
                 return None
             paths.append(path)
@@ -195,12 +198,16 @@ def _read_sidecar(sidecar: Path) -> dict[str, Any]:
 
 
 def _require_ours(path: Path, job: Job) -> None:
-    """Refuse to replace the input, and any image that no sidecar calls synthetic: a true one of the same name."""
+    """Refuse to replace the input, an image that no sidecar calls synthetic, and the sidecar of another image."""
     if path.resolve() in {file.resolve() for file in job.files.values()}:
         raise UserError(f"{path} is the input itself; choose another output")
     earlier = _read_sidecar(sidecar_of(path))
     if path.exists() and not (earlier.get("synthetic") is True and earlier.get("output") == path.name):
         raise UserError(f"{path} exists and was not made by 'transmodal translate'; choose another output")
+    other = Path(str(earlier.get("output", path.name))).name
+    if earlier.get("written") and other not in ("", path.name) and path.with_name(other).exists():
+        # One sidecar serves one image: a synthetic image must never be left without its mark.
+        raise UserError(f"{sidecar_of(path)} marks {other} as synthetic; choose another name or folder for {path.name}")
 
 
 def _require_writable(folder: Path) -> None:

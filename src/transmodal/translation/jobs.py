@@ -7,7 +7,7 @@ from pathlib import Path
 from transmodal.datasets.manifest import Manifest
 from transmodal.errors import UserError
 from transmodal.images import is_image_file
-from transmodal.images.formats import format_of_name, recognise
+from transmodal.images.formats import format_of_name, recognise, stem_of
 
 # Of two files that make one image, the one that is not named; beside it lies the header.
 HEADER_OF = {".img": (".hdr",), ".rec": (".par", ".PAR"), ".brik": (".head", ".HEAD")}
@@ -62,16 +62,6 @@ def find_jobs(given: Path, inputs: Sequence[str], *, volumes: bool = False, out:
         raise UserError(f"{given} holds no image that transmodal reads")
     _require_own_names(jobs)
     return jobs
-
-
-def stem_of(path: Path) -> str:
-    """Return a file's name without its suffix, `.nii.gz` counting as one; digits after a dot belong to the name."""
-    name = path.name
-    for suffix in (".nii.gz", ".ome.tiff", ".ome.tif"):
-        if name.lower().endswith(suffix):
-            return name[: -len(suffix)]
-    # DICOM files and folders are often called by their UID: 1.2.840.10008
-    return name if path.suffix[1:].isdigit() else path.stem
 
 
 def _image_files(folder: Path, out: Path | None) -> list[Path]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from transmodal.errors import UserError
 from transmodal.images import is_image_file
+from transmodal.images.formats import stem_of
 
 # Folders that published data sets use for their split.
 SPLIT_FOLDERS = {
@@ -21,8 +22,6 @@ SPLIT_FOLDERS = {
 }
 # The second half of an image kept in two files belongs to its header file.
 _HEADER_OF = {".img": (".hdr",), ".rec": (".par",), ".brik": (".head",), ".raw": (".mhd", ".nhdr"), ".zraw": (".mhd",)}
-_SUFFIX = re.compile(r"(\.(nii|ome|head|brik|mgh))?(\.[A-Za-z][A-Za-z0-9]{0,4})?$", re.IGNORECASE)
-_PACKED = re.compile(r"\.(gz|bz2)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -129,13 +128,6 @@ def list_images(folder: Path, *, is_image: Callable[[Path], bool] = is_image_fil
     if not images:
         raise UserError(f"No image lies in {folder} or below it ({len(others)} other files); give another folder")
     return Listing(root, sorted(images, key=lambda found: found.relative), others)
-
-
-def stem_of(name: str) -> str:
-    """Return a file name without its image suffixes: "T1" of "T1.nii.gz", "a.1" of "a.1.png"."""
-    unpacked = _PACKED.sub("", name)
-    stem = _SUFFIX.sub("", unpacked)
-    return stem or unpacked
 
 
 def tokens_of(stem: str) -> list[str]:
