@@ -75,7 +75,8 @@ class UNetGenerator(nn.Module):
             has_norm = norm != "none" and not (outermost or innermost)
             self.encoder.append(
                 nn.Sequential(
-                    nn.Identity() if outermost else nn.LeakyReLU(0.2),
+                    # In place, so the skip is activated too: it changes nothing, ReLU(LeakyReLU(x)) = ReLU(x).
+                    nn.Identity() if outermost else nn.LeakyReLU(0.2, inplace=True),
                     CONVOLUTION[spatial_dims](previous, width, 4, stride=2, padding=1, bias=not has_norm),
                     normalise(width) if has_norm else nn.Identity(),
                 )
