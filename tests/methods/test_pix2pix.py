@@ -78,6 +78,26 @@ def test_the_critic_is_trained_more_often_under_wasserstein_only(kind: str, turn
     assert asked == turns
 
 
+@pytest.mark.parametrize(
+    ("kind", "steps"), [("wgan-gp", 5), ("wgan-noconstraint", 1), ("cross-entropy", 1), ("mean-squared-error", 1)]
+)
+def test_each_loss_has_the_rhythm_of_the_code_it_stands_for(kind: str, steps: int) -> None:
+    assert make(adversarial=kind).critic_steps == steps
+
+
+def test_weights_scale_their_terms() -> None:
+    images = batch()
+
+    def first(**settings: object) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        update = next(iter(make(**settings).updates(images, 0)))
+        return update.loss, update.parts
+
+    loss, parts = first(discriminator_weight=0.25)
+    torch.testing.assert_close(loss, 0.25 * (parts["d_real"] + parts["d_fake"]))
+    loss, parts = first(adversarial="wgan-gp", gradient_penalty_weight=3.0)
+    torch.testing.assert_close(loss, parts["d_real"] + parts["d_fake"] + 3 * parts["d_gp"])
+
+
 def test_only_the_target_is_interpolated(monkeypatch: pytest.MonkeyPatch) -> None:
     method, images, seen = make(adversarial="wgan-gp"), batch(), []
     forward = method.discriminator.forward

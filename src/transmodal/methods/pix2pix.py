@@ -63,7 +63,11 @@ class Pix2PixSettings(BaseModel):
         0.5, gt=0, description="slows the discriminator (not used by the Wasserstein losses)"
     )
     gradient_penalty_weight: float = Field(10.0, ge=0, description="wgan-gp only")
-    critic_steps: int = Field(5, ge=1, description="critic updates a generator update, Wasserstein losses only")
+    critic_steps: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        "auto",
+        description="critic updates a generator update, Wasserstein losses only; auto: 5 for wgan-gp as in its paper, "
+        "1 for wgan-noconstraint as in the code that it replicates",
+    )
     generator: GeneratorSettings = GeneratorSettings()
     discriminator: DiscriminatorSettings = DiscriminatorSettings()
     adam: AdamSettings = AdamSettings()
@@ -113,8 +117,17 @@ class Pix2Pix(Method):
 
     @property
     def is_wasserstein(self) -> bool:
-        """The critic is unbounded and is trained several times a generator step."""
+        """The discriminator is a critic: its scores have no bounds."""
         return self.settings.adversarial.startswith("wgan")
+
+    @property
+    def critic_steps(self) -> int:
+        """Discriminator updates a generator update."""
+        if not self.is_wasserstein:
+            return 1
+        if self.settings.critic_steps != "auto":
+            return self.settings.critic_steps
+        return 5 if self.settings.adversarial == "wgan-gp" else 1
 
     def trained_modules(self) -> dict[str, nn.Module]:
         return {"generator": self.generator, "discriminator": self.discriminator}
@@ -122,7 +135,7 @@ class Pix2Pix(Method):
     def updates(self, batch: Batch, step: int) -> Iterator[Update]:
         settings, kind = self.settings, self.settings.adversarial
         source, target = self.ports.join_inputs(batch), self.ports.join_targets(batch)
-        generator_turn = not self.is_wasserstein or (step + 1) % settings.critic_steps == 0
+        generator_turn = (step + 1) % self.critic_steps == 0
 
         with torch.set_grad_enabled(generator_turn):
             fake = self.generator(source)  # (N, C, *spatial) in [-1, 1]
