@@ -162,9 +162,60 @@ def test_a_stop_signal_leaves_a_checkpoint_and_a_translator(pairs: Path, tmp_pat
     assert run.last_checkpoint.exists() and (run.model / "translator.json").exists()
 
 
+def test_a_stop_in_the_last_batch_leaves_a_whole_run(
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = fit.Trainer.train_step
+
+    def stopping(self: fit.Trainer, batch: dict[str, torch.Tensor]) -> dict[str, float]:
+        self.stop_asked = self.position.step == 7  # of 2 epochs of 4 steps
+        return original(self, batch)
+
+    monkeypatch.setattr(fit.Trainer, "train_step", stopping)
+    run = train(tiny_recipe(), pairs, tmp_path / "run", cache=tmp_path / "cache", quiet=True)
+    assert rows(run)[-1]["step"] == "8" and rows(run)[-1]["validation_psnr"]
+
+
+def test_augmenting_in_workers_changes_no_weight(pairs: Path, tmp_path: Path) -> None:
+    runs = []
+    for workers in (0, 2):
+        recipe = tiny_recipe(**{"train.loader_workers": workers, "augmentation.rotation_degrees": 10})
+        runs.append(train(recipe, pairs, tmp_path / str(workers), cache=tmp_path / "cache", quiet=True))
+    assert_same_weights(*runs)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"train.gradient_clip": 1e-3}, {"pix2pix.adam.weight_decay": 0.1}, {"train.constant_share": 0.0}],
+)
+def test_what_steers_the_optimiser_reaches_it(change: dict[str, float], pairs: Path, tmp_path: Path) -> None:
+    runs = [
+        train(tiny_recipe(**settings), pairs, tmp_path / name, cache=tmp_path / "cache", quiet=True)
+        for name, settings in (("plain", {}), ("changed", change))
+    ]
+    with pytest.raises(AssertionError):
+        assert_same_weights(*runs)
+
+
+def test_a_training_that_fails_before_its_first_checkpoint_leaves_room_for_the_next(
+    pairs: Path, tmp_path: Path
+) -> None:
+    options = {"cache": tmp_path / "cache", "quiet": True}
+    with pytest.raises(UserError, match="no longer a finite number"):
+        train(tiny_recipe(**{"pix2pix.adam.learning_rate": 1e30}), pairs, tmp_path / "run", **options)
+    train(tiny_recipe(**{"train.epochs": 1}), pairs, tmp_path / "run", **options)
+
+
+def test_a_mask_that_the_manifest_lacks_is_told_before_training(pairs: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="No image of modality 'lungs'"):
+        train(tiny_recipe(**{"evaluation.mask": "lungs"}), pairs, tmp_path / "run", quiet=True)
+
+
 def test_zero_epochs_write_an_untrained_run(pairs: Path, tmp_path: Path) -> None:
-    run = train(tiny_recipe(**{"train.epochs": 0}), pairs, tmp_path / "run", cache=tmp_path / "cache", quiet=True)
-    assert json.loads((run.model / "translator.json").read_text())["training"]["epochs"] == 0
+    recipe = tiny_recipe(**{"train.epochs": 0, "data_licence": "CC BY 4.0"})
+    run = train(recipe, pairs, tmp_path / "run", cache=tmp_path / "cache", quiet=True)
+    summary = json.loads((run.model / "translator.json").read_text())["training"]
+    assert summary["epochs"] == 0 and summary["data_licence"] == "CC BY 4.0"
     assert load_checkpoint(run.last_checkpoint)["position"]["step"] == 0
 
 

@@ -131,6 +131,10 @@ def test_a_file_that_is_no_recipe_is_one_clear_line(content: bytes, message: str
     refuse(message, recipe=str(file))
 
 
+def test_slices_are_not_for_volumes() -> None:
+    refuse(r"the recipe: slices are for a two-dimensional network", "spatial_dims=3", recipe="t1-to-t2")
+
+
 def test_names_that_are_not_there() -> None:
     refuse(r"no recipe 'photo-to-xrai'; did you mean photo-to-xray\?", recipe="photo-to-xrai")
     refuse("no recipe .*none.yaml; shipped recipes: photo-to-xray", recipe="none.yaml")

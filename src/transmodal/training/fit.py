@@ -127,7 +127,7 @@ class Trainer:
         with self._stop_on_signals(), self.monitor.training(self.settings.epochs, len(self.sampler)):
             while not self.is_over:
                 self._train_epoch(loader, started)
-                if self.stop_asked:
+                if self.stop_asked and self.progress < 1:  # at the very end, the last epoch still counts
                     break
                 self._finish_epoch()
         self.save()

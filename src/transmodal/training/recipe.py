@@ -55,6 +55,7 @@ class Recipe(BaseModel):
     name: str
     description: str = ""
     intended_use: str = "Research only. Outputs are synthetic images and not for diagnosis."
+    data_licence: str = Field("not stated", description="of the training images; travels with the translator")
     inputs: tuple[str, ...] = Field(min_length=1)
     targets: tuple[str, ...] = Field(min_length=1)
     spatial_dims: Literal[2, 3] = 2
@@ -70,6 +71,14 @@ class Recipe(BaseModel):
         modalities = [*self.inputs, *self.targets]
         if len(set(modalities)) < len(modalities):
             raise ValueError("a modality stands twice among inputs and targets")
+        return self
+
+    @model_validator(mode="after")
+    def _dimensions_agree(self) -> "Recipe":
+        if self.spatial_dims == 3 and self.preparation.slices is not None:
+            raise ValueError(
+                "slices are for a two-dimensional network; set preparation.slices: null or spatial_dims: 2"
+            )
         return self
 
     @property

@@ -81,6 +81,8 @@ def train(
             trainer.fit()
     except UserError:
         _write_model(run, trainer, has_failed=True)
+        if fabric.is_global_zero and not resumes:
+            run.discard()
         raise
     _write_model(run, trainer, has_failed=False)
     if trainer.stop_asked:
@@ -112,7 +114,8 @@ def _launch(recipe: Recipe, device: str, devices: int) -> Fabric:
 
 def _create_run(recipe: Recipe, manifest: Manifest | str | Path, out: Path, monitor: Monitor) -> None:
     manifest = manifest if isinstance(manifest, Manifest) else Manifest.read(manifest)
-    manifest.require_modalities(list(recipe.modalities))
+    mask = recipe.evaluation.mask
+    manifest.require_modalities([*recipe.modalities, *([mask] if mask not in (None, "none", "foreground") else [])])
     if "split" not in manifest.table or not manifest.table["split"].any():
         manifest = split_by_subject(manifest, seed=recipe.train.seed)
         monitor.say("The manifest had no split: subjects were divided 70/15/15, see manifest.csv in the run")
@@ -195,6 +198,7 @@ def _write_model(run: Run, trainer: Trainer, *, has_failed: bool) -> None:
             validation=scores,
             subjects=dict(Counter(split for _, split in sorted({(case.subject, str(case.split)) for case in cases}))),
             cases=dict(Counter(str(case.split) for case in cases)),
+            data_licence=recipe.data_licence,
         ),
     )
     save_translator(trainer.method, card, run.model)
