@@ -179,6 +179,26 @@ def test_fid_is_taken_from_a_named_file_and_says_which(tmp_path: Path) -> None:
         SetFeatures(policy, tmp_path / "none.pth")
 
 
+def test_fid_sees_values_beyond_the_range_as_its_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    from transmodal.evaluation import sets
+
+    class Extractor:
+        name, sha256 = "test", "0"
+
+        def __call__(self, images: np.ndarray, *, limits: tuple[float, float]) -> np.ndarray:
+            return np.array([[images.min(), images.max()]])
+
+    monkeypatch.setattr(sets, "open_extractor", lambda weights: Extractor())
+    policy = POLICY.resolved(unit="x", dimension=2)
+    features = SetFeatures(policy, "weights.pth")
+    for number in range(3):
+        truth = picture(number)
+        bright = truth.with_pixels(truth.pixels * 0 + np.linspace(-300, 900, 32, dtype=np.float32))
+        whole = truth.with_pixels(np.clip(bright.pixels, 0, 255))
+        features.add(CaseImages({"made": bright}, whole), policy)
+    assert features.results()["made"]["fid"]["value"] == pytest.approx(0)
+
+
 def test_fnsd_agrees_with_the_metric_itself() -> None:
     from transmodal.metrics.natural_scene import fnsd
 

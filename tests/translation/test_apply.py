@@ -173,6 +173,25 @@ def test_bad_files_among_good_ones_are_listed_and_the_rest_is_done(model: Transl
     assert left == ["good0.png", "good0.synthetic.json", "good1.png", "good1.synthetic.json"]
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("not enough memory: you tried to allocate 9 GB")])
+def test_an_image_that_does_not_fit_into_memory_does_not_stop_the_rest(
+    model: Translator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    photo(tmp_path / "in" / "a.png")
+    photo(tmp_path / "in" / "large.png", shape=(40, 40))
+    original = model.method.translate
+
+    def translate(inputs: dict, **options: object) -> dict:
+        if inputs["photo"].shape[-1] == 40:
+            raise error
+        return original(inputs, **options)
+
+    monkeypatch.setattr(model.method, "translate", translate)
+    results = run(model, tmp_path / "in", tmp_path / "out")
+    assert [name for name, _ in results.written] == ["a"]
+    assert "large.png (40×40) needs more memory than cpu has" in results.failed[0][1]
+
+
 def test_no_true_image_is_ever_replaced(model: Translator, tmp_path: Path) -> None:
     source = photo(tmp_path / "photos" / "a.png")
     truth = write(Image(np.full((12, 20), 7, np.uint16)), tmp_path / "xrays" / "a.png")

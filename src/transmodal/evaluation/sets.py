@@ -61,7 +61,9 @@ class SetFeatures:
             if self._extractor is not None:
                 statistics = self._inception.setdefault(name, FrechetStatistics())
                 for picture in pictures:
-                    statistics.update(self._extractor(picture[None], limits=policy.limits))
+                    # As `frechet_score` does: the network knows no values beyond its range.
+                    inside = np.clip(picture, *policy.limits)[None]
+                    statistics.update(self._extractor(inside, limits=policy.limits))
 
     def results(self) -> dict[str, dict[str, Any]]:
         """Return system → {"fnsd": …, "fid": …}, each with value or reason, N and features."""

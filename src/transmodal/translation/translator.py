@@ -45,7 +45,7 @@ class Translator:
             An image on the input's own grid, in the target's unit and pixel type.
 
         Raises:
-            UserError: a missing modality, other grids, other channels than in training, NaN.
+            UserError: a missing modality, other grids, other channels than in training, NaN, too little memory.
         """
         return next(iter(self.translate_case(image, seed=seed).values()))
 
@@ -57,7 +57,15 @@ class Translator:
             modality: torch.from_numpy(self.card.preparation.prepare(image, modality))
             for modality, image in given.items()
         }
-        outputs = self._translate_stacks(stacks, seed)
+        try:
+            outputs = self._translate_stacks(stacks, seed)
+        except (MemoryError, RuntimeError) as error:
+            if not isinstance(error, MemoryError) and "memory" not in str(error):
+                raise
+            size = "×".join(map(str, first.shape))
+            raise UserError(
+                f"{first.name} ({size}) needs more memory than {self.device} has; crop it, or use another device"
+            ) from error
         return {
             modality: self.card.preparation.restore(output.numpy(), modality, first)
             for modality, output in outputs.items()
