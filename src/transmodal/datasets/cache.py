@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,6 +44,7 @@ class PreparedCase:
     case: CaseFiles
     files: dict[str, Path]
     foreground: npt.NDArray[np.float32]
+    _layouts: dict[str, tuple[np.dtype[Any], int, tuple[int, ...]]] = field(default_factory=dict, repr=False)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Map the arrays into memory without reading them.
@@ -51,7 +52,21 @@ class PreparedCase:
         Raises:
             UserError: a cached array has vanished or is damaged.
         """
-        return {modality: _load(file, mmap_mode="r") for modality, file in self.files.items()}
+        return {modality: self._map(modality, file) for modality, file in self.files.items()}
+
+    def _map(self, modality: str, file: Path) -> npt.NDArray[Any]:
+        # Mapped anew each time, so that a thousand cases do not hold a thousand files open; but the header, whose
+        # parsing costs more than all the rest, is read once.
+        if modality not in self._layouts:
+            array = _load(file, mmap_mode="r")
+            if isinstance(array, np.memmap):
+                self._layouts[modality] = (array.dtype, array.offset, array.shape)
+            return array
+        dtype, offset, shape = self._layouts[modality]
+        try:
+            return np.memmap(file, dtype, "r", offset, shape)
+        except (OSError, ValueError):
+            return _load(file, mmap_mode="r")  # says what is wrong
 
 
 def prepare_cases(

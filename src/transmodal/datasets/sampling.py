@@ -47,10 +47,12 @@ class PairedSamples(Dataset[dict[str, torch.Tensor]]):
     def __getitem__(self, key: Key) -> dict[str, torch.Tensor]:
         epoch, index = key
         case, sample = self.index[index]
-        arrays = {modality: np.array(array[sample]) for modality, array in self.cases[case].arrays().items()}
+        arrays = {modality: array[sample] for modality, array in self.cases[case].arrays().items()}
         if self.augmenter is not None:
             generator = np.random.default_rng([self.seed, epoch, index])
             arrays = self.augmenter(arrays, generator, inputs=self.inputs)
+        else:
+            arrays = {modality: np.array(array) for modality, array in arrays.items()}
         return {modality: torch.from_numpy(array) for modality, array in arrays.items()}
 
 
