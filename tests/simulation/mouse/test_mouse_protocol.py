@@ -80,6 +80,14 @@ def test_a_rerun_makes_only_what_is_missing(tmp_path):
     assert lost.read_bytes() == bytes_before
 
 
+def test_a_rerun_keeps_the_split_that_was_added(tmp_path):
+    manifest = simulate_dataset(tmp_path, animals=1, poses=1, size=SIZE, workers=1)
+    split = manifest.read_text().replace("pose\n", "pose,split\n").replace(",1\n", ",1,train\n")
+    manifest.write_text(split)
+    assert simulate_dataset(tmp_path, animals=1, poses=1, size=SIZE, workers=1) == manifest
+    assert manifest.read_text() == split and {row["split"] for row in rows_of(manifest)} == {"train"}
+
+
 def test_other_settings_in_the_same_folder_are_refused(tmp_path):
     simulate_dataset(tmp_path, animals=1, poses=1, size=SIZE, workers=1)
     with pytest.raises(UserError, match="seed 0 instead of 1"):

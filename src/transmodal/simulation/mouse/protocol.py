@@ -92,7 +92,7 @@ def simulate_dataset(
     1 to 2; `seed`, from 0; `workers`, processes (None: one a CPU; processes are spawned, so a script that calls this
     with more than one needs `if __name__ == "__main__"`); `progress`, called with (pairs done, pairs in all).
     Returns the path of `manifest.csv`, written when all pairs are there. Pairs that a stopped run has finished are
-    kept. Raises UserError for settings out of range, and for a folder that holds other settings' images.
+    kept, and so is a manifest with what was added to it. Raises UserError for settings out of range, and for a folder that holds other settings' images.
     """
     settings = _checked(animals, poses, size, seed, workers)
     folder = Path(folder)
@@ -107,7 +107,9 @@ def simulate_dataset(
         done += 1
         if progress:
             progress(done, total)
-    return write_text(folder / "manifest.csv", _manifest(settings))
+    manifest = folder / "manifest.csv"
+    # One that is there has the same rows, and perhaps the split and columns that the user has added since.
+    return manifest if manifest.is_file() else write_text(manifest, _manifest(settings))
 
 
 def _checked(animals: int, poses: int, size: tuple[int, int], seed: int, workers: int | None) -> Settings:
