@@ -125,6 +125,22 @@ def test_the_command_ends_with_the_report_and_prints_json(run: Run, capsys: pyte
     assert json.loads(out)["number_of_cases"] == 4
 
 
+def test_a_bad_first_image_is_listed_and_the_rest_is_scored(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(run.folder, tmp_path / "run")
+    first = run.manifest.cases(["photo", "xray"], split="test")[0]
+    damaged = tmp_path / "damaged.png"
+    damaged.write_bytes(first.files["xray"].read_bytes()[:100])
+    table = tmp_path / "run" / "manifest.csv"
+    table.write_text(table.read_text().replace(str(first.files["xray"]), str(damaged)))
+    out, error = told(capsys, "evaluate", tmp_path / "run", status=2)
+    assert out.splitlines()[-1] == f"Report: {tmp_path / 'run' / 'report.html'}"
+    assert error.startswith(f"not scored: {first.id}: {damaged}") and error.count("\n") == 1
+    summary = json.loads((tmp_path / "run" / "evaluation" / "summary.json").read_text())
+    assert summary["number_of_cases"] == 3 and summary["failed"][0]["case"] == first.id
+
+
 def test_a_wrong_call_of_evaluate_is_told_in_one_line(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

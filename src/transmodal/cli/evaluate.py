@@ -42,6 +42,9 @@ def evaluate(
 
     Several runs are scored under the policy of the first and compared by
     paired differences.
+
+    Cases that cannot be scored are listed and stand in no average;
+    the exit status is then 2.
     """
     from transmodal.cli.scores import Progress, print_scores
     from transmodal.evaluation.comparison import compare
@@ -74,7 +77,13 @@ def evaluate(
         content = {target: part.to_json() for target, part in scores.items()}
         first = next(iter(content.values()))
         typer.echo(to_text(first if len(content) == 1 else {**first, "targets": content}), nl=False)
-        return
-    for target, part in scores.items():
-        print_scores(part, title=f"{target}, {split} split")
-    typer.echo(f"Report: {report}")
+    else:
+        for target, part in scores.items():
+            print_scores(part, title=f"{target}, {split} split")
+    failed = dict.fromkeys(failure for part in scores.values() for failure in part.failed)
+    for case, reason in failed:
+        typer.echo(f"not scored: {case}: {reason}", err=True)
+    if not as_json:
+        typer.echo(f"Report: {report}")
+    if failed:
+        raise typer.Exit(2)

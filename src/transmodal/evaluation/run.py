@@ -163,8 +163,7 @@ class _Target:
 
     def score(self, fid_weights: str | Path | None) -> Scores:
         """Fit the baselines, score every case, gather set-level features."""
-        truth = read(self.cases[0].files[self.target])
-        policy = complete_policy(self.policy, truth)
+        policy = complete_policy(self.policy, self._first_truth())
         self.policy = policy
         if self.training:
             self.baselines = fit_baselines(self._training_pairs(), policy)
@@ -187,6 +186,16 @@ class _Target:
             on_progress=advance,
         )
         return replace(scores, sets=features.results())
+
+    def _first_truth(self) -> Image:
+        """Return the first truth that can be read; one bad file is no reason to score none."""
+        problem = None
+        for case in self.cases:
+            try:
+                return read(case.files[self.target])
+            except UserError as error:
+                problem = problem or error
+        raise problem or UserError("There is no case to score; check the split")
 
     def load(self, case: CaseFiles) -> CaseImages:
         """Read a case and let every system predict."""
