@@ -256,10 +256,11 @@ def test_nan_in_the_loss_stops_and_keeps_the_last_good_checkpoint(
     assert (tmp_path / "run" / "model" / "translator.json").exists()
 
 
-def test_bf16_trains(pairs: Path, tmp_path: Path) -> None:
+def test_bf16_trains(pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = tiny_recipe(**{"train.precision": "bf16", "train.epochs": 10, "pix2pix.adversarial": "wgan-gp",
                             "pix2pix.critic_steps": 2})  # fmt: skip
     run = train(recipe, pairs, tmp_path / "run", cache=tmp_path / "cache", quiet=True)
+    assert capsys.readouterr() == ("", ""), "quiet"
     log = rows(run)
     assert np.isfinite([float(row["g_l1"]) for row in log]).all()
     assert float(log[-1]["g_l1"]) < float(log[0]["g_l1"])
