@@ -92,7 +92,8 @@ def simulate_dataset(
     1 to 2; `seed`, from 0; `workers`, processes (None: one a CPU; processes are spawned, so a script that calls this
     with more than one needs `if __name__ == "__main__"`); `progress`, called with (pairs done, pairs in all).
     Returns the path of `manifest.csv`, written when all pairs are there. Pairs that a stopped run has finished are
-    kept, and so is a manifest with what was added to it. Raises UserError for settings out of range, and for a folder that holds other settings' images.
+    kept, and so is a manifest with what was added to it. Raises UserError for settings out of range, and for a folder
+    that holds other settings' images.
     """
     settings = _checked(animals, poses, size, seed, workers)
     folder = Path(folder)
