@@ -93,7 +93,11 @@ def train(
 
 
 def _launch(recipe: Recipe, device: str, devices: int) -> Fabric:
-    for name in ("lightning", "lightning.fabric"):  # its hints are for those who write training loops
+    for name in (
+        "lightning",
+        "lightning.fabric",
+        "lightning.pytorch",
+    ):  # its hints are for those who write training loops
         logging.getLogger(name).setLevel(logging.WARNING)
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device != "auto" and not available.get(device, False):
