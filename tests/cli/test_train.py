@@ -14,6 +14,8 @@ import torch
 from tests.data.pairs import make_pairs
 
 from transmodal.cli import main
+from transmodal.datasets.manifest import Manifest
+from transmodal.datasets.splits import split_by_subject
 from transmodal.images import Image, read, write
 from transmodal.training.checkpoint import load_checkpoint
 
@@ -73,6 +75,19 @@ def test_the_last_line_names_the_run(data: Path, tmp_path: Path, capsys: pytest.
     assert {file.name for file in (tmp_path / "run").iterdir()} >= {
         "recipe.yaml", "manifest.csv", "environment.json", "preparation.json", "log.csv", "checkpoints", "model",
     }  # fmt: skip
+
+
+def test_each_fold_is_validated_in_its_turn(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folds = Manifest.read(data)
+    split_by_subject(folds, fractions=(1, 0, 0), folds=2).write(data)
+    assert train(data, tmp_path / "run", "--fold", "2", "--epochs", "0") == 0
+    table = Manifest.read(tmp_path / "run" / "manifest.csv").table
+    assert set(zip(table["fold"], table["split"], strict=True)) == {("1", "train"), ("2", "validation")}
+    capsys.readouterr()
+    assert train(data, tmp_path / "other", "--fold", "3") == 2
+    assert "no fold 3" in the_one_line(capsys)
+    assert call("--resume", "--out", tmp_path / "run", "--fold", "1") == 2
+    assert "leave --fold out" in the_one_line(capsys)
 
 
 def spoil(data: Path, way: str) -> None:

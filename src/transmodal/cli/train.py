@@ -14,6 +14,8 @@ EXAMPLES = """
 
   transmodal train my-recipe.yaml --data manifest.csv --out runs/gp --set pix2pix.adversarial=wgan-gp --seed 1
 
+  transmodal train photo-to-xray --data manifest.csv --out runs/fold-2 --fold 2
+
   transmodal train --resume --out runs/first
 
   transmodal train photo-to-xray --scale paper --print-recipe
@@ -33,6 +35,9 @@ def train(
         float | None, typer.Option(min=0.01, help="End by then; the schedule is fitted to the time.")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Short for --set train.seed=N.")] = None,
+    fold: Annotated[
+        int | None, typer.Option(min=1, help="Validate on this fold of 'data split --folds', train on the others.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     devices: Annotated[int, typer.Option(min=1, help="Processes, one a device (DDP).")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
@@ -51,6 +56,8 @@ def train(
     shortcuts = {"train.epochs": epochs, "train.max_minutes": max_minutes, "train.seed": seed}
     changes += [f"{key}={value}" for key, value in shortcuts.items() if value is not None]
     resumed = Run.open(out).recipe if resume and out is not None and (out / "recipe.yaml").exists() else None
+    if resumed is not None and fold is not None:
+        raise UserError(f"--resume goes on with the split in {out}; leave --fold out")
     if recipe is not None:
         loaded = load_recipe(recipe, scale=scale, overrides=changes)
         if resumed is not None and loaded != resumed:
@@ -72,8 +79,10 @@ def train(
     if out is None or (data is None and not (out / "recipe.yaml").exists()):
         raise UserError("Training needs --data manifest.csv and --out RUN; see 'transmodal train --help'")
 
+    from transmodal.datasets.manifest import Manifest
     from transmodal.training.train import train as run_training
 
-    manifest = data or out / "manifest.csv"
+    table = data or out / "manifest.csv"
+    manifest = table if fold is None else Manifest.read(table).with_fold(fold)
     run = run_training(loaded, manifest, out, resume=resume, device=device, devices=devices, cache=cache, quiet=quiet)
     typer.echo(f"Run: {run.folder}")
