@@ -296,3 +296,17 @@ def test_integers_are_rounded_and_clipped() -> None:
     fine = Image(np.zeros((1, 40)), picture_affine((1.0, 0.25)))
     cubic = resample(Image(step, picture_affine((1.0, 1.0))), fine, order=3).pixels
     assert cubic[0, :18].max() < 30 and cubic[0, 30:].min() > 225  # an overshoot would wrap round to the other end
+
+
+def test_a_coarser_grid_takes_means_and_an_equal_one_loses_nothing() -> None:
+    noise = np.random.default_rng(0).normal(100, 20, (200, 300)).astype(np.float32)
+    fine = Image(noise, picture_affine((0.02, 0.02)))
+    grid = Image(np.zeros((40, 60), np.uint8), picture_affine((0.1, 0.1)))
+    assert resample(fine, grid).pixels[2:-2, 2:-2].std() < 6, "area means would give 4, single points 20"
+    assert resample(fine, grid).pixels.mean() == pytest.approx(100, abs=0.5)
+    np.testing.assert_array_equal(resample(fine, fine).pixels, noise)
+    labels = Image((noise > 100).astype(np.uint8) * 7, fine.affine, quantity="label")
+    assert set(np.unique(resample(labels, grid).pixels)) == {0, 7}
+    anisotropic = Image(np.zeros((40, 300), np.uint8), picture_affine((0.1, 0.02)))
+    rows = Image(np.tile(np.float32([0, 10]), (200, 150)), fine.affine)
+    np.testing.assert_allclose(resample(rows, anisotropic).pixels[5], np.tile([0, 10], 150), atol=1e-3)

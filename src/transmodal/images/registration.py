@@ -197,7 +197,7 @@ def _agreement(
     grid = Image(part, affine, has_physical_size=fixed.has_physical_size)
     if coverage(one_value, grid, transform).mean() < 0.01:
         return 1.0
-    return normalised_mutual_information(resample(one_value, grid, transform, fill=fill).pixels, part)
+    return normalised_mutual_information(resample(one_value, grid, transform, fill=fill, antialias=False).pixels, part)
 
 
 def _best_start(

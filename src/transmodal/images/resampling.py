@@ -11,6 +11,7 @@ from transmodal.images.image import Image, Source
 from transmodal.images.transform import Transform
 
 _AIR_HU = -1000.0
+_LEAST_BLUR = 0.1  # pixels; less would only cost sharpness where the two grids are nearly as fine
 
 
 def index_to_world(image: Image) -> npt.NDArray[np.float64]:
@@ -34,6 +35,7 @@ def resample(
     *,
     order: int | None = None,
     fill: float | None = None,
+    antialias: bool = True,
 ) -> Image:
     """Resample a moving image on the grid of a fixed image.
 
@@ -43,6 +45,8 @@ def resample(
         transform: moving points to fixed points, mm; None when the two worlds are the same.
         order: 0 nearest, 1 linear, 3 cubic spline; None for 0 with labels and 1 with everything else.
         fill: the value where the grid leaves the image; None for air (−1000) in HU and 0 else. See `coverage`.
+        antialias: where the grid is coarser than the image, first blur away what it cannot hold (never with order 0):
+            else a photograph of fine pixels would bring its noise and hair onto a detector's grid as speckle.
 
     Returns:
         An image of the same dtype, integers rounded and clipped to their range.
@@ -61,6 +65,8 @@ def resample(
     working = np.float32 if dtype.itemsize <= 2 or dtype == np.float32 else np.float64
     for channel in range(stack.shape[-1]):
         values = stack[..., channel].astype(working)
+        if antialias and order > 0:
+            values = _without_finer_detail(values, matrix, grid.shape)
         coefficients = ndimage.spline_filter(values, order, mode="nearest") if order > 1 else values
         for row in range(grid.shape[0]):
             index, inside = _moving_index(matrix, grid.shape, image.shape, row)
@@ -70,6 +76,20 @@ def resample(
     header = grid.source.header if grid.source.format == "nifti" else None
     source = Source(image.source.path, grid.source.format if header is not None else "memory", header)
     return Image(pixels, grid.affine, image.channels, image.quantity, grid.has_physical_size, source)
+
+
+def _without_finer_detail(
+    values: npt.NDArray[Any], matrix: npt.NDArray[np.float64], grid_shape: tuple[int, ...]
+) -> npt.NDArray[Any]:
+    """Blur along each axis by (step − 1) / 2 pixels, step being the image's pixels from one grid point to the next."""
+    dims = len(grid_shape)
+    middle = np.append((np.array(grid_shape) - 1) / 2, 1.0)
+    ends = (matrix @ (middle + half * np.eye(dims, dims + 1)).T for half in (0.5, -0.5))
+    after, before = (end[:dims] / end[dims] for end in ends)  # a homography's step is that in the middle
+    sigmas = (np.linalg.norm(after - before, axis=1) - 1) / 2
+    if sigmas.max() < _LEAST_BLUR:
+        return values
+    return np.asarray(ndimage.gaussian_filter(values, np.where(sigmas < _LEAST_BLUR, 0, sigmas), mode="nearest"))
 
 
 def coverage(image: Image, grid: Image, transform: Transform | None = None) -> npt.NDArray[np.bool_]:
