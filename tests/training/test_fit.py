@@ -286,13 +286,42 @@ def test_intensity_maps_are_fitted_on_training_subjects_only(pairs: Path, tmp_pa
     assert card["preparation"]["modalities"]["xray"]["intensity"]["high"] <= 60000
 
 
-def test_two_processes_train_as_one(pairs: Path, tmp_path: Path) -> None:
+def test_two_processes_train_as_one_with_twice_the_batch(pairs: Path, tmp_path: Path) -> None:
+    # Nothing that depends on the batch or the process: no batch norm, no dropout; SGD-like tolerance of float sums.
+    changes = {"pix2pix.generator.norm": "instance", "pix2pix.generator.dropout": 0, "train.epochs": 1}
+    changes |= {"pix2pix.discriminator.norm": "instance"}
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(tiny_recipe(**{"train.epochs": 2, "train.batch_size": 2}).to_yaml())
-    process = start_training(recipe, pairs, tmp_path / "run", tmp_path / "cache", "--devices", "2")
+    recipe.write_text(tiny_recipe(**changes, **{"train.batch_size": 2}).to_yaml())
+    process = start_training(recipe, pairs, tmp_path / "two", tmp_path / "cache", "--devices", "2")
     assert process.wait(180) == 0, (tmp_path / "errors.txt").read_text()
-    run = Run.open(tmp_path / "run")
-    assert [row["step"] for row in rows(run)] == ["2", "4"], "8 samples, 2 processes of batches of 2"
+    two = Run.open(tmp_path / "two")
+    assert [row["step"] for row in rows(two)] == ["2"], "8 samples, 2 processes of batches of 2"
+    whole = tiny_recipe(**changes, **{"train.batch_size": 4})
+    one = train(whole, pairs, tmp_path / "one", cache=tmp_path / "cache", quiet=True)
+    mine, theirs = load_checkpoint(one.last_checkpoint)["modules"], load_checkpoint(two.last_checkpoint)["modules"]
+    moved = 0.0
+    for key, value in mine.items():
+        # Adam moves a weight by its rate whatever the gradient's size, so rounding can turn single steps around.
+        assert (value - theirs[key]).abs().float().mean() < 2e-5, key
+        moved = max(moved, float(value.abs().max()))
+    assert moved > 0
+
+
+def test_a_user_error_in_the_first_of_two_processes_ends_both(pairs: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(tiny_recipe(inputs=["photograph"]).to_yaml())
+    process = start_training(recipe, pairs, tmp_path / "run", tmp_path / "cache", "--devices", "2")
+    assert process.wait(120) == 2
+    lines = (tmp_path / "errors.txt").read_text().splitlines()
+    assert len([line for line in lines if "No image of modality" in line]) == 1
+    assert not any("Traceback" in line for line in lines)
+
+
+def test_ssim_chooses_the_best_checkpoint_where_asked(pairs: Path, tmp_path: Path) -> None:
+    recipe = tiny_recipe(**{"train.best": "ssim", "train.epochs": 6, "train.validate_every": 1})
+    run = train(recipe, pairs, tmp_path / "run", cache=tmp_path / "cache", quiet=True)
+    scores = [float(row["validation_ssim"]) for row in rows(run)]
+    assert load_checkpoint(run.best_checkpoint)["scores"]["ssim"] == pytest.approx(max(scores), rel=1e-4)
 
 
 @pytest.mark.parametrize(

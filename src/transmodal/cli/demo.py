@@ -31,6 +31,7 @@ def demo(
     from transmodal.cli.scores import Progress, print_scores
     from transmodal.datasets.manifest import Manifest
     from transmodal.datasets.splits import split_by_subject
+    from transmodal.errors import UserError
     from transmodal.evaluation.run import evaluate_run
     from transmodal.simulation.mouse import simulate_dataset
     from transmodal.training.recipe import load_recipe
@@ -62,6 +63,8 @@ def demo(
     )  # fmt: skip
     folder = out / "run"
     again = (folder / "recipe.yaml").exists()
+    if again and Run.open(folder).recipe != recipe:
+        raise UserError(f"{out} holds a demo of other settings; choose another --out, or delete {folder}")
     run = train(recipe, manifest, folder, resume=again, device=device)
 
     step(3, "Scoring on animals that were never seen, beside two baselines")

@@ -24,9 +24,10 @@ from transmodal.methods import Method, Ports, Update, make_method
 from transmodal.training.checkpoint import all_finite, load_checkpoint, save_checkpoint
 from transmodal.training.logbook import Logbook
 from transmodal.training.monitor import Monitor
+from transmodal.training.processes import any_of, leave
 from transmodal.training.run import Run
 from transmodal.training.schedule import rate_factor
-from transmodal.training.validation import HIGHER_IS_BETTER, draw_samples, validate
+from transmodal.training.validation import HIGHER_IS_BETTER, SMALLEST_FOR_SSIM, draw_samples, validate
 
 
 @dataclass
@@ -83,6 +84,8 @@ class Trainer:
             processes=fabric.world_size,
         )
         self.shape = sample_shape(training, self.settings.batch_size)
+        if self.settings.best == "ssim" and min(self.shape) < SMALLEST_FOR_SSIM:
+            raise UserError(f"train.best: ssim needs images of {SMALLEST_FOR_SSIM} pixels a side; take psnr or mae")
         torch.manual_seed(self.settings.seed)
         self.method = self._make_method().to(fabric.device)
         self.optimisers = {
@@ -202,13 +205,16 @@ class Trainer:
 
     def _refuse_nan(self, parts: dict[str, float]) -> None:
         bad = [name for name, value in parts.items() if not np.isfinite(value)]
-        if not bad:
+        if not any_of(self.fabric, bool(bad)):
             return
+        leave(self.fabric)
+        if not self.fabric.is_global_zero:
+            raise SystemExit(2)  # the first process says what happened
         position, kept = self.position, self.run.last_checkpoint
         where = f"at step {position.step + 1} (epoch {position.epoch + 1}, batch {position.batch + 1})"
         good = f"the last good checkpoint is {kept}" if kept.exists() else "there was no checkpoint yet"
         raise UserError(
-            f"The loss {bad[0]} is no longer a finite number {where}; {good}; "
+            f"The loss {bad[0] if bad else 'of another process'} is no longer a finite number {where}; {good}; "
             "lower the learning rate, clip gradients (train.gradient_clip) or use train.precision: fp32"
         )
 
@@ -262,14 +268,18 @@ class Trainer:
         if not self.validation:
             self._keep_best({})
             return {}
-        scores = validate(
-            self.method,
-            self.validation,
-            self.preparation,
-            self.recipe.targets,
-            self.fabric.device,
-            minimum_foreground=self.minimum_foreground,
-        )
+        scores: dict[str, float] = {}
+        if self.fabric.is_global_zero:
+            scores = validate(
+                self.method,
+                self.validation,
+                self.preparation,
+                self.recipe.targets,
+                self.fabric.device,
+                minimum_foreground=self.minimum_foreground,
+            )
+        if self.fabric.world_size > 1:  # all must agree on which epoch was best, and when patience ends
+            scores = self.fabric.broadcast(scores)
         score = scores.get(self.settings.best)
         if score is None or not np.isfinite(score):
             return scores

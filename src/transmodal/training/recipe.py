@@ -42,7 +42,9 @@ class TrainSettings(BaseModel):
     validate_every: int = Field(5, ge=1, description="epochs between validations")
     sample_every: int = Field(10, ge=1, description="epochs between pictures in samples/")
     checkpoint_minutes: float = Field(5.0, gt=0, description="a checkpoint within an epoch after so long")
-    best: Literal["psnr", "mae"] = Field("psnr", description="validation score that chooses the best checkpoint")
+    best: Literal["psnr", "ssim", "mae"] = Field(
+        "psnr", description="validation score that chooses the best checkpoint"
+    )
     patience: int | None = Field(None, ge=1, description="stop after so many validations without a better score")
     deterministic: bool = Field(True, description="the same bits for the same seed; on a GPU some speed is given up")
 

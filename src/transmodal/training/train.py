@@ -21,6 +21,7 @@ from transmodal.training.allocator import freed_memory_kept
 from transmodal.training.checkpoint import all_finite, load_checkpoint
 from transmodal.training.fit import Trainer
 from transmodal.training.monitor import Monitor
+from transmodal.training.processes import on_first
 from transmodal.training.recipe import Recipe, load_recipe
 from transmodal.training.run import Run
 from transmodal.translation.card import Card, TrainingSummary
@@ -62,9 +63,8 @@ def train(
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     fabric = _launch(recipe, device, devices)
     monitor = Monitor(quiet=quiet or not fabric.is_global_zero)
-    if fabric.is_global_zero and not resumes:
-        _create_run(recipe, manifest, out, monitor)
-    fabric.barrier()
+    if not resumes:
+        on_first(fabric, lambda: _create_run(recipe, manifest, out, monitor))
     run = Run.open(out)
     try:
         preparation, training, validation = _prepare(run, cache or default_cache(), fabric, monitor)
@@ -93,12 +93,8 @@ def train(
 
 
 def _launch(recipe: Recipe, device: str, devices: int) -> Fabric:
-    for name in (
-        "lightning",
-        "lightning.fabric",
-        "lightning.pytorch",
-    ):  # its hints are for those who write training loops
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for name in ("lightning", "lightning.fabric", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # its hints are for those who write training loops
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device != "auto" and not available.get(device, False):
         there = ", ".join(name for name, found in available.items() if found)
@@ -142,11 +138,14 @@ def _prepare(
     training = run.manifest.cases(modalities, split="train")
     validation = run.manifest.cases(modalities, split="validation")
     stored = run.folder / "preparation.json"
-    if fabric.is_global_zero and not stored.exists():
-        with monitor.counting("fitting intensity maps", len(training) * len(modalities)) as advance:
-            fitted = fit_preparation(recipe.preparation, training, modalities, recipe.spatial_dims, on_case=advance)
-        write_text(stored, fitted.model_dump_json(indent=2) + "\n")
-    fabric.barrier()
+
+    def fit() -> None:
+        if not stored.exists():
+            with monitor.counting("fitting intensity maps", len(training) * len(modalities)) as advance:
+                fitted = fit_preparation(recipe.preparation, training, modalities, recipe.spatial_dims, on_case=advance)
+            write_text(stored, fitted.model_dump_json(indent=2) + "\n")
+
+    on_first(fabric, fit)
     try:
         preparation = Preparation.model_validate_json(stored.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -156,9 +155,10 @@ def _prepare(
         with monitor.counting(f"preparing {what} images", len(cases)) as advance:
             return prepare_cases(cases, preparation, modalities, cache, on_case=advance)
 
-    if fabric.is_global_zero:
+    def prepare_all() -> None:
         prepare(training, "training"), prepare(validation, "validation")
-    fabric.barrier()
+
+    on_first(fabric, prepare_all)
     if not validation:
         monitor.say("No validation cases: the last weights count as the best")
     return preparation, prepare(training, "training"), prepare(validation, "validation")

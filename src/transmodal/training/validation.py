@@ -14,8 +14,10 @@ from transmodal.datasets.cache import PreparedCase
 from transmodal.datasets.preparation import Preparation
 from transmodal.images.files import atomic_path
 from transmodal.methods import Method
+from transmodal.metrics.ssim import ssim
 
-HIGHER_IS_BETTER = {"psnr": True, "mae": False}
+HIGHER_IS_BETTER = {"psnr": True, "ssim": True, "mae": False}
+SMALLEST_FOR_SSIM = 11  # pixels a side: the width of Wang's window
 
 
 def validate(
@@ -29,29 +31,46 @@ def validate(
 ) -> dict[str, float]:
     """Return mean scores over cases (and targets).
 
-    psnr (dB) and mae (in the target's unit) of each case over all its samples; the range of PSNR is the target's
-    intensity map's.
+    psnr (dB) of the squared error over all samples of a case, ssim the mean over its samples (absent for images under
+    11 pixels a side), mae in the target's unit. The range of psnr and ssim is the target's intensity map's.
     """
-    if not cases:
-        return {}
-    scores: dict[str, list[float]] = {"psnr": [], "mae": []}
+    scores: dict[str, list[float]] = {name: [] for name in HIGHER_IS_BETTER}
     for case in cases:
         arrays = case.arrays()
         samples = np.flatnonzero(case.foreground >= minimum_foreground)
         if not len(samples):
             continue
-        squared, absolute = dict.fromkeys(targets, 0.0), dict.fromkeys(targets, 0.0)
+        of_targets: dict[str, list[dict[str, float]]] = {target: [] for target in targets}
         for sample in samples:
             outputs = translate_sample(method, arrays, int(sample), device)
             for target in targets:
-                error = outputs[target].astype(np.float64) - arrays[target][sample]
-                squared[target] += float(np.mean(error**2)) / len(samples)
-                absolute[target] += float(np.mean(np.abs(error))) / len(samples)
+                of_targets[target].append(sample_errors(outputs[target], arrays[target][sample]))
         for target in targets:
             units = preparation.modalities[target].intensity
-            scores["psnr"].append(float(10 * np.log10(4.0 / max(squared[target], 1e-12))))
-            scores["mae"].append(absolute[target] * (units.high - units.low) / 2)
+            errors = of_targets[target]
+            scores["psnr"].append(psnr_of(float(np.mean([error["mse"] for error in errors]))))
+            scores["mae"].append(float(np.mean([error["mae"] for error in errors])) * (units.high - units.low) / 2)
+            if all("ssim" in error for error in errors):
+                scores["ssim"].append(float(np.mean([error["ssim"] for error in errors])))
     return {name: float(np.mean(values)) for name, values in scores.items() if values}
+
+
+def sample_errors(predicted: npt.NDArray[np.float32], truth: npt.NDArray[np.float32]) -> dict[str, float]:
+    """Return mse and mae, and ssim where the sample is large enough, of one sample (C, *spatial) in [-1, 1]."""
+    error = predicted.astype(np.float64) - truth
+    errors = {"mse": float(np.mean(error**2)), "mae": float(np.mean(np.abs(error)))}
+    if min(truth.shape[1:]) >= SMALLEST_FOR_SSIM:
+        channels = [
+            ssim(mine, true, data_range=2.0, spatial_dims=truth.ndim - 1)
+            for mine, true in zip(predicted, truth, strict=True)
+        ]
+        errors["ssim"] = float(np.mean(channels))
+    return errors
+
+
+def psnr_of(mean_squared_error: float) -> float:
+    """Return the PSNR in dB of an error on [-1, 1]; 126 dB, that of float32 itself, at most."""
+    return float(10 * np.log10(4.0 / max(mean_squared_error, 1e-12)))
 
 
 def translate_sample(
@@ -90,14 +109,16 @@ def draw_samples(
         for target in targets:
             units = preparation.modalities[target].intensity.inverse
             truth, predicted = arrays[target][sample], outputs[target]
-            mean_squared = float(np.mean((predicted.astype(np.float64) - truth) ** 2))
+            errors = sample_errors(predicted, truth)
+            scores = {"mae": errors["mae"] * (units.high - units.low) / 2, "psnr": psnr_of(errors["mse"])}
+            scores |= {"ssim": errors["ssim"]} if "ssim" in errors else {}
             picture = case_figure(
                 _to_picture(arrays[inputs[0]][sample]),
                 _to_picture(units.invert(predicted)),
                 _to_picture(units.invert(truth)),
                 value_range=(units.low, units.high),
                 title=f"{prepared.case.id}, {label}",
-                scores={"psnr": 10 * np.log10(4.0 / max(mean_squared, 1e-12))},
+                scores=scores,
                 unit=preparation.modalities[target].quantity,
                 names=(inputs[0], f"{target}, synthetic", target),
             )
