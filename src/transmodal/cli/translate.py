@@ -12,6 +12,8 @@ EXAMPLES = """
 
   transmodal translate -m runs/first/model -i photos/ -o xrays/
 
+  transmodal translate -m runs/mri -i patients/ -o t2/ --pattern '*T1.nii.gz'
+
   transmodal translate -m runs/first -i photos/ -o xrays/ --spacing 0.0977 0.0977 --seed 7
 """
 
@@ -20,6 +22,9 @@ def translate(
     model: Annotated[Path, typer.Option("--model", "-m", help="A run, or its model folder.")],
     given: Annotated[Path, typer.Option("--input", "-i", help="A file, a folder, or a manifest.csv.")],
     out: Annotated[Path, typer.Option("--output", "-o", help="A file (for one input file) or a folder.")],
+    pattern: Annotated[
+        str, typer.Option(help="Files of an input folder that are of the input modality; all others are left out.")
+    ] = "*",
     seed: Annotated[
         int | None, typer.Option(min=0, help="Draw the noise (dropout) from this seed. Default: no noise.")
     ] = None,
@@ -43,7 +48,7 @@ def translate(
     translator = load_translator(model, device=device)
     preparation = translator.card.preparation
     volumes = preparation.slices is not None or preparation.spatial_dims == 3
-    jobs = find_jobs(given, list(translator.card.inputs), volumes=volumes, out=out)
+    jobs = find_jobs(given, list(translator.card.inputs), volumes=volumes, out=out, pattern=pattern)
     single_file = given.is_file() and given.suffix.lower() != ".csv" and bool(out.suffix) and not out.is_dir()
     if single_file and len(translator.card.targets) > 1:
         raise UserError(f"The model writes {', '.join(translator.card.targets)}; give a folder with -o")

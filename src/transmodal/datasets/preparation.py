@@ -38,7 +38,7 @@ class GridSettings(BaseModel):
     @model_validator(mode="after")
     def _is_one_choice(self) -> "GridSettings":
         if sum(choice is not None for choice in (self.shrink, self.spacing, self.size)) > 1:
-            raise ValueError("give one of shrink, spacing and size")
+            raise ValueError("give one of shrink, spacing and size; set the others to null")
         if self.size is not None and (len(self.size) not in (2, 3) or min(self.size) < 1):
             raise ValueError("size must be two or three positive numbers of pixels")
         return self
@@ -180,8 +180,9 @@ class Preparation(BaseModel):
         wanted = 3 if self.slices is not None or self.spatial_dims == 3 else 2
         if image.spatial_dims != wanted:
             what = "volumes" if wanted == 3 else "two-dimensional images"
-            remedy = "" if wanted == 3 else "; for volumes give the recipe preparation.slices or spatial_dims: 3"
-            raise UserError(f"{image.name} has {image.spatial_dims} spatial axes; this recipe takes {what}{remedy}")
+            pictures = "for pictures leave preparation.slices out and set spatial_dims: 2"
+            remedy = pictures if wanted == 3 else "for volumes give the recipe preparation.slices or spatial_dims: 3"
+            raise UserError(f"{image.name} has {image.spatial_dims} spatial axes; this recipe takes {what}; {remedy}")
 
     def _orientation(self, affine: npt.NDArray[np.float64]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         codes = SLICE_ORIENTATION[self.slices.axis] if self.slices is not None else VOLUME_ORIENTATION

@@ -55,6 +55,7 @@ def train(
 
     Raises:
         UserError: anything in recipe, data or folders that the user can mend; a loss that is not finite.
+        KeyboardInterrupt: stopped by Ctrl-C or SIGTERM before the end, with a checkpoint and a translator written.
     """
     out = Path(out)
     resumes = resume and (out / "recipe.yaml").exists()
@@ -85,10 +86,11 @@ def train(
             run.discard()
         raise
     _write_model(run, trainer, has_failed=False)
-    if trainer.stop_asked:
+    if trainer.stop_asked and not trainer.is_over:
         monitor.say(
             f"Stopped after {trainer.epochs_done:.2f} epochs; go on with: transmodal train --resume --out {run.folder}"
         )
+        raise KeyboardInterrupt  # all is saved; whoever waits for a finished run must not get this one
     return run
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 from transmodal.datasets.manifest import Manifest
@@ -22,7 +23,9 @@ class Job:
     files: dict[str, Path]
 
 
-def find_jobs(given: Path, inputs: Sequence[str], *, volumes: bool = False, out: Path | None = None) -> list[Job]:
+def find_jobs(
+    given: Path, inputs: Sequence[str], *, volumes: bool = False, out: Path | None = None, pattern: str = "*"
+) -> list[Job]:
     """Return the jobs for a file, a folder of files (also in sub-folders), a DICOM series folder or a manifest.
 
     Files that are named like an image but hold none become jobs too, so that they are listed as failed.
@@ -32,6 +35,7 @@ def find_jobs(given: Path, inputs: Sequence[str], *, volumes: bool = False, out:
         inputs: the translator's input modalities.
         volumes: the translator takes volumes, so that a folder of DICOM slices is one image.
         out: where outputs will go; what lies there is no input.
+        pattern: which files of a folder are of the input modality, as *T1*; of a DICOM series its slices' names.
 
     Raises:
         UserError: nothing there, nothing readable, one file for a translator of several inputs, an output folder that
@@ -50,7 +54,9 @@ def find_jobs(given: Path, inputs: Sequence[str], *, volumes: bool = False, out:
         return [Job(stem_of(given), {inputs[0]: given})]
     if out is not None and out.resolve() == given.resolve():
         raise UserError(f"{out} is the folder of the inputs; choose another folder with -o")
-    files = _image_files(given, None if out is None else out.resolve())
+    files = [
+        file for file in _image_files(given, None if out is None else out.resolve()) if fnmatch(file.name, pattern)
+    ]
     series = _series_folders(files) if volumes else set()
     jobs = [_folder_job(folder, given, inputs[0]) for folder in sorted(series)]
     jobs += [
@@ -59,7 +65,8 @@ def find_jobs(given: Path, inputs: Sequence[str], *, volumes: bool = False, out:
         if file.parent not in series
     ]
     if not jobs:
-        raise UserError(f"{given} holds no image that transmodal reads")
+        named = "" if pattern == "*" else f" and is named like {pattern}"
+        raise UserError(f"{given} holds no image that transmodal reads{named}")
     _require_own_names(jobs)
     return jobs
 
