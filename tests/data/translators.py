@@ -18,7 +18,8 @@ COLOURS = ("red", "green", "blue")
 
 def modality(dtype: str, high: float, *, channels: tuple[str, ...] = (), file_format: str) -> ModalityPreparation:
     """Describe a modality of the range 0 to `high`."""
-    fitted = FittedMap(kind="one-range", low=0, high=high, origin="range of the files' integer type")
+    own = dtype if dtype.startswith("u") else None
+    fitted = FittedMap.model_validate({"kind": "one-range", "low": 0, "high": high, "dtype": own, "origin": "a test"})
     return ModalityPreparation(
         channels=channels, intensity=fitted, dtype=dtype, quantity="intensity", format=file_format
     )

@@ -194,7 +194,6 @@ def test_what_the_network_was_not_trained_on_is_refused() -> None:
     rgba = Image(np.zeros((4, 4, 4), np.uint8), channels=(*COLOURS, "alpha"))
     refused(preparation(dtype="uint8", channels=COLOURS), rgba, "trained on channels red, green, blue; convert")
     refused(preparation(channels=COLOURS), grey, "has one channel")
-    refused(preparation(dtype="uint8", high=255), grey, "uint16 pixels but image was trained on uint8")
     refused(preparation(), Image(np.zeros((4, 4, 4), np.uint16)), "takes two-dimensional images; for volumes")
     refused(preparation(dims=3), grey, "takes volumes")
     refused(preparation(spacing=1.0), Image(grey.pixels, has_physical_size=False), "needs images with a pixel size")
@@ -234,6 +233,20 @@ def test_fitting_takes_type_channels_and_range_of_the_files(tmp_path: Path) -> N
     part = fitted(cases(tmp_path, Image(pixels), Image(pixels + 1))).modalities["image"]
     assert (part.dtype, part.channels, part.format) == ("uint16", (), "tiff")
     assert (part.intensity.low, part.intensity.high) == (5, 1001)
+
+
+@pytest.mark.parametrize(("dtype", "others"), [(np.uint8, (np.uint16, np.float32)), (np.uint16, (np.uint8, float))])
+def test_a_map_of_an_integer_type_takes_no_other_type(tmp_path: Path, dtype: type, others: tuple[type, ...]) -> None:
+    image = Image(np.array([[5, 200]], dtype))
+    prepared = fitted(cases(tmp_path, image))
+    prepared.prepare(image, "image")
+    for other in others:
+        refused(
+            prepared, Image(np.array([[0, 1]], other)), f"{np.dtype(other)} pixels .* convert it to {dtype.__name__}"
+        )
+    given = fitted(cases(tmp_path, image), map="fixed", low=0, high=255)
+    for other in others:  # a range in a unit holds whatever the type
+        given.prepare(Image(np.array([[0, 1]], other)), "image")
 
 
 def test_unlike_or_broken_training_files_are_refused(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from transmodal.datasets.manifest import CaseFiles, nearest
 from transmodal.errors import UserError
 from transmodal.images import Image, read
-from transmodal.images.intensity import GIVEN, FittedMap, IntensitySettings, fit
+from transmodal.images.intensity import FittedMap, IntensitySettings, fit
 
 Prepared = npt.NDArray[np.float32]
 """(samples, channels, *spatial): one sample for a picture, one a slice for a sliced volume."""
@@ -127,8 +127,8 @@ class Preparation(BaseModel):
         """Return the image on the network's grid in [-1, 1]: float32 (samples, channels, *spatial).
 
         Raises:
-            UserError: other channels or another range of integers than in training, NaN, or a dimension that does not
-                fit.
+            UserError: other channels than in training, another pixel type where the map belongs to one, NaN, or a
+                dimension that does not fit.
         """
         expected = self.modalities[modality]
         if image.channels != expected.channels:
@@ -136,12 +136,11 @@ class Preparation(BaseModel):
                 f"{image.name} has {_channels(image.channels)} but {modality} was trained on "
                 f"{_channels(expected.channels)}; convert it first, nothing is converted silently"
             )
-        dtype, trained = image.pixels.dtype, np.dtype(expected.dtype)
-        of_one_range = expected.intensity.kind == "one-range" and expected.intensity.origin != GIVEN
-        if of_one_range and dtype.kind == trained.kind == "u" and dtype != trained:
+        dtype, trained = image.pixels.dtype, expected.intensity.dtype
+        if trained is not None and dtype.name != trained:
             raise UserError(
-                f"{image.name} has {dtype} pixels but {modality} was trained on {trained}, whose values mean something "
-                f"else; convert it to {trained} first"
+                f"{image.name} has {dtype.name} pixels but {modality} was trained on {trained}, whose values mean "
+                f"something else; convert it to {trained} (0 to {np.iinfo(trained).max}) first"
             )
         if dtype.kind == "f" and not np.isfinite(image.pixels).all():
             raise UserError(f"{image.name} has NaN or infinite pixels; replace them before use")

@@ -6,7 +6,7 @@ A map is *described* by `IntensitySettings` (in a recipe), *fitted* once, on tra
 
 from collections.abc import Iterable
 from math import isfinite
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from transmodal.errors import UserError
 
+UnsignedType = Literal["uint8", "uint16", "uint32", "uint64"]
 PERCENTILE_SAMPLE = 200_000  # values drawn from one image; a percentile of more does not change visibly
-GIVEN = "given in the recipe"
 
 
 class LinearMap(BaseModel):
@@ -94,6 +94,9 @@ class FittedMap(BaseModel):
     percentiles: tuple[float, float] = (0.0, 100.0)
     foreground: bool = False
     anchor_zero: bool = False
+    dtype: UnsignedType | None = Field(
+        None, description="the integer type whose values alone the range fits; None: any type in the same unit"
+    )
     origin: str = Field(description="where the range comes from, in words")
 
     @model_validator(mode="after")
@@ -160,7 +163,7 @@ def fit(settings: IntensitySettings, training_images: Iterable[npt.NDArray[Any]]
     """
     if settings.map == "fixed":
         assert settings.low is not None and settings.high is not None
-        return FittedMap(kind="one-range", low=settings.low, high=settings.high, origin=GIVEN)
+        return FittedMap(kind="one-range", low=settings.low, high=settings.high, origin="given in the recipe")
     dtypes: set[np.dtype[Any]] = set()
     lows, highs = [], []
     for pixels in training_images:
@@ -179,16 +182,21 @@ def fit(settings: IntensitySettings, training_images: Iterable[npt.NDArray[Any]]
         if len(dtypes) > 1:
             raise UserError(f"{modality} images have several pixel types ({', '.join(sorted(map(str, dtypes)))}); "
                             f"give intensity.{modality} a fixed map")  # fmt: skip
-        low, high = type_range(dtypes.pop())
-        return FittedMap(kind="one-range", low=low, high=high, origin="range of the files' integer type")
+        own = dtypes.pop()
+        low, high = type_range(own)
+        origin = "range of the files' integer type"
+        return FittedMap(kind="one-range", low=low, high=high, dtype=_unsigned(own), origin=origin)
     if not lows:
         raise UserError(f"All training images of {modality} are zero throughout; there is nothing to learn")
+    dtype: UnsignedType | None = None
     if settings.map == "image-percentiles":
         low, high = float(np.median(lows)), float(np.median(highs))
         kind: Literal["one-range", "image-percentiles"] = "image-percentiles"
         origin = f"median over {len(lows)} training images of the percentiles {settings.percentiles}"
     else:
         low, high = float(min(lows)), float(max(highs))
+        # Counts of another type have another scale; signed integers and floats are in a unit (HU), whatever holds them.
+        dtype = _unsigned(next(iter(dtypes))) if len(dtypes) == 1 else None
         kind, origin = "one-range", f"extremes over {len(lows)} training images of percentiles {settings.percentiles}"
     if not high > low:
         raise UserError(f"All training images of {modality} are constant ({low:g}); there is nothing to learn")
@@ -199,8 +207,14 @@ def fit(settings: IntensitySettings, training_images: Iterable[npt.NDArray[Any]]
         percentiles=settings.percentiles,
         foreground=settings.foreground,
         anchor_zero=settings.anchor_zero,
+        dtype=dtype,
         origin=origin,
     )
+
+
+def _unsigned(dtype: np.dtype[Any]) -> UnsignedType | None:
+    names: tuple[UnsignedType, ...] = get_args(UnsignedType)
+    return next((name for name in names if name == dtype.name), None)
 
 
 def _require_extent(low: float, high: float) -> None:
