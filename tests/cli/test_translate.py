@@ -118,6 +118,23 @@ def test_a_manifest_names_its_cases_and_lacks_no_modality(
     assert "'photo'" in capsys.readouterr().err
 
 
+def test_a_case_that_lacks_an_input_is_listed_and_the_rest_done(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    two = make_translator(tmp_path / "two", PHOTO | {"second": PHOTO["photo"]}, XRAY)
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text(
+        "subject,modality,path\nm1,photo,photos/a.png\nm1,second,photos/b.png\nm2,second,photos/b.png\nm3,xray,x.png\n"
+    )
+    assert translate("-m", two, "-i", manifest, "-o", tmp_path / "xrays") == 2
+    said = capsys.readouterr()
+    assert said.out.startswith("1 written, 0 done before, 1 failed.") and (tmp_path / "xrays" / "m1.png").is_file()
+    assert said.err.strip() == "failed: m2: it has no photo; add what is missing to the manifest"
+    manifest.write_text("subject,modality,path\nm1,photo,photos/a.png\nm2,second,photos/b.png\n")
+    assert translate("-m", two, "-i", manifest, "-o", tmp_path / "xrays") == 2
+    assert "No case of" in capsys.readouterr().err
+
+
 def test_a_model_of_several_targets_wants_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = make_translator(tmp_path / "model", T1, T2 | {"FLAIR": T2["T2"]}, slices=SliceSettings())
     source = write(Image(np.arange(64, dtype=np.int16).reshape(4, 4, 4)), tmp_path / "a.nii.gz")

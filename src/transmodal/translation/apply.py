@@ -97,6 +97,8 @@ class _Call:
 
     def translate(self, job: Job) -> tuple[Outcome, list[Path]]:
         """Do one job unless it is done."""
+        if job.missing:
+            raise UserError(f"it has no {', '.join(job.missing)}; add what is missing to the manifest")
         record = self._record(job)
         done = self._finished(job, record)
         if done is not None:

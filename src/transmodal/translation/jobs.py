@@ -17,10 +17,17 @@ NAMED_LIKE_PHOTOGRAPHS = (".jpg", ".jpeg", ".bmp")
 
 @dataclass(frozen=True)
 class Job:
-    """One case to translate: its name in the output folder and its files by input modality."""
+    """One case to translate.
+
+    Attributes:
+        name: in the output folder.
+        files: input modality → file.
+        missing: input modalities that the case lacks, for which it cannot be translated.
+    """
 
     name: str
     files: dict[str, Path]
+    missing: tuple[str, ...] = ()
 
 
 def find_jobs(
@@ -28,7 +35,8 @@ def find_jobs(
 ) -> list[Job]:
     """Return the jobs for a file, a folder of files (also in sub-folders), a DICOM series folder or a manifest.
 
-    Files that are named like an image but hold none become jobs too, so that they are listed as failed.
+    Files that are named like an image but hold none become jobs too, so that they are listed as failed; so do cases of
+    a manifest that have some of the inputs but not all.
 
     Args:
         given: what the user named.
@@ -44,10 +52,7 @@ def find_jobs(
     if not given.exists():
         raise UserError(f"There is no {given}; give a file, a folder or a manifest.csv")
     if given.is_file() and given.suffix.lower() == ".csv":
-        cases = Manifest.read(given).cases(modalities=inputs)
-        if not cases:
-            raise UserError(f"No case of {given} has {', '.join(inputs)}")
-        return [Job(case.id, case.files) for case in cases]
+        return _manifest_jobs(given, inputs)
     if len(inputs) > 1:
         raise UserError(f"This translator takes {', '.join(inputs)}; give a manifest.csv that lists them by case")
     if given.is_file():
@@ -68,6 +73,19 @@ def find_jobs(
         named = "" if pattern == "*" else f" and is named like {pattern}"
         raise UserError(f"{given} holds no image that transmodal reads{named}")
     _require_own_names(jobs)
+    return jobs
+
+
+def _manifest_jobs(given: Path, inputs: Sequence[str]) -> list[Job]:
+    manifest = Manifest.read(given)
+    manifest.require_modalities(inputs)
+    jobs = []
+    for case in manifest.cases():
+        files = {modality: case.files[modality] for modality in inputs if modality in case.files}
+        if files:  # a case without any input is no work left undone: it may hold targets only
+            jobs.append(Job(case.id, files, tuple(modality for modality in inputs if modality not in files)))
+    if all(job.missing for job in jobs):
+        raise UserError(f"No case of {given} has {', '.join(inputs)}")
     return jobs
 
 
