@@ -141,6 +141,38 @@ def test_a_bad_first_image_is_listed_and_the_rest_is_scored(
     assert summary["number_of_cases"] == 3 and summary["failed"][0]["case"] == first.id
 
 
+def test_lost_training_images_are_left_out_of_the_baselines_and_named(
+    run: Run, evaluation: RunEvaluation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(run.folder, tmp_path / "run")
+    training = run.manifest.cases(["photo", "xray"], split="train")
+    table = tmp_path / "run" / "manifest.csv"
+    damaged = tmp_path / "damaged.png"
+    damaged.write_bytes(training[1].files["xray"].read_bytes()[:100])
+    moved = table.read_text().replace(str(training[0].files["photo"]), str(tmp_path / "gone.png"))
+    table.write_text(moved.replace(str(training[1].files["xray"]), str(damaged)))
+    _, error = told(capsys, "evaluate", tmp_path / "run")
+    assert error.startswith(f"warning: The baselines do without 2 unusable training cases: {training[0].id} (")
+    assert "gone.png" in error and "damaged.png" in error and error.count("\n") == 1
+    report = parse((tmp_path / "run" / "report.html").read_text()).text
+    assert error.strip().removeprefix("warning: ") in report
+    summary = json.loads((tmp_path / "run" / "evaluation" / "summary.json").read_text())
+    assert [each["case"] for each in summary["not_in_baselines"]] == [training[0].id, training[1].id]
+    left = [read(case.files["xray"]).pixels for case in training[2:]]
+    case = run.manifest.cases(["photo", "xray"], split="test")[0]
+    mae = np.abs(np.mean(left, axis=0) - np.asarray(read(case.files["xray"]), float)).mean()
+    cases = pandas.read_csv(tmp_path / "run" / "evaluation" / "cases.csv").set_index(["system", "case"])
+    assert cases.loc[("mean target", case.id), "mae"] == pytest.approx(mae, rel=1e-4)
+
+    for case in training:
+        moved = moved.replace(str(case.files["photo"]), str(tmp_path / "gone.png"))
+    table.write_text(moved)
+    out, error = told(capsys, "evaluate", tmp_path / "run", "--json")
+    assert error.startswith(f"warning: Baselines are not available: none of the {len(training)} training cases can")
+    assert list(json.loads(out)["systems"]) == ["translator"]
+    assert "Baselines are not available" in parse((tmp_path / "run" / "report.html").read_text()).text
+
+
 def test_a_wrong_call_of_evaluate_is_told_in_one_line(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -50,6 +50,7 @@ def evaluate(
     from transmodal.evaluation.comparison import compare
     from transmodal.evaluation.files import to_text
     from transmodal.evaluation.run import evaluate_run
+    from transmodal.evaluation.run_report import baseline_warnings
 
     groupings = [[name.strip() for name in names.split(",")] for names in group_by or []]
     evaluations = []
@@ -69,6 +70,11 @@ def evaluate(
         if len(evaluation.scores) == 1:
             policy = next(iter(evaluation.scores.values())).policy
         evaluations.append(evaluation)
+    for warning in dict.fromkeys(
+        line for each in evaluations for part in each.scores.values() if part.not_in_baselines
+        for line in baseline_warnings(part)
+    ):  # fmt: skip
+        typer.echo(f"warning: {warning}", err=True)
     scores, report = evaluations[0].scores, evaluations[0].report
     if len(runs) > 1:
         comparison = compare(evaluations, out or runs[0] / "comparison")

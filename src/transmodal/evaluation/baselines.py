@@ -8,7 +8,7 @@
 All are fitted on training subjects only and stream through the images: none is kept.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -78,12 +78,18 @@ class Baselines:
         }
 
 
-def fit_baselines(training_pairs: Iterable[tuple[Image, Image]], policy: Policy) -> Baselines:
+def fit_baselines(
+    training_pairs: Iterable[tuple[Image, Image]],
+    policy: Policy,
+    *,
+    on_bad: Callable[[UserError], None] | None = None,
+) -> Baselines:
     """Fit all baselines in one pass over the training pairs.
 
     Args:
         training_pairs: (input, target) of training subjects; read once, in order, none kept.
         policy: complete.
+        on_bad: called with what is wrong with the last pair, which is then left out; None raises it.
 
     Raises:
         UserError: there is no training pair, or a "percentile" image is constant.
@@ -93,12 +99,18 @@ def fit_baselines(training_pairs: Iterable[tuple[Image, Image]], policy: Policy)
     pairs, shared_unit = 0, True
     for given, target in training_pairs:
         region = own_region(target.pixels, policy)
-        pixels = on_common_scale(target.pixels, policy, region, target.name).astype(np.float32)
+        try:
+            pixels = on_common_scale(target.pixels, policy, region, target.name).astype(np.float32)
+            grey = _brightness(given, target.shape, policy)
+        except UserError as error:
+            if on_bad is None:
+                raise
+            on_bad(error)
+            continue
         if total is None:
             total = np.zeros(pixels.shape, np.float64)
             grid, channels = target.shape, len(target.channels)
         total += resized(pixels, grid, channels)
-        grey = _brightness(given, target.shape, policy)
         brightness = pixels.mean(-1) if target.channels else pixels
         # Every third pixel an axis: two numbers are fitted. A background of zeros would fix the line on its own.
         every = (slice(None, None, 3),) * grey.ndim

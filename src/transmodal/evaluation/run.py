@@ -160,13 +160,13 @@ class _Target:
         # torch has one set of threads and one random state: translations take turns, reading and scoring do not.
         self.turn = threading.Lock()
         self.baselines: Baselines | None = None
+        self.not_in_baselines: dict[str, str] = {}
 
     def score(self, fid_weights: str | Path | None) -> Scores:
         """Fit the baselines, score every case, gather set-level features."""
         policy = complete_policy(self.policy, self._first_truth())
         self.policy = policy
-        if self.training:
-            self.baselines = fit_baselines(self._training_pairs(), policy)
+        self.baselines = self._fitted_baselines(policy)
         features = SetFeatures(policy, fid_weights)
         done: list[str] = []
 
@@ -185,7 +185,7 @@ class _Target:
             on_scored=lambda case, images, scored: features.add(images, policy),
             on_progress=advance,
         )
-        return replace(scores, sets=features.results())
+        return replace(scores, sets=features.results(), not_in_baselines=tuple(self.not_in_baselines.items()))
 
     def _first_truth(self) -> Image:
         """Return the first truth that can be read; one bad file is no reason to score none."""
@@ -248,10 +248,29 @@ class _Target:
             drawn.append(CasePicture(rank, str(row["case"]), caption + (f" ({factors})." if factors else "."), png))
         return drawn
 
-    def _training_pairs(self) -> Iterator[tuple[Image, Image]]:
-        for number, case in enumerate(self.training, 1):
-            yield read(case.files[self.run.recipe.inputs[0]]), read(case.files[self.target])
-            self.progress(f"{self.target}: fitting baselines", number, len(self.training))
+    def _fitted_baselines(self, policy: Policy) -> Baselines | None:
+        """Fit the baselines on the training cases that are still there and sound; None where there is none."""
+        bad = self.not_in_baselines
+        current = ""
+
+        def pairs() -> Iterator[tuple[Image, Image]]:
+            nonlocal current
+            for number, case in enumerate(self.training, 1):
+                current = case.id
+                try:
+                    pair = read(case.files[self.run.recipe.inputs[0]]), read(case.files[self.target])
+                except UserError as error:
+                    bad[case.id] = str(error)
+                else:
+                    yield pair
+                self.progress(f"{self.target}: fitting baselines", number, len(self.training))
+
+        try:
+            return fit_baselines(pairs(), policy, on_bad=lambda error: bad.update({current: str(error)}))
+        except UserError:
+            if len(bad) < len(self.training):
+                raise
+            return None
 
     def _shown(self, image: Image) -> Image:
         pixels = on_common_scale(image.pixels, self.policy, own_region(image.pixels, self.policy), image.name)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import transmodal
 from transmodal.evaluation.baselines import MEANING
 from transmodal.evaluation.report import cases_table, counted, group_blocks, result_blocks
+from transmodal.evaluation.scores import Scores
 from transmodal.images.files import write_text
 from transmodal.metrics import METRICS
 from transmodal.reporting.charts import curves_chart
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from transmodal.evaluation.run import RunEvaluation
 
 _FEW_SUBJECTS = 5
+_NAMED = 10
 _NOT_CURVES = ("epoch", "step", "seconds", "minutes", "time", "learning_rate")
 
 
@@ -82,9 +84,22 @@ def warnings(evaluation: "RunEvaluation", target: str, card: Card) -> list[str]:
         found.append(f"Only {number} scored: a mean over so few says little, whatever the number of images.")
     if card.training.epochs == 0:
         found.append("The translator was not trained (0 epochs).")
-    if not set(scores.systems) & set(MEANING):
-        found.append("There was no training case to fit baselines on, so nothing stands beside the translator.")
+    found += baseline_warnings(scores)
     return found
+
+
+def baseline_warnings(scores: Scores) -> list[str]:
+    """Say which training cases the baselines do without, or why there are no baselines."""
+    bad = scores.not_in_baselines
+    named = "; ".join(f"{case} ({reason})" for case, reason in bad[:_NAMED])
+    named += f"; and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
+    if set(scores.systems) & set(MEANING):
+        return [f"The baselines do without {counted(len(bad), 'unusable training case')}: {named}."] if bad else []
+    if bad:
+        why = f"none of the {counted(len(bad), 'training case')} can be used: {named}"
+    else:
+        why = "there is no training case to fit them on"
+    return [f"Baselines are not available: {why}. Nothing stands beside the translator."]
 
 
 def curve_blocks(run: Run) -> list[Block]:

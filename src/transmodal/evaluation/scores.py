@@ -72,6 +72,7 @@ class Scores:
         failed: (case, why) of each case that could not be scored and is in no average.
         sets: set-level scores, system → name → what the summary file holds.
         seed: of the bootstrap.
+        not_in_baselines: (case, why) of each training case that the baselines had to do without.
     """
 
     policy: Policy
@@ -81,6 +82,7 @@ class Scores:
     failed: tuple[tuple[str, str], ...] = ()
     sets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     seed: int = 0
+    not_in_baselines: tuple[tuple[str, str], ...] = ()
 
     @property
     def systems(self) -> list[str]:
@@ -163,6 +165,7 @@ class Scores:
             },
             "sets": {system: dict(values) for system, values in self.sets.items()},
             "failed": [{"case": case, "reason": reason} for case, reason in self.failed],
+            "not_in_baselines": [{"case": case, "reason": reason} for case, reason in self.not_in_baselines],
             "bootstrap": {"over": "subjects", "seed": self.seed},
         }
         return _for_json(content)
