@@ -5,6 +5,8 @@ import pytest
 
 from transmodal.errors import UserError
 from transmodal.evaluation.pairs import score_pair
+from transmodal.evaluation.scores import CaseImages
+from transmodal.evaluation.sets import SetFeatures
 from transmodal.images import Image, picture_affine
 from transmodal.metrics.policy import Policy
 
@@ -58,6 +60,27 @@ def test_volumes_are_scored_whole_or_by_the_mean_over_slices() -> None:
     assert score_pair(made, volume, whole)["psnr"] == pytest.approx(10 * np.log10(255**2 / np.mean(error**2)), 1e-5)
     by_slice = np.mean(10 * np.log10(255**2 / error.astype(float) ** 2))
     assert score_pair(made, volume, slices)["psnr"] == pytest.approx(by_slice, rel=1e-5)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0), (2, 1, 0)])
+@pytest.mark.parametrize(("slices", "world"), [("sagittal", 0), ("coronal", 1), ("axial", 2)])
+def test_slices_of_the_patient_are_cut_in_any_order_of_the_array_axes(
+    order: tuple[int, int, int], slices: str, world: int
+) -> None:
+    truth = textured((18, 22, 20))
+    error = np.arange(truth.shape[world], dtype=np.float32) + 1
+    made = truth + np.expand_dims(error, [axis for axis in range(3) if axis != world])
+    affine = np.zeros((4, 4))
+    affine[order, range(3)], affine[3, 3] = (-1.0, 0.5, 2.0), 1
+    policy = Policy(range=(0, 255), metrics=("psnr",), dimension=2, slices=slices).resolved(unit="x", dimension=3)
+    scores = score_pair(Image(made.transpose(order), affine), Image(truth.transpose(order), affine), policy)
+    assert scores["psnr"] == pytest.approx(np.mean(10 * np.log10(255**2 / error.astype(float) ** 2)), rel=1e-5)
+    assert f"by its {slices} slices" in policy.describe()
+    features = SetFeatures(policy)
+    features.add(
+        CaseImages({"made": Image(made.transpose(order), affine)}, Image(truth.transpose(order), affine)), policy
+    )
+    assert features.results()["made"]["fnsd"]["n"] == len(error)
 
 
 def test_slices_outside_the_mask_and_perfect_slices_do_not_spoil_the_mean() -> None:

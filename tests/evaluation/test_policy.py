@@ -45,6 +45,7 @@ def test_pictures_are_scored_in_two_dimensions_whatever_is_asked_for_volumes() -
         ({"scale": "percentile", "range": (0, 5)}, "leave range out"),
         ({"rnage": (0, 1)}, "rnage"),
         ({"mask": ""}, "mask"),
+        ({"slices": "axial", "slice_axis": 2}, "one of slices and slice_axis"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused_by_name(settings: dict[str, object], told: str) -> None:

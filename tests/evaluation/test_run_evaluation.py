@@ -13,6 +13,7 @@ from tests.reporting.test_html import parse
 
 import transmodal
 from transmodal.cli import main
+from transmodal.datasets.preparation import SliceSettings
 from transmodal.errors import UserError
 from transmodal.evaluation.comparison import compare
 from transmodal.evaluation.run import RunEvaluation, evaluate_run, policy_for_target
@@ -107,6 +108,21 @@ def test_the_target_map_fills_what_the_recipe_leaves_open(run: Run) -> None:
         part.intensity.low,
         part.intensity.high,
     )
+
+
+def test_slices_are_cut_as_the_recipe_cuts_them_unless_stated(run: Run) -> None:
+    part = transmodal.load_translator(run.model).card.preparation.modalities["xray"]
+    coronal = SliceSettings(axis="coronal")
+    asked = [Policy(), Policy(slice_axis=1), Policy(slices="axial")]
+    policies = [policy_for_target(policy, part, coronal).resolved(dimension=3) for policy in asked]
+    assert [(policy.slices, policy.slice_axis) for policy in policies] == [
+        ("coronal", None),
+        (None, 1),
+        ("axial", None),
+    ]
+    assert policy_for_target(policies[0], part, coronal) == policies[0]
+    plain = policy_for_target(Policy(), part).resolved(dimension=3)
+    assert (plain.slices, plain.slice_axis) == (None, 2)
 
 
 def told(capsys: pytest.CaptureFixture[str], *arguments: object, status: int = 0) -> tuple[str, str]:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from nibabel import orientations
 
 from transmodal.errors import UserError
 from transmodal.images import Image, require_same_grid
@@ -11,6 +12,8 @@ from transmodal.metrics import METRICS
 from transmodal.metrics.pointwise import pointwise
 from transmodal.metrics.policy import Policy
 
+# The world axis (of x to the right, y to the front, z to the head) across which slices follow one another.
+_ACROSS = {"sagittal": 0, "coronal": 1, "axial": 2}
 _POINTWISE = ("mse", "mae", "nrmse", "psnr")
 
 
@@ -46,6 +49,8 @@ def score_pair(
         if image.pixels.dtype.kind == "f" and not np.isfinite(image.pixels).all():
             raise UserError(f"{image.name} holds NaN or infinite pixels; mend the image before it is scored")
     region = _region(truth, policy, mask)
+    if truth.spatial_dims == 3:
+        policy = policy.model_copy(update={"slices": None, "slice_axis": slice_axis_of(truth, policy)})
     if not truth.channels:
         return _score_channel(predicted.pixels, truth.pixels, region, policy, truth.name)
     each = [
@@ -78,6 +83,14 @@ def own_region(pixels: npt.NDArray[Any], policy: Policy) -> npt.NDArray[np.bool_
     """Return the foreground of an image that has no truth beside it, where the policy works in the foreground."""
     region = np.asarray(pixels > policy.foreground_above)
     return region if policy.mask == "foreground" and region.any() else None
+
+
+def slice_axis_of(image: Image, policy: Policy) -> int:
+    """Return the array axis along which a volume is cut: the policy's, or by its affine the one of its `slices`."""
+    if policy.slices is None:
+        return 2 if policy.slice_axis is None else policy.slice_axis
+    world = orientations.io_orientation(image.affine)[:, 0]
+    return int(np.flatnonzero(world == _ACROSS[policy.slices])[0])
 
 
 def _region(truth: Image, policy: Policy, mask: Image | npt.NDArray[np.bool_] | None) -> npt.NDArray[np.bool_] | None:
@@ -121,6 +134,7 @@ def _score_channel(
 def _mean_over_slices(
     predicted: npt.NDArray[Any], truth: npt.NDArray[Any], region: npt.NDArray[np.bool_] | None, policy: Policy
 ) -> dict[str, float]:
+    assert policy.slice_axis is not None
     # One transposition each: cutting along the last axis, slice by slice, would walk through all of memory each time.
     made, true = (np.ascontiguousarray(np.moveaxis(volume, policy.slice_axis, 0)) for volume in (predicted, truth))
     inside = None if region is None else np.ascontiguousarray(np.moveaxis(region, policy.slice_axis, 0))

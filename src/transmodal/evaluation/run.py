@@ -10,12 +10,12 @@ import numpy as np
 import pandas
 
 from transmodal.datasets.manifest import CaseFiles
-from transmodal.datasets.preparation import ModalityPreparation
+from transmodal.datasets.preparation import ModalityPreparation, SliceSettings
 from transmodal.errors import UserError
 from transmodal.evaluation.baselines import Baselines, fit_baselines
 from transmodal.evaluation.files import write_evaluation
 from transmodal.evaluation.groups import check_grouping, choose_groupings, group_table
-from transmodal.evaluation.pairs import on_common_scale, own_region
+from transmodal.evaluation.pairs import on_common_scale, own_region, slice_axis_of
 from transmodal.evaluation.report import lead_metric
 from transmodal.evaluation.scores import CaseImages, CaseToScore, Scores, complete_policy, score_cases
 from transmodal.evaluation.sets import SetFeatures
@@ -144,7 +144,8 @@ class _Target:
     ) -> None:
         self.run, self.translator, self.target, self.split, self.workers = run, translator, target, split, workers
         self.progress = on_progress or (lambda what, done, total: None)
-        self.policy = policy_for_target(policy, translator.card.preparation.modalities[target])
+        preparation = translator.card.preparation
+        self.policy = policy_for_target(policy, preparation.modalities[target], preparation.slices)
         modalities = [*run.recipe.inputs, target]
         mask = self.policy.mask
         self.mask_modality = None if mask in ("none", "foreground") else mask
@@ -238,7 +239,7 @@ class _Target:
                 scores=values,
                 unit=self.policy.unit or "",
                 error_limit=limit,
-                slice_axis=self.policy.slice_axis,
+                slice_axis=slice_axis_of(truth, self.policy) if truth.spatial_dims == 3 else 2,
                 names=(self.run.recipe.inputs[0], f"{self.target}, predicted", f"{self.target}, true"),
             )
             factors = ", ".join(f"{name} {row[name]}" for name in scores.factors if row[name])
@@ -277,8 +278,11 @@ class _Target:
         return replace(image, pixels=pixels.astype(np.float32))
 
 
-def policy_for_target(policy: Policy, target: ModalityPreparation) -> Policy:
-    """Return the policy with range, unit, scale and mask from the target's intensity map where they are open."""
+def policy_for_target(policy: Policy, target: ModalityPreparation, slices: SliceSettings | None = None) -> Policy:
+    """Return the policy with what it leaves open filled in as the translator was trained.
+
+    Range, unit, scale and mask come from the target's intensity map, the direction of slices from `slices`.
+    """
     own_scale = "percentile" if target.intensity.kind == "image-percentiles" else "physical"
     scale = policy.scale or own_scale
     limits = policy.range or (target.intensity.low, target.intensity.high)
@@ -287,5 +291,6 @@ def policy_for_target(policy: Policy, target: ModalityPreparation) -> Policy:
         "mask": policy.mask or ("foreground" if target.intensity.foreground else "none"),
         "range": None if scale == "percentile" else limits,
         "unit": policy.unit or target.quantity,
+        "slices": policy.slices or (slices.axis if slices is not None and policy.slice_axis is None else None),
     }
     return Policy(**(policy.model_dump() | chosen))

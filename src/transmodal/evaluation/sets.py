@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transmodal.errors import UserError
-from transmodal.evaluation.pairs import on_common_scale, own_region
+from transmodal.evaluation.pairs import on_common_scale, own_region, slice_axis_of
 from transmodal.evaluation.scores import CaseImages
 from transmodal.images import Image
 from transmodal.metrics.frechet import FeatureExtractor, FrechetStatistics, frechet_distance
@@ -141,6 +141,6 @@ def _pictures(image: Image, policy: Policy) -> list[npt.NDArray[np.float32]]:
     grey = on_common_scale(grey, policy, own_region(grey, policy), image.name)
     if image.spatial_dims == 2:
         return [np.asarray(grey, np.float32)]
-    slices = np.moveaxis(grey, policy.slice_axis, 0)
+    slices = np.moveaxis(grey, slice_axis_of(image, policy), 0)
     step = max(1, len(slices) // SLICES)
     return [np.asarray(part, np.float32) for part in slices[step // 2 :: step]]

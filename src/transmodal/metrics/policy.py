@@ -34,9 +34,11 @@ class Policy(BaseModel):
             SSIM map inside. None takes "foreground" where the target's intensity map looks at the foreground only,
             else "none".
         foreground_above: the threshold of the mask "foreground", in the unit of the images.
-        dimension: 3 scores a volume as one; 2 scores each slice along `slice_axis` and takes the mean over the slices.
-            None takes the dimension of the images.
-        slice_axis: the array axis along which slices are taken when volumes are scored in two dimensions.
+        dimension: 3 scores a volume as one; 2 scores each slice and takes the mean over the slices. None takes the
+            dimension of the images.
+        slices: which slices of the patient a volume is cut into, whatever the order of its array axes. None goes by
+            `slice_axis`; in an evaluation where both are None, by the recipe's preparation.slices.
+        slice_axis: instead, the array axis along which volumes are cut. None is 2, the last.
         nrmse: the denominator of NRMSE: "euclidean" √mean(truth²), "min-max" max − min, or "mean" of the truth.
         aggregation: "subjects": the mean over subjects of the mean over each subject's cases; "cases": the mean over
             cases, whoever they belong to. Squared errors are never pooled over cases.
@@ -53,7 +55,8 @@ class Policy(BaseModel):
     mask: str | None = None
     foreground_above: float = 0.0
     dimension: Literal[2, 3] | None = None
-    slice_axis: int = Field(default=2, ge=0, le=2)
+    slices: Literal["axial", "coronal", "sagittal"] | None = None
+    slice_axis: int | None = Field(default=None, ge=0, le=2)
     nrmse: Literal["euclidean", "min-max", "mean"] = "euclidean"
     aggregation: Literal["subjects", "cases"] = "subjects"
 
@@ -84,6 +87,8 @@ class Policy(BaseModel):
             raise ValueError(f"percentiles must be two numbers from 0 to 100, low before high, not {self.percentiles}")
         if self.scale == "percentile" and self.range not in (None, (0.0, 1.0)):
             raise ValueError("with scale 'percentile' the range is 0 to 1; leave range out")
+        if self.slices is not None and self.slice_axis is not None:
+            raise ValueError("give one of slices and slice_axis")
         if self.mask == "":
             raise ValueError("mask must be 'none', 'foreground' or the name of a modality")
         return self
@@ -145,6 +150,8 @@ class Policy(BaseModel):
             "clip": percentile if self.clip is None else self.clip,
             "dimension": 2 if dimension == 2 else self.dimension or dimension,
         }
+        if self.slices is None and self.slice_axis is None:
+            filled["slice_axis"] = 2
         missing = [name for name, value in filled.items() if value is None]
         if missing:
             raise ValueError(f"a score needs its {', '.join(missing)} stated")
@@ -167,8 +174,10 @@ class Policy(BaseModel):
             "none": "without a mask",
             "foreground": f"inside the foreground (truth above {self.foreground_above:g})",
         }.get(self.mask, f"inside the mask '{self.mask}'")
+        axis = 2 if self.slice_axis is None else self.slice_axis
+        slices = f"slices along array axis {axis}" if self.slices is None else f"{self.slices} slices"
         dimension = {
-            2: f"in two dimensions (a volume by its slices along axis {self.slice_axis}, mean over them)",
+            2: f"in two dimensions (a volume by its {slices}, mean over them)",
             3: "in three dimensions",
             None: "in the dimension of the images",
         }[self.dimension]
