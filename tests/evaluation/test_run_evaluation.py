@@ -17,8 +17,10 @@ from transmodal.datasets.preparation import SliceSettings
 from transmodal.errors import UserError
 from transmodal.evaluation.comparison import compare
 from transmodal.evaluation.run import RunEvaluation, evaluate_run, policy_for_target
+from transmodal.evaluation.run_report import repeat_blocks
 from transmodal.images import Image, picture_affine, read, write
 from transmodal.metrics.policy import Policy
+from transmodal.reporting.html import Commands, Text
 from transmodal.training.recipe import load_recipe
 from transmodal.training.run import Run
 from transmodal.training.train import train
@@ -264,6 +266,28 @@ def test_bad_images_are_listed_and_the_rest_is_scored(
     lines = error.splitlines()
     assert len(lines) == 3
     assert "9×24" in lines[0] and "NaN" in lines[1] and "2 of 4" in lines[2]
+
+
+def test_the_report_repeats_what_was_asked_and_says_what_cannot_be_repeated(
+    evaluation: RunEvaluation, tmp_path: Path
+) -> None:
+    def repeat(of: RunEvaluation) -> tuple[list[str], str]:
+        commands, note, *_ = repeat_blocks(of, transmodal.load_translator(of.run.model).card)
+        assert isinstance(commands, Commands) and isinstance(note, Text)
+        return list(commands.lines), note.text
+
+    commands, note = repeat(evaluation)
+    assert commands[1] == "transmodal evaluate NEW-RUN --split test" and "to the bit" not in note
+    recipe = evaluation.run.recipe
+    train = recipe.train.model_copy(update={"max_minutes": 2.5})
+    limited = replace(evaluation.run, recipe=recipe.model_copy(update={"train": train}))
+    asked = {"groupings": [["coat", "bed"], ["sex"]], "fid_weights": Path("my weights.pth")}
+    commands, note = repeat(replace(evaluation, run=limited, **asked))
+    assert commands[1].endswith("--split test --group-by coat,bed --group-by sex --fid-weights 'my weights.pth'")
+    assert "limited to 2.5 minutes" in note and "cannot be repeated to the bit" in note
+    shutil.copytree(evaluation.run.folder, tmp_path / "run")
+    evaluate_run(tmp_path / "run", groupings=[["coat"]])
+    assert "--split test --group-by coat" in parse((tmp_path / "run" / "report.html").read_text()).text
 
 
 def test_other_splits_are_marked_for_what_they_are(run: Run) -> None:

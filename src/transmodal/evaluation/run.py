@@ -56,6 +56,8 @@ class RunEvaluation:
         groups: target → table of groups.
         pictures: target → best, median and worst case.
         report: the HTML file.
+        groupings: factors that the user asked to group by, crossed within each.
+        fid_weights: the file of Inception weights, where one was given.
     """
 
     run: Run
@@ -63,6 +65,8 @@ class RunEvaluation:
     groups: dict[str, pandas.DataFrame]
     pictures: dict[str, list[CasePicture]]
     report: Path
+    groupings: Sequence[Sequence[str]] = ()
+    fid_weights: Path | None = None
 
 
 def evaluate(run: Run | str | Path, *, split: str = "test", **options: Any) -> Scores:
@@ -124,7 +128,8 @@ def evaluate_run(
         groups[target] = group_table(scores[target], chosen)
         pictures[target] = job.pictures(scores[target])
     write_evaluation(run.evaluation, scores, groups, {"run": run.name, "recipe": run.recipe.name})
-    evaluation = RunEvaluation(run, scores, groups, pictures, run.report)
+    weights = None if fid_weights is None else Path(fid_weights)
+    evaluation = RunEvaluation(run, scores, groups, pictures, run.report, groupings, weights)
     write_report(evaluation, translator.card)
     return evaluation
 

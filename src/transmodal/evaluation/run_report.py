@@ -50,7 +50,7 @@ def write_report(evaluation: "RunEvaluation", card: Card) -> None:
     curves = curve_blocks(run)
     if curves:
         sections.append(Section("Training", curves))
-    sections += [Section("Data", data_blocks(run, card)), Section("Repeat it", repeat_blocks(run, first.split, card))]
+    sections += [Section("Data", data_blocks(run, card)), Section("Repeat it", repeat_blocks(evaluation, card))]
     today = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     page = Report(
         title=run.name,
@@ -147,21 +147,31 @@ def data_blocks(run: Run, card: Card) -> list[Block]:
     ]
 
 
-def repeat_blocks(run: Run, split: str, card: Card) -> list[Block]:
+def repeat_blocks(evaluation: "RunEvaluation", card: Card) -> list[Block]:
     """Return the commands that make this run and report again, with versions and machine."""
+    run = evaluation.run
+    words = ["--split", next(iter(evaluation.scores.values())).split]
+    for names in evaluation.groupings:
+        words += ["--group-by", ",".join(names)]
+    if evaluation.fid_weights is not None:
+        words += ["--fid-weights", str(evaluation.fid_weights)]
+    remark = "Translations were made without the noise z (no dropout), so that one translator always has these scores."
+    if run.recipe.train.max_minutes is not None:
+        remark += (
+            f" The training was limited to {run.recipe.train.max_minutes:g} minutes (train.max_minutes): how far it "
+            "comes depends on the machine and its load, so that it cannot be repeated to the bit."
+        )
     folder = shlex.quote(str(run.folder))
     commands = [
         f"transmodal train {folder}/recipe.yaml --data {folder}/manifest.csv --out NEW-RUN",
-        f"transmodal evaluate NEW-RUN --split {split}",
+        f"transmodal evaluate NEW-RUN {shlex.join(words)}",
     ]
     environment = {**run.environment, "weights (SHA-256)": card.weights_sha256, "evaluated by": transmodal.__version__}
     rows = [[key, _plain(value)] for key, value in environment.items()]
     recipe = run.recipe.to_yaml().splitlines()
     return [
         Commands(commands),
-        Text(
-            "Translations were made without the noise z (no dropout), so that these scores come out the same.", "note"
-        ),
+        Text(remark, "note"),
         Details("Environment of the training", [Table(["", "value"], rows, words=2)]),
         Details("The recipe, every default written out", [Commands(recipe)]),
     ]
