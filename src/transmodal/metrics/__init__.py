@@ -20,22 +20,30 @@ class Metric:
         title: the name for tables and figures.
         direction: which values are better.
         level: "image" compares one predicted image with its truth: ``function(predicted, truth, **options)`` gives a
-            float; "set" compares two collections: ``function(predicted_images, true_images, **options)`` gives a
-            score with its ``value`` and the numbers of images, which belong beside it.
+            float; "labels" does the same with two label maps; "set" compares two collections:
+            ``function(predicted_images, true_images, **options)`` gives a score with its ``value`` and the numbers of
+            images, which belong beside it.
         options: keyword arguments that the function takes.
         unit: of the value; "units" are those of the image.
         source: where the definition is published.
         load: imports and gives the function; :attr:`function` is the same as an attribute.
+        dimensions: of the arrays that the function takes; where 3 is not among them, a volume is scored by its slices.
+        needs_truth: whether the function looks at a truth; else it is ``function(predicted, **options)``.
+        convention: the published convention that fixes range, mask, clipping and dimension of this score, which the
+            policy then does not touch; "" where the policy rules.
     """
 
     name: str
     title: str
     direction: Literal["higher", "lower"]
-    level: Literal["image", "set"]
+    level: Literal["image", "labels", "set"]
     options: tuple[str, ...]
     unit: str
     source: str
     load: Callable[[], Callable[..., Any]]
+    dimensions: tuple[int, ...] = (2, 3)
+    needs_truth: bool = True
+    convention: str = ""
 
     @property
     def function(self) -> Callable[..., Any]:
@@ -55,6 +63,20 @@ def _of(module: str, function: str) -> Callable[[], Callable[..., Any]]:
 
 _SKIMAGE = "definition of skimage.metrics"
 _WANG = "Wang et al., IEEE TIP 13(4), 2004"
+_SYNTHRAD23 = "SynthRAD2023 challenge, evaluation code"
+_SYNTHRAD25 = "SynthRAD2025 challenge, evaluation code"
+_DIVAL = "DIVAL, the library of LoDoPaB-CT"
+
+
+def _convention(
+    metric: str, convention: str, title: str, direction: Literal["higher", "lower"], unit: str, source: str, **more: Any
+) -> Metric:
+    function = f"{metric}_{convention}".replace("-", "_")
+    load = _of("conventions", function)
+    name = f"{metric}@{convention}"
+    options = more.pop("options", ("mask",))
+    return Metric(name, title, direction, "image", options, unit, source, load, convention=convention, **more)
+
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
@@ -62,10 +84,95 @@ METRICS: dict[str, Metric] = {
         Metric("mse", "MSE", "lower", "image", ("mask",), "squared units", _SKIMAGE, _of("pointwise", "mse")),
         Metric("mae", "MAE", "lower", "image", ("mask",), "units", "mean |error|", _of("pointwise", "mae")),
         Metric("nrmse", "NRMSE", "lower", "image", ("normalisation", "mask"), "1", _SKIMAGE, _of("pointwise", "nrmse")),
+        Metric(
+            "nmae",
+            "NMAE",
+            "lower",
+            "image",
+            ("denominator", "mask"),
+            "1",
+            "mean |error| over a named denominator",
+            _of("pointwise", "nmae"),
+        ),
         Metric("psnr", "PSNR", "higher", "image", ("data_range", "mask"), "dB", _SKIMAGE, _of("pointwise", "psnr")),
         Metric(
             "ssim", "SSIM", "higher", "image", ("data_range", "mask", "spatial_dims"), "1", _WANG, _of("ssim", "ssim")
         ),
+        Metric(
+            "ms_ssim",
+            "MS-SSIM",
+            "higher",
+            "image",
+            ("data_range", "mask", "spatial_dims"),
+            "1",
+            "Wang, Simoncelli, Bovik, Asilomar 2003",
+            _of("ms_ssim", "ms_ssim"),
+        ),
+        Metric(
+            "vif",
+            "VIF (pixel domain)",
+            "higher",
+            "image",
+            ("data_range",),
+            "1",
+            "Sheikh, Bovik, IEEE TIP 15(2), 2006, in its pixel-domain form",
+            _of("vif", "vif"),
+            dimensions=(2,),
+        ),
+        Metric(
+            "nmi",
+            "NMI",
+            "higher",
+            "image",
+            ("bins", "mask"),
+            "1",
+            "Studholme et al., Pattern Recognition 32, 1999: (H(A) + H(B)) / H(A, B)",
+            _of("mutual_information", "nmi"),
+        ),
+        Metric(
+            "niqe",
+            "NIQE",
+            "lower",
+            "image",
+            ("data_range", "model"),
+            "1",
+            "Mittal et al., IEEE SPL 20(3), 2013",
+            _of("niqe", "niqe"),
+            dimensions=(2,),
+            needs_truth=False,
+        ),
+        Metric(
+            "lpips",
+            "LPIPS",
+            "lower",
+            "image",
+            ("limits", "network"),
+            "1",
+            "Zhang et al., CVPR 2018",
+            _of("lpips", "lpips"),
+            dimensions=(2,),
+        ),
+        Metric("dice", "Dice", "higher", "labels", ("label",), "1", "Dice, Ecology 26, 1945", _of("overlap", "dice")),
+        Metric(
+            "hd95",
+            "HD95",
+            "lower",
+            "labels",
+            ("label", "spacing"),
+            "mm",
+            "larger of the two directed 95th percentiles of surface distances",
+            _of("surface", "hd95"),
+        ),
+        _convention("mae", "synthrad2023", "MAE@SynthRAD2023", "lower", "HU", _SYNTHRAD23),
+        _convention("psnr", "synthrad2023", "PSNR@SynthRAD2023", "higher", "dB", _SYNTHRAD23),
+        _convention("ssim", "synthrad2023", "SSIM@SynthRAD2023", "higher", "1", _SYNTHRAD23, dimensions=(3,)),
+        _convention("mae", "synthrad2025", "MAE@SynthRAD2025", "lower", "HU", _SYNTHRAD25),
+        _convention("psnr", "synthrad2025", "PSNR@SynthRAD2025", "higher", "dB", _SYNTHRAD25),
+        _convention("ms_ssim", "synthrad2025", "MS-SSIM@SynthRAD2025", "higher", "1", _SYNTHRAD25, dimensions=(3,)),
+        _convention("psnr", "per-image-range", "PSNR@per-image-range", "higher", "dB", "R = max − min of each truth"),
+        _convention("ssim", "per-image-range", "SSIM@per-image-range", "higher", "1", "R = max − min of each truth"),
+        _convention("psnr", "lodopab", "PSNR@LoDoPaB", "higher", "dB", _DIVAL, options=(), dimensions=(2,)),
+        _convention("ssim", "lodopab", "SSIM@LoDoPaB", "higher", "1", _DIVAL, options=(), dimensions=(2,)),
         Metric(
             "fnsd",
             "Fréchet natural-scene distance",
@@ -86,7 +193,36 @@ METRICS: dict[str, Metric] = {
             "Heusel et al., NeurIPS 2017",
             _of("inception", "fid"),
         ),
+        Metric(
+            "kid",
+            "KID",
+            "lower",
+            "set",
+            ("extractor", "limits", "subsets", "subset_size", "seed", "batch_size"),
+            "1",
+            "Bińkowski et al., ICLR 2018",
+            _of("kid", "kid"),
+        ),
     )
 }
 
-__all__ = ["METRICS", "Metric"]
+
+def metric_of(column: str) -> Metric:
+    """Return the metric that a column of scores holds: "psnr", or "dice[2]" for the Dice of label 2.
+
+    Raises:
+        KeyError: there is none.
+    """
+    return METRICS[column.partition("[")[0]]
+
+
+def conventions() -> dict[str, tuple[str, ...]]:
+    """Return convention → names of its metrics."""
+    names: dict[str, list[str]] = {}
+    for metric in METRICS.values():
+        if metric.convention:
+            names.setdefault(metric.convention, []).append(metric.name)
+    return {convention: tuple(members) for convention, members in names.items()}
+
+
+__all__ = ["METRICS", "Metric", "conventions", "metric_of"]

@@ -18,7 +18,10 @@ class Policy(BaseModel):
     """The convention by which two images are compared and many comparisons become one number.
 
     Attributes:
-        metrics: names of per-image metrics in the table `transmodal.metrics.METRICS`.
+        metrics: names of metrics of images, or of label maps, in the table `transmodal.metrics.METRICS`. One named
+            after a published convention (`psnr@synthrad2023`) takes nothing else from this policy but the mask.
+        sets: names of set-level metrics.
+        labels: values of a label map that are scored apart (Dice, HD95); none takes all non-zero values as one.
         range: (low, high) in the unit of the images: the R of PSNR and SSIM is high − low. None takes the range of the
             target's intensity map.
         unit: the unit of the images, for tables and colour bars ("HU", "intensity"). None takes the truth's quantity.
@@ -40,6 +43,7 @@ class Policy(BaseModel):
             `slice_axis`; in an evaluation where both are None, by the recipe's preparation.slices.
         slice_axis: instead, the array axis along which volumes are cut. None is 2, the last.
         nrmse: the denominator of NRMSE: "euclidean" √mean(truth²), "min-max" max − min, or "mean" of the truth.
+        nmae: the denominator of NMAE: the truth's "max-min", "max", or "mean-magnitude" mean |truth|.
         aggregation: "subjects": the mean over subjects of the mean over each subject's cases; "cases": the mean over
             cases, whoever they belong to. Squared errors are never pooled over cases.
     """
@@ -47,6 +51,8 @@ class Policy(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     metrics: tuple[str, ...] = ("mse", "mae", "nrmse", "psnr", "ssim")
+    sets: tuple[str, ...] = ("fnsd", "fid", "kid")
+    labels: tuple[int, ...] = ()
     range: tuple[float, float] | None = None
     unit: str | None = None
     scale: Literal["physical", "percentile"] | None = None
@@ -58,6 +64,7 @@ class Policy(BaseModel):
     slices: Literal["axial", "coronal", "sagittal"] | None = None
     slice_axis: int | None = Field(default=None, ge=0, le=2)
     nrmse: Literal["euclidean", "min-max", "mean"] = "euclidean"
+    nmae: Literal["max-min", "max", "mean-magnitude"] = "max-min"
     aggregation: Literal["subjects", "cases"] = "subjects"
 
     @field_validator("metrics")
@@ -65,16 +72,24 @@ class Policy(BaseModel):
     def _metrics_are_known_and_distinct(cls, metrics: tuple[str, ...]) -> tuple[str, ...]:
         if not metrics:
             raise ValueError("name at least one metric, for example psnr")
-        known = [metric.name for metric in METRICS.values() if metric.level == "image"]
-        for name in metrics:
-            if name not in known:
-                near = difflib.get_close_matches(name.lower(), known, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-                raise ValueError(f"there is no per-image metric {name!r}; {hint}")
-        repeated = sorted({name for name in metrics if metrics.count(name) > 1})
-        if repeated:
-            raise ValueError(f"{', '.join(repeated)} is named twice")
+        _refuse_unknown(metrics, "per-image", ("image", "labels"))
+        levels = {METRICS[name].level for name in metrics}
+        if len(levels) > 1:
+            raise ValueError("metrics of images and of label maps cannot be mixed; score them in two runs")
         return metrics
+
+    @field_validator("sets")
+    @classmethod
+    def _sets_are_known_and_distinct(cls, sets: tuple[str, ...]) -> tuple[str, ...]:
+        _refuse_unknown(sets, "set-level", ("set",))
+        return sets
+
+    @field_validator("labels")
+    @classmethod
+    def _labels_are_distinct(cls, labels: tuple[int, ...]) -> tuple[int, ...]:
+        if 0 in labels or len(set(labels)) < len(labels):
+            raise ValueError("labels must be distinct and not 0, which is the background")
+        return labels
 
     @model_validator(mode="after")
     def _limits_are_ordered(self) -> "Policy":
@@ -94,9 +109,23 @@ class Policy(BaseModel):
         return self
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """The scores of one case: each metric, and with labels each metric of each label, as "dice[2]"."""
+        if not self.labels or METRICS[self.metrics[0]].level != "labels":
+            return self.metrics
+        return tuple(f"{name}[{label}]" for name in self.metrics for label in self.labels)
+
+    @property
+    def needs_range(self) -> bool:
+        """Whether one of the metrics is meaningless without a stated range."""
+        return any(METRICS[name].needs_range for name in self.metrics)
+
+    @property
     def is_complete(self) -> bool:
         """Whether every field that a score depends on is set."""
-        return None not in (self.range, self.unit, self.scale, self.clip, self.mask, self.dimension)
+        return None not in (self.unit, self.scale, self.clip, self.mask, self.dimension) and (
+            self.range is not None or not self.needs_range
+        )
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -152,7 +181,7 @@ class Policy(BaseModel):
         }
         if self.slices is None and self.slice_axis is None:
             filled["slice_axis"] = 2
-        missing = [name for name, value in filled.items() if value is None]
+        missing = [name for name, value in filled.items() if value is None and (name != "range" or self.needs_range)]
         if missing:
             raise ValueError(f"a score needs its {', '.join(missing)} stated")
         return Policy(**(self.model_dump() | filled))
@@ -187,6 +216,18 @@ class Policy(BaseModel):
         }[self.aggregation]
         nrmse = f"; NRMSE is divided by {_NRMSE[self.nrmse]}" if "nrmse" in self.metrics else ""
         return f"Compared {units}, {clipping}, {mask}, {dimension}{nrmse}. A summary is {mean} of the per-case value."
+
+
+def _refuse_unknown(names: tuple[str, ...], kind: str, levels: tuple[str, ...]) -> None:
+    known = [metric.name for metric in METRICS.values() if metric.level in levels]
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name.lower(), known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+            raise ValueError(f"there is no {kind} metric {name!r}; {hint}")
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"{', '.join(repeated)} is named twice")
 
 
 _NRMSE = {"euclidean": "√mean(truth²)", "min-max": "the truth's max − min", "mean": "the truth's mean"}

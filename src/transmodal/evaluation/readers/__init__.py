@@ -1,0 +1,1 @@
+"""Reader studies: blinded studies made, shown in the browser, and analysed."""
