@@ -111,9 +111,13 @@ class Policy(BaseModel):
     @property
     def columns(self) -> tuple[str, ...]:
         """The scores of one case: each metric, and with labels each metric of each label, as "dice[2]"."""
-        if not self.labels or METRICS[self.metrics[0]].level != "labels":
+        if not (self.labels and self._of_labels):
             return self.metrics
         return tuple(f"{name}[{label}]" for name in self.metrics for label in self.labels)
+
+    @property
+    def _of_labels(self) -> bool:
+        return METRICS[self.metrics[0]].level == "labels"
 
     @property
     def needs_range(self) -> bool:
@@ -188,9 +192,13 @@ class Policy(BaseModel):
 
     def describe(self) -> str:
         """Return the convention as one sentence for people, to stand beside every table."""
-        if self.scale == "percentile":
+        if self._of_labels:
+            units = "as label maps"
+        elif self.scale == "percentile":
             low, high = self.percentiles
             units = f"after each volume was mapped by its own {low:g}th and {high:g}th percentiles to 0–1"
+        elif self.range is None and self.is_complete:
+            units = f"in units of {self.unit}, without a range"
         elif self.range is None:
             units = "in the unit of the target, over the range of its intensity map"
         else:
@@ -198,15 +206,14 @@ class Policy(BaseModel):
                 f"in {f'units of {self.unit}' if self.unit else 'the unit of the target'}, range {_plain(self.range)}"
             )
         clipping = {True: "clipped to the range", False: "not clipped", None: "clipping not yet resolved"}[self.clip]
+        clipping = "" if self._of_labels else f"{clipping}, "
         mask = {
             None: "inside the mask that suits the target",
             "none": "without a mask",
             "foreground": f"inside the foreground (truth above {self.foreground_above:g})",
         }.get(self.mask, f"inside the mask '{self.mask}'")
-        axis = 2 if self.slice_axis is None else self.slice_axis
-        slices = f"slices along array axis {axis}" if self.slices is None else f"{self.slices} slices"
         dimension = {
-            2: f"in two dimensions (a volume by its {slices}, mean over them)",
+            2: f"in two dimensions (a volume by its {self._slices_in_words()}, mean over them)",
             3: "in three dimensions",
             None: "in the dimension of the images",
         }[self.dimension]
@@ -214,8 +221,36 @@ class Policy(BaseModel):
             "subjects": "the mean over subjects of the mean over each subject's cases",
             "cases": "the mean over cases",
         }[self.aggregation]
-        nrmse = f"; NRMSE is divided by {_NRMSE[self.nrmse]}" if "nrmse" in self.metrics else ""
-        return f"Compared {units}, {clipping}, {mask}, {dimension}{nrmse}. A summary is {mean} of the per-case value."
+        remarks = "".join(f"; {remark}" for remark in self._remarks())
+        return f"Compared {units}, {clipping}{mask}, {dimension}{remarks}. A summary is {mean} of the per-case value."
+
+    def _remarks(self) -> list[str]:
+        """Return what single metrics do otherwise than the sentence says of all."""
+        metrics = [METRICS[name] for name in self.metrics]
+        ruled = [metric for metric in metrics if not metric.convention]
+        found = []
+        if "nrmse" in self.metrics:
+            found.append(f"NRMSE is divided by {_NRMSE[self.nrmse]}")
+        if "nmae" in self.metrics:
+            found.append(f"NMAE is divided by {_NMAE[self.nmae]}")
+        flat = [metric.title for metric in ruled if 3 not in metric.dimensions]
+        if flat and self.dimension != 2:
+            found.append(f"{' and '.join(flat)} of a volume by its {self._slices_in_words()}, mean over them")
+        unmasked = [metric.title for metric in ruled if metric.level == "image" and "mask" not in metric.options]
+        if unmasked and self.mask != "none":
+            found.append(f"{' and '.join(unmasked)} of whole images, whatever the mask")
+        if self._of_labels:
+            labels = ", ".join(map(str, self.labels))
+            found.append(f"of the label{'s' * (len(self.labels) > 1)} {labels}" if labels else "of all labels as one")
+        fixed = [metric.name for metric in metrics if metric.convention]
+        if fixed:
+            its = "its convention fixes" if len(fixed) == 1 else "their conventions fix"
+            found.append(f"{' and '.join(fixed)} as {its} range, clipping, mask and window, from unchanged values")
+        return found
+
+    def _slices_in_words(self) -> str:
+        axis = 2 if self.slice_axis is None else self.slice_axis
+        return f"slices along array axis {axis}" if self.slices is None else f"{self.slices} slices"
 
 
 def _refuse_unknown(names: tuple[str, ...], kind: str, levels: tuple[str, ...]) -> None:
@@ -231,6 +266,7 @@ def _refuse_unknown(names: tuple[str, ...], kind: str, levels: tuple[str, ...]) 
 
 
 _NRMSE = {"euclidean": "√mean(truth²)", "min-max": "the truth's max − min", "mean": "the truth's mean"}
+_NMAE = {"max-min": "the truth's max − min", "max": "the truth's max", "mean-magnitude": "mean |truth|"}
 
 
 def _plain(limits: tuple[float, float]) -> str:
