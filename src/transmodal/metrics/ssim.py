@@ -125,17 +125,40 @@ def _scored(
     if region is not None and not region[(slice(MARGIN, -MARGIN),) * spatial_dims].any():
         raise ValueError(f"ssim: mask selects no pixel that is {MARGIN} or more from every border")
 
+    sums = sums_of(first, second, region, reference, local)
+    refuse_not_finite(sums[0], "ssim")
+    return reference, sums
+
+
+def sums_of(
+    first: NDArray[Any],
+    second: NDArray[Any],
+    region: NDArray[np.uint8] | None,
+    data_range: float,
+    local: NDArray[np.float64] | None = None,
+) -> tuple[float, float, float, int]:
+    """Sum SSIM, luminance and contrast-structure over the pixels with whole windows, without any check.
+
+    Args:
+        first: (H, W) or (D, H, W), as :func:`~transmodal.metrics.pairs.checked_pair` gives it.
+        second: the same type and shape.
+        region: the mask as :func:`~transmodal.metrics.pairs.checked_mask` gives it.
+        data_range: R.
+        local: receives the map of SSIM.
+
+    Returns:
+        The three sums and the number of pixels. NaN where a pixel that counts is not finite.
+    """
     # A constant taken off both images changes no variance and keeps the squares small: 16-bit images with a
     # narrow range would lose digits otherwise.
     centre = float(second[tuple(length // 2 for length in second.shape)])
     offset = centre if math.isfinite(centre) else 0.0
-    constants = (offset, (K1 * reference) ** 2, (K2 * reference) ** 2)
-    region = read_only(np.empty((0,) * spatial_dims, np.uint8)) if region is None else region
-    local = np.empty((0,) * spatial_dims, np.float64) if local is None else local
-    kernel = _sums_of_slice if spatial_dims == 2 else _sums_of_volume
-    sums = kernel(first, second, region, local, *constants)
-    refuse_not_finite(sums[0], "ssim")
-    return reference, sums
+    constants = (offset, (K1 * data_range) ** 2, (K2 * data_range) ** 2)
+    region = read_only(np.empty((0,) * second.ndim, np.uint8)) if region is None else region
+    local = np.empty((0,) * second.ndim, np.float64) if local is None else local
+    kernel = _sums_of_slice if second.ndim == 2 else _sums_of_volume
+    sums: tuple[float, float, float, int] = kernel(first, second, region, local, *constants)
+    return sums
 
 
 @njit(cache=True, nogil=True, fastmath=_REORDERED, error_model="numpy")
