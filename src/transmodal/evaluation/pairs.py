@@ -1,6 +1,8 @@
 """One predicted image against its truth, under a complete policy."""
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -8,17 +10,52 @@ from nibabel import orientations
 
 from transmodal.errors import UserError
 from transmodal.images import Image, require_same_grid
-from transmodal.metrics import METRICS
+from transmodal.metrics import METRICS, Metric, metric_of
 from transmodal.metrics.pointwise import pointwise
 from transmodal.metrics.policy import Policy
+from transmodal.reporting.display import luminance
+
+if TYPE_CHECKING:
+    from transmodal.evaluation.resources import Resources
 
 # The world axis (of x to the right, y to the front, z to the head) across which slices follow one another.
 _ACROSS = {"sagittal": 0, "coronal": 1, "axial": 2}
-_POINTWISE = ("mse", "mae", "nrmse", "psnr")
+POINTWISE = ("mse", "mae", "nrmse", "nmae", "psnr")
+SET_SLICES = 24  # of a volume, evenly spaced, where pictures are wanted of it
+
+
+@dataclass(frozen=True)
+class SliceSum:
+    """What a volume's slices add up to in one metric.
+
+    Attributes:
+        slices: how many have a finite value, and are in `total` and in the mean.
+        total: the sum over them.
+    """
+
+    slices: int
+    total: float
+
+
+@dataclass(frozen=True)
+class PairScores:
+    """The scores of one image.
+
+    Attributes:
+        values: column of the policy → value.
+        slices: column → sum over the slices of a volume that was scored by slices.
+    """
+
+    values: Mapping[str, float]
+    slices: Mapping[str, SliceSum] = field(default_factory=dict)
 
 
 def score_pair(
-    predicted: Image, truth: Image, policy: Policy, mask: Image | npt.NDArray[np.bool_] | None = None
+    predicted: Image,
+    truth: Image,
+    policy: Policy,
+    mask: Image | npt.NDArray[np.bool_] | None = None,
+    resources: "Resources | None" = None,
 ) -> dict[str, float]:
     """Score one image.
 
@@ -27,15 +64,30 @@ def score_pair(
         truth: the reference. Channels are scored one by one; the value is their mean.
         policy: complete; see `Policy.resolved`.
         mask: where to compare, non-zero inside, when the policy's mask is a modality's name.
+        resources: the models that NIQE and LPIPS need.
 
     Returns:
-        Metric → value; PSNR of equal images is +inf. With dimension 2 and a volume, each value is the mean over the
-        slices in which it is finite (+inf when it is so in all), slices without a pixel in the mask being left out.
+        Column of the policy → value; PSNR of equal images is +inf, Dice of a label absent in both is NaN. A volume
+        that is scored by slices (with dimension 2, or by a metric of pictures) has the mean over the slices in which
+        the value is finite (+inf when it is so in all); slices without a pixel in the mask, and those that a metric
+        refuses (VIF of an empty one), are left out. A metric of a published convention gets the values as they are
+        and the mask, in the convention's own dimension.
 
     Raises:
         UserError: the policy is incomplete, the grids or channels differ, pixels are NaN or infinite, the mask is
             missing or empty, or an image is too small for a metric.
     """
+    return dict(score_in_full(predicted, truth, policy, mask, resources).values)
+
+
+def score_in_full(
+    predicted: Image,
+    truth: Image,
+    policy: Policy,
+    mask: Image | npt.NDArray[np.bool_] | None = None,
+    resources: "Resources | None" = None,
+) -> PairScores:
+    """Score one image and keep the sums over a volume's slices; arguments and refusals as in `score_pair`."""
     if not policy.is_complete:
         raise UserError(f"A score of {predicted.name} needs its range and mask stated; give the range, for example "
                         "--range 0 65535")  # fmt: skip
@@ -44,20 +96,41 @@ def score_pair(
         raise UserError(f"{predicted.name} has {len(predicted.channels) or 1} channels but {truth.name} has "
                         f"{len(truth.channels) or 1}; convert one of them")  # fmt: skip
     for image in (predicted, truth):
-        if image.pixels.dtype.kind not in "uif":
-            raise UserError(f"{image.name} holds {image.pixels.dtype} values; only real numbers can be scored")
-        if image.pixels.dtype.kind == "f" and not np.isfinite(image.pixels).all():
-            raise UserError(f"{image.name} holds NaN or infinite pixels; mend the image before it is scored")
+        require_finite_numbers(image)
     region = _region(truth, policy, mask)
+    if region is not None and METRICS[policy.metrics[0]].level == "labels":
+        raise UserError("Dice and HD95 compare whole label maps; leave the mask out")
     if truth.spatial_dims == 3:
         policy = policy.model_copy(update={"slices": None, "slice_axis": slice_axis_of(truth, policy)})
-    if not truth.channels:
-        return _score_channel(predicted.pixels, truth.pixels, region, policy, truth.name)
+    channels = range(len(truth.channels)) if truth.channels else (slice(None),)
     each = [
-        _score_channel(predicted.pixels[..., channel], truth.pixels[..., channel], region, policy, truth.name)
-        for channel in range(len(truth.channels))
+        _Channel(predicted.pixels[..., one], truth.pixels[..., one], region, policy, truth, resources).scores()
+        for one in channels
     ]
-    return {name: float(np.mean([values[name] for values in each])) for name in policy.metrics}
+    if len(each) == 1:
+        return each[0]
+    return PairScores({name: float(np.mean([one.values[name] for one in each])) for name in policy.columns})
+
+
+def score_without_truth(image: Image, policy: Policy, resources: "Resources | None" = None) -> dict[str, float]:
+    """Return the metrics of the policy that need no truth, of one image: what the truths themselves would get.
+
+    Raises:
+        UserError: as `score_pair`.
+    """
+    names = tuple(name for name in policy.metrics if not METRICS[name].needs_truth)
+    if not names:
+        return {}
+    mask = "none" if policy.mask != "foreground" else "foreground"
+    return score_pair(image, image, policy.model_copy(update={"metrics": names, "mask": mask}), None, resources)
+
+
+def require_finite_numbers(image: Image) -> None:
+    """Raise a UserError unless an image holds real, finite numbers."""
+    if image.pixels.dtype.kind not in "buif":
+        raise UserError(f"{image.name} holds {image.pixels.dtype} values; only real numbers can be scored")
+    if image.pixels.dtype.kind == "f" and not np.isfinite(image.pixels).all():
+        raise UserError(f"{image.name} holds NaN or infinite pixels; mend the image before it is scored")
 
 
 def on_common_scale(
@@ -93,6 +166,17 @@ def slice_axis_of(image: Image, policy: Policy) -> int:
     return int(np.flatnonzero(world == _ACROSS[policy.slices])[0])
 
 
+def pictures_of(image: Image, policy: Policy) -> list[npt.NDArray[np.float32]]:
+    """Return an image as pictures of one value a pixel on the policy's scale: itself, or 24 slices of a volume."""
+    grey = luminance(image.pixels) if image.channels else image.pixels
+    grey = on_common_scale(grey, policy, own_region(grey, policy), image.name)
+    if image.spatial_dims == 2:
+        return [np.asarray(grey, np.float32)]
+    slices = np.moveaxis(grey, slice_axis_of(image, policy), 0)
+    step = max(1, len(slices) // SET_SLICES)
+    return [np.asarray(part, np.float32) for part in slices[step // 2 :: step]]
+
+
 def _region(truth: Image, policy: Policy, mask: Image | npt.NDArray[np.bool_] | None) -> npt.NDArray[np.bool_] | None:
     if policy.mask == "none":
         return None
@@ -114,57 +198,155 @@ def _region(truth: Image, policy: Policy, mask: Image | npt.NDArray[np.bool_] | 
     return region
 
 
-def _score_channel(
-    predicted: npt.NDArray[Any],
-    truth: npt.NDArray[Any],
-    region: npt.NDArray[np.bool_] | None,
-    policy: Policy,
-    name: str,
-) -> dict[str, float]:
-    predicted = on_common_scale(predicted, policy, region, f"the prediction for {name}")
-    truth = on_common_scale(truth, policy, region, name)
-    try:
-        if truth.ndim == 2 or policy.dimension == 3:
-            return _score_array(predicted, truth, region, policy)
-        return _mean_over_slices(predicted, truth, region, policy)
-    except ValueError as error:
-        raise UserError(f"{error}: {name}; leave the case or the metric out") from error
+class _Channel:
+    """One channel of a predicted and a true image, on the policy's scale and as it is."""
 
+    def __init__(
+        self,
+        predicted: npt.NDArray[Any],
+        truth: npt.NDArray[Any],
+        region: npt.NDArray[np.bool_] | None,
+        policy: Policy,
+        image: Image,
+        resources: "Resources | None",
+    ) -> None:
+        self.raw, self.region, self.policy = (predicted, truth), region, policy
+        self.name, self.spacing, self.resources = image.name, image.spacing, resources
+        self.has_physical_size = image.has_physical_size
+        self.scaled = self.raw
+        if any(METRICS[name].level == "image" and not METRICS[name].convention for name in policy.metrics):
+            self.scaled = (
+                on_common_scale(predicted, policy, region, f"the prediction for {self.name}"),
+                on_common_scale(truth, policy, region, self.name),
+            )
 
-def _mean_over_slices(
-    predicted: npt.NDArray[Any], truth: npt.NDArray[Any], region: npt.NDArray[np.bool_] | None, policy: Policy
-) -> dict[str, float]:
-    assert policy.slice_axis is not None
-    # One transposition each: cutting along the last axis, slice by slice, would walk through all of memory each time.
-    made, true = (np.ascontiguousarray(np.moveaxis(volume, policy.slice_axis, 0)) for volume in (predicted, truth))
-    inside = None if region is None else np.ascontiguousarray(np.moveaxis(region, policy.slice_axis, 0))
-    each = []
-    for index in range(len(true)):
-        mask = None if inside is None else inside[index]
+    def scores(self) -> PairScores:
+        """Score every column, each in its own dimension.
+
+        Raises:
+            UserError: a metric refuses the image.
+        """
+        whole, by_slice = [], []
+        for column in self.policy.columns:
+            (whole if self._takes_whole(metric_of(column)) else by_slice).append(column)
+        try:
+            values = self._of_arrays([*self.scaled, *self.raw], self.region, self.spacing, whole)
+            slices: dict[str, SliceSum] = {}
+            if by_slice:
+                means, slices = self._over_slices(by_slice)
+                values |= means
+        except ValueError as error:
+            raise UserError(f"{error}: {self.name}; leave the case or the metric out") from error
+        return PairScores({column: values[column] for column in self.policy.columns}, slices)
+
+    def _takes_whole(self, metric: Metric) -> bool:
+        """Say whether a metric takes the array as it is: a picture, or a volume that is not cut into slices."""
+        if self.raw[1].ndim == 2:
+            if 2 not in metric.dimensions:
+                raise UserError(
+                    f"{metric.name} is defined for volumes only and {self.name} is a picture; leave the metric out"
+                )
+            return True
+        if 3 not in metric.dimensions:
+            return False
+        return bool(metric.convention) or 2 not in metric.dimensions or self.policy.dimension == 3
+
+    def _over_slices(self, columns: list[str]) -> tuple[dict[str, float], dict[str, SliceSum]]:
+        axis = self.policy.slice_axis
+        assert axis is not None
+        # One transposition each: cutting along the last axis, slice by slice, would walk through all of memory.
+        cut = {id(volume): np.ascontiguousarray(np.moveaxis(volume, axis, 0)) for volume in (*self.scaled, *self.raw)}
+        volumes = [cut[id(volume)] for volume in (*self.scaled, *self.raw)]
+        inside = None if self.region is None else np.ascontiguousarray(np.moveaxis(self.region, axis, 0))
+        spacing = tuple(length for place, length in enumerate(self.spacing) if place != axis)
         # SSIM counts only pixels whose 11×11 window lies in the slice; a mask that ends before them has no SSIM.
-        if mask is not None and not (mask[5:-5, 5:-5].any() if "ssim" in policy.metrics else mask.any()):
-            continue
-        each.append(_score_array(made[index], true[index], mask, policy))
-    if not each:
-        raise ValueError("no slice has a pixel of the mask away from its border")
-    means = {}
-    for metric in policy.metrics:
-        values = np.array([scores[metric] for scores in each])
+        margin = 5 if any(column in ("ssim", "ms_ssim") for column in columns) else 0
+        each: dict[str, list[float]] = {column: [] for column in columns}
+        refusal: ValueError | None = None
+        for index in range(len(volumes[0])):
+            mask = None if inside is None else inside[index]
+            if mask is not None and not mask[margin : mask.shape[0] - margin, margin : mask.shape[1] - margin].any():
+                continue
+            slices = [volume[index] for volume in volumes]
+            try:
+                found = self._of_arrays(slices, mask, spacing, columns)
+            except ValueError as error:
+                found, refusal = self._one_by_one(slices, mask, spacing, columns), refusal or error
+            for column, value in found.items():
+                each[column].append(value)
+        if refusal is None and not all(each.values()):
+            raise ValueError("no slice has a pixel of the mask away from its border")
+        return _means(each, refusal)
+
+    def _one_by_one(
+        self,
+        slices: list[npt.NDArray[Any]],
+        mask: npt.NDArray[np.bool_] | None,
+        spacing: tuple[float, ...],
+        columns: list[str],
+    ) -> dict[str, float]:
+        """Score a slice that some metric refuses (VIF of an empty slice) by those that do not."""
+        found: dict[str, float] = {}
+        for column in columns:
+            try:
+                found |= self._of_arrays(slices, mask, spacing, [column])
+            except ValueError:
+                continue
+        return found
+
+    def _of_arrays(
+        self,
+        arrays: Sequence[npt.NDArray[Any]],
+        region: npt.NDArray[np.bool_] | None,
+        spacing: tuple[float, ...],
+        columns: list[str],
+    ) -> dict[str, float]:
+        predicted, truth, raw_predicted, raw_truth = arrays
+        policy = self.policy
+        scores: dict[str, float] = {}
+        if any(column in POINTWISE for column in columns):  # one pass for all
+            errors = pointwise(
+                predicted,
+                truth,
+                data_range=1.0 if policy.range is None else policy.data_range,  # only PSNR looks at it
+                mask=region,
+                normalisation=policy.nrmse,
+            )
+            scores = {column: getattr(errors, column) for column in POINTWISE if column in columns and column != "nmae"}
+        options: dict[str, Any] = {
+            "mask": region, "spatial_dims": truth.ndim, "denominator": policy.nmae, "bins": 64, "spacing": spacing,
+        }  # fmt: skip
+        if policy.range is not None:
+            options |= {"data_range": policy.data_range, "limits": policy.limits}
+        if self.resources is not None:
+            options |= {"model": self.resources.niqe_model, "network": self.resources.lpips_network}
+        for column in columns:
+            if column in scores:
+                continue
+            metric = metric_of(column)
+            label = column[column.index("[") + 1 : -1] if "[" in column else None
+            options["label"] = None if label is None else int(label)
+            if "spacing" in metric.options and not self.has_physical_size:
+                raise UserError(f"{metric.title} is in mm and {self.name} does not say its pixel size; add it to the "
+                                "file or leave the metric out")  # fmt: skip
+            made, true = (raw_predicted, raw_truth) if _is_raw(metric) else (predicted, truth)
+            given = (made, true) if metric.needs_truth else (made,)
+            scores[column] = float(metric.function(*given, **{key: options[key] for key in metric.options}))
+        return scores
+
+
+def _means(each: Mapping[str, list[float]], refusal: ValueError | None) -> tuple[dict[str, float], dict[str, SliceSum]]:
+    """Return the mean over the finite slices, and their sum and number, of each column."""
+    means, sums = {}, {}
+    for column, found in each.items():
+        if not found and refusal is not None:
+            raise refusal
+        values = np.array(found)
         finite = values[np.isfinite(values)]
-        means[metric] = float(finite.mean()) if finite.size else float(values[0])
-    return means
+        means[column] = float(finite.mean()) if finite.size else float(values[0])
+        sums[column] = SliceSum(int(finite.size), float(finite.sum()))
+    return means, sums
 
 
-def _score_array(
-    predicted: npt.NDArray[Any], truth: npt.NDArray[Any], region: npt.NDArray[np.bool_] | None, policy: Policy
-) -> dict[str, float]:
-    scores: dict[str, float] = {}
-    if any(name in _POINTWISE for name in policy.metrics):  # one pass for all four
-        errors = pointwise(predicted, truth, data_range=policy.data_range, mask=region, normalisation=policy.nrmse)
-        scores = {name: getattr(errors, name) for name in _POINTWISE if name in policy.metrics}
-    options = {"data_range": policy.data_range, "mask": region, "spatial_dims": truth.ndim}
-    for name in policy.metrics:
-        if name not in scores:
-            metric = METRICS[name]
-            scores[name] = float(metric.function(predicted, truth, **{key: options[key] for key in metric.options}))
-    return {name: scores[name] for name in policy.metrics}
+def _is_raw(metric: Metric) -> bool:
+    return bool(metric.convention) or metric.level == "labels"
