@@ -3,10 +3,19 @@
 import numpy as np
 import pytest
 from PIL import Image
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import correlate1d, gaussian_filter
+from scipy.special import gamma
 from scipy.stats import gennorm
 
-from transmodal.metrics.natural_scene import _halved, asymmetric_gaussian, fnsd, natural_scene_features
+from transmodal.metrics.frechet import FrechetStatistics
+from transmodal.metrics.natural_scene import (
+    _halved,
+    asymmetric_gaussian,
+    fnsd,
+    fnsd_of,
+    natural_scene_blocks,
+    natural_scene_features,
+)
 
 
 def textures(number: int, seed: int, size: tuple[int, int] = (96, 128)) -> list[np.ndarray]:
@@ -17,6 +26,79 @@ def textures(number: int, seed: int, size: tuple[int, int] = (96, 128)) -> list[
         image = sum(gaussian_filter(generator.normal(size=size), scale) * scale for scale in (1, 2, 4))
         images.append(1000 * (image - np.min(image)) / np.ptp(image))
     return images
+
+
+def written_out_fit(values: np.ndarray) -> list[float]:
+    """Shape, mean, left and right scale of one asymmetric generalised Gaussian, looked for shape by shape."""
+    left = np.sqrt((values[values < 0] ** 2).mean()) if (values < 0).any() else 0.0
+    right = np.sqrt((values[values > 0] ** 2).mean()) if (values > 0).any() else 0.0
+    ratio = np.abs(values).mean() ** 2 / (values**2).mean()
+    ratio *= (left**3 + right**3) * (left + right) / (left**2 + right**2) ** 2
+    shapes = np.arange(0.2, 10.0005, 0.001)
+    shape = shapes[np.argmin(np.abs(gamma(2 / shapes) ** 2 / (gamma(1 / shapes) * gamma(3 / shapes)) - ratio))]
+    left, right = (side * np.sqrt(gamma(1 / shape) / gamma(3 / shape)) for side in (left, right))
+    return [shape, (right - left) * gamma(2 / shape) / gamma(1 / shape), left, right]
+
+
+def written_out_features(image: np.ndarray, data_range: float, block: int) -> tuple[np.ndarray, np.ndarray]:
+    """Features and sharpness by NumPy and SciPy, block after block, as the paper says it."""
+    height, width = (length // block * block for length in image.shape)
+    grey = image[:height, :width] * (255 / data_range)
+    grey = grey - grey.mean()
+    window = np.exp(-0.5 * (np.arange(-3, 4) * 6 / 7) ** 2)
+    window /= window.sum()
+    distance = np.abs(np.arange(-3.5, 4)) / 2
+    near, far = 1.5 * distance**3 - 2.5 * distance**2 + 1, -0.5 * distance**3 + 2.5 * distance**2 - 4 * distance + 2
+    keys = np.where(distance < 1, near, far) / 2
+    scales, sharpness = [], []
+    for side in (block, block // 2):
+        mean, power = (
+            correlate1d(correlate1d(values, window, 0, mode="nearest"), window, 1, mode="nearest")
+            for values in (grey, grey * grey)
+        )
+        deviation = np.sqrt(np.maximum(power - mean**2, 0))
+        normalised = np.where(np.abs(grey - mean) > 1e-9, (grey - mean) / (deviation + 1), 0)
+        rows = []
+        for i in range(0, grey.shape[0], side):
+            for j in range(0, grey.shape[1], side):
+                part = normalised[i : i + side, j : j + side]
+                shape, _, left, right = written_out_fit(part)
+                row = [shape, (left + right) / 2]
+                for step in ((0, 1), (1, 0), (1, 1), (1, -1)):
+                    row += written_out_fit(part * np.roll(part, step, (0, 1)))
+                rows.append(row)
+                if side == block:
+                    sharpness.append(deviation[i : i + side, j : j + side].mean())
+        scales.append(rows)
+        for axis in (0, 1):
+            grey = correlate1d(grey, keys, axis, mode="reflect", origin=-1)
+            grey = grey[::2] if axis == 0 else grey[:, ::2]
+    return np.concatenate(scales, axis=1), np.array(sharpness)
+
+
+@pytest.mark.parametrize("block", [16, 32, 46])
+def test_the_kernels_give_the_features_of_the_written_out_definition(block: int) -> None:
+    image = textures(1, 20, (96, 131))[0]
+    image[:20, 30:70] = 500.0  # a constant patch, whose rounding must not choose a side of the fit
+    expected, sharp = written_out_features(image, 1000, block)
+    features, sharpness = natural_scene_blocks(image, data_range=1000, block=block)
+    np.testing.assert_allclose(sharpness, sharp, rtol=1e-7)
+    np.testing.assert_allclose(features, expected, atol=1e-6)
+    for kind in (np.float32, np.uint16):
+        part = image.astype(kind)[::-1, ::-1]
+        expected, sharp = written_out_features(part.astype(np.float64), 1000, block)
+        np.testing.assert_allclose(
+            natural_scene_features(part, data_range=1000, block=block), expected[sharp >= 0.1], atol=1e-6
+        )
+
+
+def test_a_constant_background_gives_the_same_features_wherever_its_level_lies() -> None:
+    image = textures(1, 21, (64, 64))[0]
+    image[:, :30] = 0.0
+    features = natural_scene_features(image, data_range=1000, block=64)
+    np.testing.assert_allclose(
+        natural_scene_features(image - 1 / 3, data_range=1000, block=64), features, rtol=0, atol=1e-8
+    )
 
 
 @pytest.mark.parametrize("shape", [0.5, 1.0, 2.0, 4.0])
@@ -105,6 +187,21 @@ def test_equal_sets_have_no_distance_and_worse_images_are_further() -> None:
     assert fresh < noisy[0] < noisy[1]
 
 
+def test_features_gathered_apart_give_the_same_distance() -> None:
+    images, truth = textures(3, 13), textures(3, 14)
+    parts = []
+    for collection in (images, truth):
+        gathered = FrechetStatistics()
+        for image in collection:
+            gathered.update(natural_scene_features(image, data_range=1000, block=32))
+        parts.append(gathered)
+    assert fnsd_of(*parts) == fnsd(images, truth, data_range=1000, block=32).value
+    features = np.concatenate([natural_scene_features(image, data_range=1000, block=32) for image in truth])
+    scaled = FrechetStatistics()
+    scaled.update(features * 7.0)
+    assert fnsd_of(scaled, scaled) == pytest.approx(0.0, abs=1e-6)
+
+
 def test_a_score_carries_its_numbers() -> None:
     score = fnsd(iter(textures(3, 9)), iter(textures(2, 10)), data_range=1000, block=32)
     assert (score.predicted_images, score.truth_images) == (3, 2)
@@ -122,6 +219,7 @@ def test_a_score_carries_its_numbers() -> None:
         ([np.zeros((64, 64))], {"data_range": 1, "block": 33}, "even and at least 16"),
         ([np.zeros((64, 64, 3))], {"data_range": 1, "block": 32}, "real"),
         ([np.full((64, 64), np.nan)], {"data_range": 1, "block": 32}, "NaN"),
+        ([np.where(np.eye(64) > 0, np.inf, -np.inf)], {"data_range": 1, "block": 32}, "NaN or infinite"),
         ([np.zeros((64, 64))], {"data_range": None}, "data_range"),
     ],
 )
