@@ -3,7 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/natural_scene.py [--rounds 15] [--threads 2]
 
 The peer is vectorised over the blocks: SciPy filters, one pass of NumPy an operation. Prints the medians of both, the
-median of the ratios of each round with the smallest and largest, and how far the values lie apart; then how many images a second go through one thread and through several. The kernels are compiled before.
+median of the ratios of each round with the smallest and largest, and how far the values lie apart; then how many
+images a second go through one thread and through several. The kernels are compiled before.
 """
 
 import argparse
