@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import transmodal
-from transmodal.cli import data
+from transmodal.cli import data, rate
 from transmodal.cli import demo as demo_command
 from transmodal.cli import doctor as doctor_command
 from transmodal.cli import evaluate as evaluate_command
@@ -45,4 +45,5 @@ application.command("train", epilog=train_command.EXAMPLES)(train_command.train)
 application.command("translate", epilog=translate_command.EXAMPLES)(translate_command.translate)
 application.command("evaluate", epilog=evaluate_command.EXAMPLES)(evaluate_command.evaluate)
 application.command("score", epilog=score_command.EXAMPLES)(score_command.score)
+application.add_typer(rate.application, name="rate")
 application.command("doctor", epilog=doctor_command.EXAMPLES)(doctor_command.doctor)
