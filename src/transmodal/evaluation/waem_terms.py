@@ -113,27 +113,27 @@ def _mean(scores: Scores, metric: str, system: str) -> tuple[float | None, int]:
 
 def _distance(scores: Scores, notes: list[str]) -> tuple[str, list[float], dict[str, Any]] | None:
     """Return FID, else FNSD, of every system as a term, with features and N; or None with a note."""
-    why = ""
+    why: list[str] = []
     for name in ("fid", "fnsd"):
         found = [dict(scores.sets.get(system, {}).get(name, {})) for system in scores.systems]
         values = [score.get("value") for score in found]
         missing = [system for system, value in zip(scores.systems, values, strict=True) if not _usable(value)]
         if missing:
-            why = why or f"{name.upper()} is not there for {', '.join(missing)}"
+            why.append(f"{name.upper()} is not there for {', '.join(missing)}")
             continue
         counts = {score.get("n") for score in found}
         if len(counts) > 1:
-            why = why or f"{name.upper()} was computed from different N, and such values cannot be compared"
+            why.append(f"{name.upper()} was computed from different N, and such values cannot be compared")
             continue
         if name == "fnsd":
-            notes.append(f"{why}; FNSD, which needs no weights, stands in, and the score is called WAEM with FNSD")
+            notes.append(f"{why[0]}; FNSD, which needs no weights, stands in, and the score is called WAEM with FNSD")
         features = str(found[0].get("features", ""))
         if found[0].get("sha256"):
             features += f", weights SHA-256 {found[0]['sha256']}"
         n = counts.pop()
         facts = {"set_metric": name, "features": features, "n": None if n is None else int(n)}
         return name, [_reciprocal(float(value), SET_FLOOR, name.upper(), notes) for value in values], facts  # type: ignore[arg-type]
-    notes.append(f"{why}; the score has no term of a set-level distance")
+    notes.append(f"{'; '.join(why)}; the score has no term of a set-level distance")
     return None
 
 
