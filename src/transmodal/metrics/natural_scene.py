@@ -26,7 +26,7 @@ from transmodal.metrics.pairs import checked_range
 FEATURES = 36
 BLOCK = 96  # pixels, NIQE's own
 
-_FLAT = 0.1  # grey levels of 255: the mean local deviation below which a block has no texture to describe
+FLAT = 0.1  # grey levels of 255: the mean local deviation below which a block has no texture to describe
 _ROUNDING = 1e-9  # grey levels: a pixel that lies closer to its local mean is equal to it
 
 _GAUSSIAN = [math.exp(-0.5 * (tap / (7.0 / 6.0)) ** 2) for tap in range(4)]
@@ -157,7 +157,7 @@ def natural_scene_features(image: Any, *, data_range: float, block: int = BLOCK)
         ValueError: as in :func:`fnsd`.
     """
     features, sharpness = natural_scene_blocks(image, data_range=data_range, block=block)
-    return features[sharpness >= _FLAT]
+    return features[sharpness >= FLAT]
 
 
 def natural_scene_blocks(
