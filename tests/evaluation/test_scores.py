@@ -12,6 +12,7 @@ from transmodal.evaluation.baselines import fit_baselines
 from transmodal.evaluation.files import to_text, write_evaluation
 from transmodal.evaluation.folders import score, score_folders
 from transmodal.evaluation.groups import check_grouping, choose_groupings, group_table
+from transmodal.evaluation.resources import open_extractor
 from transmodal.evaluation.scores import CaseImages, CaseToScore, Scores, score_cases
 from transmodal.evaluation.sets import SetFeatures, describe_set_score
 from transmodal.images import Image, picture_affine, write
@@ -79,6 +80,7 @@ def test_the_json_has_the_promised_form_and_holds_no_infinity() -> None:
     assert content["summary"]["psnr"]["n"] == 5
     assert len(content["summary"]["psnr"]["ci95"]) == 2
     assert content["left_out_as_infinite"] == {"psnr": 1}
+    assert content["left_out"] == {"psnr": 1, "mae": 0}
     assert (content["split"], content["number_of_cases"], content["number_of_subjects"]) == ("test", 11, 6)
 
 
@@ -143,7 +145,7 @@ def test_identity_stands_only_where_units_are_shared() -> None:
 
 
 def gather(error: float, blur: bool = False) -> dict[str, dict[str, object]]:
-    policy = POLICY.resolved(unit="x", dimension=2)
+    policy = POLICY.resolved(unit="x", dimension=2).model_copy(update={"sets": ("fnsd", "fid")})
     features = SetFeatures(policy)
     for number in range(3):
         truth = picture(number, shape=(192, 192))
@@ -167,8 +169,8 @@ def test_fid_is_taken_from_a_named_file_and_says_which(tmp_path: Path) -> None:
 
     torch.manual_seed(0)
     torch.save(InceptionNetwork().state_dict(), tmp_path / "weights.pth")
-    policy = POLICY.resolved(unit="x", dimension=2)
-    features = SetFeatures(policy, tmp_path / "weights.pth")
+    policy = POLICY.resolved(unit="x", dimension=2).model_copy(update={"sets": ("fid",)})
+    features = SetFeatures(policy, open_extractor(tmp_path / "weights.pth"))
     for number in range(2):
         features.add(CaseImages({"made": picture(number, 50)}, picture(number)), policy)
     fid = features.results()["made"]["fid"]
@@ -176,21 +178,18 @@ def test_fid_is_taken_from_a_named_file_and_says_which(tmp_path: Path) -> None:
     assert fid["n"] == 2
     assert f"weights SHA-256 {sha256_of(tmp_path / 'weights.pth')}" in describe_set_score("fid", fid)
     with pytest.raises(UserError, match="There is no file"):
-        SetFeatures(policy, tmp_path / "none.pth")
+        open_extractor(tmp_path / "none.pth")
 
 
-def test_fid_sees_values_beyond_the_range_as_its_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    from transmodal.evaluation import sets
-
+def test_fid_sees_values_beyond_the_range_as_its_ends() -> None:
     class Extractor:
         name, sha256 = "test", "0"
 
         def __call__(self, images: np.ndarray, *, limits: tuple[float, float]) -> np.ndarray:
             return np.array([[images.min(), images.max()]])
 
-    monkeypatch.setattr(sets, "open_extractor", lambda weights: Extractor())
-    policy = POLICY.resolved(unit="x", dimension=2)
-    features = SetFeatures(policy, "weights.pth")
+    policy = POLICY.resolved(unit="x", dimension=2).model_copy(update={"sets": ("fid",)})
+    features = SetFeatures(policy, Extractor())
     for number in range(3):
         truth = picture(number)
         bright = truth.with_pixels(truth.pixels * 0 + np.linspace(-300, 900, 32, dtype=np.float32))

@@ -1,10 +1,17 @@
-"""Scores by group: each factor of the manifest, and factors crossed (coat × bed)."""
+"""Scores by group: each factor of the manifest, factors crossed (coat × bed), and measures cut at edges (weight@20,25).
 
-from collections.abc import Sequence
-from itertools import combinations
+A measure that is cut at edges is written with them, "weight@20,25", wherever a factor is named. An edge belongs to the
+group above it: "< 20", "20 to 25" (20 and more, below 25), "≥ 25".
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import combinations, pairwise
 
 import pandas
 
+from transmodal.datasets.manifest import nearest
 from transmodal.errors import UserError
 from transmodal.evaluation.intervals import summarise
 from transmodal.evaluation.scores import Scores
@@ -22,21 +29,102 @@ def choose_groupings(scores: Scores) -> list[tuple[str, ...]]:
     return [*((factor,) for factor in single), *crossed]
 
 
+def parse_grouping(text: str) -> tuple[str, ...]:
+    """Return the factors that a user names: "coat,bed" → ("coat", "bed"), "bed,weight@20,25" → ("bed", "weight@20,25").
+
+    Raises:
+        UserError: nothing is named, an edge is no number, or edges do not rise.
+    """
+    factors: list[str] = []
+    for part in (piece.strip() for piece in text.split(",")):
+        if factors and "@" in factors[-1] and _number(part) is not None:
+            factors[-1] += f",{part}"
+        elif part:
+            factors.append(part)
+    if not factors:
+        raise UserError(f"{text!r} names nothing to group by; name a column of the manifest, for example coat")
+    for factor in factors:
+        edges_of(factor)
+    return tuple(factors)
+
+
+def edges_of(factor: str) -> tuple[str, tuple[float, ...]]:
+    """Return a factor's column and the edges that it is cut at: "weight@20,25" → ("weight", (20, 25)).
+
+    Raises:
+        UserError: an edge is no number, or edges do not rise.
+    """
+    column, at, cuts = factor.partition("@")
+    if not at:
+        return factor, ()
+    edges = [_number(cut) for cut in cuts.split(",")]
+    numbers = [edge for edge in edges if edge is not None]
+    if not column.strip() or len(numbers) < len(edges) or numbers != sorted(set(numbers)):
+        raise UserError(f"{factor!r} is no column cut at edges; write rising numbers, for example weight@20,25")
+    return column.strip(), tuple(numbers)
+
+
 def check_grouping(factors: Sequence[str], grouping: Sequence[str]) -> tuple[str, ...]:
     """Return a grouping that the user named as a tuple.
 
     Args:
         factors: what there is to group by.
-        grouping: what is asked for.
+        grouping: what is asked for; a measure with its edges is looked for by its column.
 
     Raises:
         UserError: the manifest has no such column.
     """
     for factor in grouping:
-        if factor not in factors:
+        column, _ = edges_of(factor)
+        if factor not in factors and column not in factors:
             known = ", ".join(factors) or "none"
-            raise UserError(f"There is no factor {factor!r} to group by; the manifest has {known}")
+            hint = nearest(column, factors) if factors else ""
+            hint = f"; {hint}" if hint.startswith("did") else ""
+            raise UserError(f"There is no factor {column!r} to group by; the manifest has {known}{hint}")
     return tuple(grouping)
+
+
+def with_cuts(scores: Scores, groupings: Iterable[Sequence[str]]) -> Scores:
+    """Return the scores with a factor for each measure that a grouping cuts at edges; a blank cell stays blank.
+
+    Raises:
+        UserError: there is no such column, or a cell in it is no number.
+    """
+    table, factors = scores.table, list(scores.factors)
+    for factor in dict.fromkeys(factor for grouping in groupings for factor in check_grouping(factors, grouping)):
+        column, edges = edges_of(factor)
+        if not edges or factor in factors:
+            continue
+        names = ["", *_names_of(edges)]
+        cells = [names[_place(str(cell), edges, column)] for cell in table[column]]
+        table = table.assign(**{factor: pandas.Categorical(cells, categories=names, ordered=True)})
+        factors.append(factor)
+    scored = [column for column in table if column in scores.columns]
+    others = [column for column in table if column not in scores.columns]
+    return replace(scores, table=table[[*others, *scored]], factors=tuple(factors))
+
+
+def _names_of(edges: Sequence[float]) -> list[str]:
+    between = [f"{low:g} to {high:g}" for low, high in pairwise(edges)]
+    return [f"< {edges[0]:g}", *between, f"≥ {edges[-1]:g}"]
+
+
+def _place(cell: str, edges: Sequence[float], column: str) -> int:
+    """Return which name a cell gets: 0 for a blank one, else 1 and up."""
+    if not cell.strip():
+        return 0
+    value = _number(cell)
+    if value is None:
+        raise UserError(f"{column} holds {cell!r}, which is no number to cut at edges; mend it or group by {column}")
+    return 1 + sum(value >= edge for edge in edges)
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
 
 
 def group_table(scores: Scores, groupings: Sequence[Sequence[str]]) -> pandas.DataFrame:
@@ -50,7 +138,7 @@ def group_table(scores: Scores, groupings: Sequence[Sequence[str]]) -> pandas.Da
     for grouping in groupings:
         for system in scores.systems:
             table = scores.of(system)
-            for values, part in table.groupby(list(grouping), sort=True):
+            for values, part in table.groupby(list(grouping), sort=True, observed=True):
                 row = {
                     "group_by": " × ".join(grouping),
                     "group": " × ".join(str(value) or "—" for value in values),
@@ -58,7 +146,7 @@ def group_table(scores: Scores, groupings: Sequence[Sequence[str]]) -> pandas.Da
                     "subjects": part["subject"].nunique(),
                     "cases": len(part),
                 }
-                for metric in scores.policy.metrics:
+                for metric in scores.columns:
                     summary = summarise(
                         part[metric].to_numpy(float),
                         part["subject"].tolist(),
@@ -68,7 +156,7 @@ def group_table(scores: Scores, groupings: Sequence[Sequence[str]]) -> pandas.Da
                     row |= {metric: summary.mean, f"{metric}_low": summary.ci95[0], f"{metric}_high": summary.ci95[1]}
                 rows.append(row)
     columns = ["group_by", "group", "system", "subjects", "cases"]
-    columns += [f"{metric}{end}" for metric in scores.policy.metrics for end in ("", "_low", "_high")]
+    columns += [f"{metric}{end}" for metric in scores.columns for end in ("", "_low", "_high")]
     groups = pandas.DataFrame(rows, columns=columns)
     groups.attrs["factors"] = {" × ".join(grouping): list(grouping) for grouping in groupings}
     return groups

@@ -226,7 +226,8 @@ class _Channel:
         Raises:
             UserError: a metric refuses the image.
         """
-        whole, by_slice = [], []
+        whole: list[str] = []
+        by_slice: list[str] = []
         for column in self.policy.columns:
             (whole if self._takes_whole(metric_of(column)) else by_slice).append(column)
         try:

@@ -9,7 +9,7 @@ from transmodal.evaluation.baselines import MEANING
 from transmodal.evaluation.intervals import FEWEST_SUBJECTS, Summary
 from transmodal.evaluation.scores import Scores
 from transmodal.evaluation.sets import describe_set_score
-from transmodal.metrics import METRICS
+from transmodal.metrics import metric_of
 from transmodal.reporting.charts import Row, distribution_chart, group_chart
 from transmodal.reporting.figures import plain_number
 from transmodal.reporting.html import Block, Cell, Details, Headline, Headlines, Picture, Table, Text
@@ -20,19 +20,40 @@ _HEADLINES = ("psnr", "ssim", "mae", "nrmse")
 
 def lead_metric(scores: Scores) -> str:
     """Return the metric by which cases are ordered and pictures chosen: PSNR where it is there."""
-    return "psnr" if "psnr" in scores.policy.metrics else scores.policy.metrics[0]
+    return "psnr" if "psnr" in scores.columns else scores.columns[0]
 
 
 def titled(metric: str, scores: Scores) -> str:
     """Return a metric's title with its unit, such as "MAE (HU)"."""
-    unit = METRICS[metric].unit.replace("units", scores.policy.unit or "units")
+    unit = metric_of(metric).unit.replace("units", scores.policy.unit or "units")
     unit = f"{scores.policy.unit}²" if unit == f"squared {scores.policy.unit}" else unit
-    return METRICS[metric].title if unit == "1" else f"{METRICS[metric].title} ({unit})"
+    return bare_title(metric) if unit == "1" else f"{bare_title(metric)} ({unit})"
+
+
+def bare_title(metric: str) -> str:
+    """Return the title of a column without its unit: "MAE", or "Dice of label 2"."""
+    _, bracket, label = metric.partition("[")
+    return metric_of(metric).title + (f" of label {label.rstrip(']')}" if bracket else "")
+
+
+def left_out_in_words(metric: str, summary: Summary, scores: Scores) -> str:
+    """Say how many cases have no finite value in a metric, and why that happens."""
+    why = {
+        "psnr": "whose images equal their truth (infinite)",
+        "nrmse": "whose truth has a denominator of 0",
+        "nmae": "whose truth has a denominator of 0",
+        "dice": "where both maps lack the label",
+        "hd95": "where a map lacks the label",
+    }.get(metric_of(metric).name.partition("@")[0], "infinite or undefined there")
+    return (
+        f"{bare_title(metric)}: {summary.left_out} of {counted(len(scores.cases), 'case')} without a finite value, "
+        f"{why}; in no mean of this metric."
+    )
 
 
 def is_better(metric: str, difference: float) -> bool:
     """Say whether a difference first − second speaks for the first."""
-    return difference > 0 if METRICS[metric].direction == "higher" else difference < 0
+    return difference > 0 if metric_of(metric).direction == "higher" else difference < 0
 
 
 def interval_text(summary: Summary) -> str:
@@ -60,7 +81,7 @@ def headlines(scores: Scores) -> Headlines:
     """Return the most telling metrics' means with their intervals and their distances from the best baseline."""
     system, others = scores.systems[0], scores.systems[1:]
     items = []
-    order = [*(name for name in _HEADLINES if name in scores.policy.metrics), *scores.policy.metrics]
+    order = [*(name for name in _HEADLINES if name in scores.columns), *scores.columns]
     for metric in list(dict.fromkeys(order))[: len(_HEADLINES)]:
         summary = scores.summary_of(metric)
         remark, good = "", None
@@ -97,15 +118,14 @@ def result_blocks(scores: Scores) -> list[Block]:
     blocks += [headlines(scores), Text(scores.policy.describe(), "note"), systems_table(scores)]
     if len(scores.systems) > 1:
         blocks.append(differences_table(scores))
-    metrics = [lead_metric(scores)] + [name for name in ("ssim",) if name in scores.policy.metrics]
+    metrics = [lead_metric(scores)] + [name for name in ("ssim",) if name in scores.columns]
     blocks += [distribution(scores, metric) for metric in dict.fromkeys(metrics)]
     blocks += set_blocks(scores)
     for metric, summary in scores.summary.items():
         if summary.left_out:
             blocks.append(
                 Text(
-                    f"{METRICS[metric].title} is infinite for {summary.left_out} of {len(scores.cases)} cases, whose "
-                    "images equal their truth; they are in no mean of this metric.",
+                    left_out_in_words(metric, summary, scores),
                     "warning",
                 )
             )
@@ -118,7 +138,7 @@ def result_blocks(scores: Scores) -> list[Block]:
 
 def systems_table(scores: Scores) -> Table:
     """Return the table of systems by metrics, the best of each column marked."""
-    metrics = scores.policy.metrics
+    metrics = scores.columns
     best = {metric: _best(metric, scores, scores.systems) for metric in metrics}
     rows: list[list[Cell | str]] = []
     for system in scores.systems:
@@ -138,13 +158,13 @@ def differences_table(scores: Scores) -> Table:
     rows: list[list[Cell | str]] = []
     for other in scores.systems[1:]:
         row: list[Cell | str] = [f"{first} − {other}"]
-        for metric in scores.policy.metrics:
+        for metric in scores.columns:
             summary = scores.difference(metric, first, other)
             sign = "+" if summary.mean is not None and summary.mean > 0 else ""
             row.append(Cell(sign + _mean_text(summary), _small_interval(summary)))
         rows.append(row)
     caption = f"Paired differences over the same cases, with 95 % intervals over subjects{_without_interval(scores)}."
-    return Table(["", *(titled(metric, scores) for metric in scores.policy.metrics)], rows, caption)
+    return Table(["", *(titled(metric, scores) for metric in scores.columns)], rows, caption)
 
 
 def distribution(scores: Scores, metric: str) -> Picture:
@@ -154,7 +174,7 @@ def distribution(scores: Scores, metric: str) -> Picture:
         table = scores.of(system)
         rows.append(_row(system, table, metric, scores.summary_of(metric, system)))
     caption = "Small dots: cases. Rings: each subject's mean. Diamond and bar: the mean and its 95 % interval."
-    description = f"{METRICS[metric].title} of every case for {', '.join(scores.systems)}"
+    description = f"{bare_title(metric)} of every case for {', '.join(scores.systems)}"
     return Picture(distribution_chart(rows, axis_label=titled(metric, scores)), description, caption)
 
 
@@ -167,7 +187,7 @@ def group_blocks(scores: Scores, groups: pandas.DataFrame) -> list[Block]:
     blocks: list[Block] = []
     finest = max(dict.fromkeys(mine["group_by"]), key=lambda name: int((mine["group_by"] == name).sum()))
     table = scores.of(system)
-    labels = table[groups.attrs["factors"][finest]].replace("", DASH).agg(" × ".join, axis=1)
+    labels = table[groups.attrs["factors"][finest]].astype(str).replace("", DASH).agg(" × ".join, axis=1)
     rows = []
     for _, group in mine[mine["group_by"] == finest].iterrows():
         members = labels == group["group"]
@@ -175,7 +195,7 @@ def group_blocks(scores: Scores, groups: pandas.DataFrame) -> list[Block]:
     blocks.append(
         Picture(
             group_chart(rows, axis_label=titled(metric, scores), reference=scores.summary_of(metric).mean),
-            f"{METRICS[metric].title} by {finest}",
+            f"{bare_title(metric)} by {finest}",
             f"{system} by {finest}. Rings: subjects. Diamond and bar: the group's mean and its 95 % interval over its "
             "subjects. Dashed: the mean over all.",
         )
@@ -214,13 +234,13 @@ def set_blocks(scores: Scores) -> list[Block]:
 def cases_table(scores: Scores) -> Details:
     """Return every case of the system under test, worst first, folded away."""
     metric = lead_metric(scores)
-    ordered = scores.cases.sort_values(metric, ascending=METRICS[metric].direction == "higher", kind="stable")
+    ordered = scores.cases.sort_values(metric, ascending=metric_of(metric).direction == "higher", kind="stable")
     names = ["case", "subject", *scores.factors]
     rows = [
-        [*(str(row[name]) for name in names), *(plain_number(row[metric]) for metric in scores.policy.metrics)]
+        [*(str(row[name]) for name in names), *(plain_number(row[metric]) for metric in scores.columns)]
         for _, row in ordered.iterrows()
     ]
-    columns = [*names, *(titled(metric, scores) for metric in scores.policy.metrics)]
+    columns = [*names, *(titled(metric, scores) for metric in scores.columns)]
     return Details(f"{counted(len(rows), 'case')}, worst first", [Table(columns, rows, words=len(names))])
 
 
@@ -228,7 +248,7 @@ def _group_table(scores: Scores, part: pandas.DataFrame, name: str) -> Table:
     rows: list[list[Cell | str]] = []
     for _, group in part.iterrows():
         row: list[Cell | str] = [str(group["group"]), str(group["subjects"]), str(group["cases"])]
-        for metric in scores.policy.metrics:
+        for metric in scores.columns:
             low, high = group[f"{metric}_low"], group[f"{metric}_high"]
             between = (
                 f"{group['subjects']} subjects: no interval"
@@ -237,7 +257,7 @@ def _group_table(scores: Scores, part: pandas.DataFrame, name: str) -> Table:
             )
             row.append(Cell(_number(group[metric]), between))
         rows.append(row)
-    return Table([name, "subjects", "cases", *(titled(metric, scores) for metric in scores.policy.metrics)], rows)
+    return Table([name, "subjects", "cases", *(titled(metric, scores) for metric in scores.columns)], rows)
 
 
 def _row(label: str, table: pandas.DataFrame, metric: str, summary: Summary) -> Row:
@@ -256,12 +276,12 @@ def _without_interval(scores: Scores) -> str:
 
 
 def _best(metric: str, scores: Scores, systems: Sequence[str]) -> str:
-    worst = -np.inf if METRICS[metric].direction == "higher" else np.inf
+    worst = -np.inf if metric_of(metric).direction == "higher" else np.inf
 
     def goodness(system: str) -> float:
         mean = scores.summary_of(metric, system).mean
         value = worst if mean is None else mean
-        return value if METRICS[metric].direction == "higher" else -value
+        return value if metric_of(metric).direction == "higher" else -value
 
     return max(systems, key=goodness)
 
@@ -271,7 +291,7 @@ def _meaning(system: str) -> str:
 
 
 def _arrow(metric: str) -> str:
-    return " ↑" if METRICS[metric].direction == "higher" else " ↓"
+    return " ↑" if metric_of(metric).direction == "higher" else " ↓"
 
 
 def _mean_text(summary: Summary) -> str:

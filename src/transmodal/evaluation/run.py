@@ -14,13 +14,14 @@ from transmodal.datasets.preparation import ModalityPreparation, SliceSettings
 from transmodal.errors import UserError
 from transmodal.evaluation.baselines import Baselines, fit_baselines
 from transmodal.evaluation.files import write_evaluation
-from transmodal.evaluation.groups import check_grouping, choose_groupings, group_table
+from transmodal.evaluation.groups import check_grouping, choose_groupings, group_table, with_cuts
 from transmodal.evaluation.pairs import on_common_scale, own_region, slice_axis_of
 from transmodal.evaluation.report import lead_metric
+from transmodal.evaluation.resources import Resources, fit_pristine_model, open_resources
 from transmodal.evaluation.scores import CaseImages, CaseToScore, Scores, complete_policy, score_cases
 from transmodal.evaluation.sets import SetFeatures
 from transmodal.images import Image, read
-from transmodal.metrics import METRICS
+from transmodal.metrics import metric_of
 from transmodal.metrics.policy import Policy
 from transmodal.reporting.figures import case_figure, plain_number
 from transmodal.training.run import Run
@@ -58,6 +59,8 @@ class RunEvaluation:
         report: the HTML file.
         groupings: factors that the user asked to group by, crossed within each.
         fid_weights: the file of Inception weights, where one was given.
+        niqe_model: the file of NIQE's pristine model, where one was given.
+        lpips_weights: the file of LPIPS' network, where one was given.
     """
 
     run: Run
@@ -67,6 +70,8 @@ class RunEvaluation:
     report: Path
     groupings: Sequence[Sequence[str]] = ()
     fid_weights: Path | None = None
+    niqe_model: Path | None = None
+    lpips_weights: Path | None = None
 
 
 def evaluate(run: Run | str | Path, *, split: str = "test", **options: Any) -> Scores:
@@ -90,6 +95,8 @@ def evaluate_run(
     split: str = "test",
     policy: Policy | None = None,
     fid_weights: str | Path | None = None,
+    niqe_model: str | Path | None = None,
+    lpips_weights: str | Path | None = None,
     groupings: Sequence[Sequence[str]] = (),
     workers: int = 1,
     device: str = "cpu",
@@ -103,14 +110,18 @@ def evaluate_run(
         folder: of the run.
         split: which cases: "test", "validation" or "train".
         policy: replaces the recipe's; what is open is taken from the target's intensity map.
-        fid_weights: Inception weights, for FID.
-        groupings: factors to group by, crossed within each; empty takes what the manifest offers.
+        fid_weights: Inception weights, for FID and KID.
+        niqe_model: a pristine model for NIQE; None fits one on the training cases' truths when NIQE is asked for.
+        lpips_weights: the weights of LPIPS' network.
+        groupings: factors to group by, crossed within each, as `groups.parse_grouping` gives them ("weight@20,25" is
+            weight cut at 20 and 25); empty takes what the manifest offers.
         workers: threads that read and score.
         device: on which the translator works.
         on_progress: called with (what, done, of how many).
 
     Raises:
-        UserError: no run, no translator, no complete case in the split, or no case could be scored.
+        UserError: no run, no translator, no complete case in the split, a metric lacks its file, or no case could be
+            scored.
     """
     from transmodal.evaluation.run_report import write_report
 
@@ -121,15 +132,13 @@ def evaluate_run(
     scores, groups, pictures = {}, {}, {}
     for target in run.recipe.targets:
         job = _Target(run, translator, target, split, policy or run.recipe.evaluation, workers, on_progress)
-        scores[target] = job.score(fid_weights)
-        chosen = [check_grouping(scores[target].factors, names) for names in groupings] or choose_groupings(
-            scores[target]
-        )
+        scores[target] = with_cuts(job.score(fid_weights, niqe_model, lpips_weights), groupings)
+        chosen = [tuple(names) for names in groupings] or choose_groupings(scores[target])
         groups[target] = group_table(scores[target], chosen)
         pictures[target] = job.pictures(scores[target])
     write_evaluation(run.evaluation, scores, groups, {"run": run.name, "recipe": run.recipe.name})
-    weights = None if fid_weights is None else Path(fid_weights)
-    evaluation = RunEvaluation(run, scores, groups, pictures, run.report, groupings, weights)
+    files = [None if file is None else Path(file) for file in (fid_weights, niqe_model, lpips_weights)]
+    evaluation = RunEvaluation(run, scores, groups, pictures, run.report, groupings, *files)
     write_report(evaluation, translator.card)
     return evaluation
 
@@ -168,12 +177,20 @@ class _Target:
         self.baselines: Baselines | None = None
         self.not_in_baselines: dict[str, str] = {}
 
-    def score(self, fid_weights: str | Path | None) -> Scores:
+    def score(
+        self,
+        fid_weights: str | Path | None,
+        niqe_model: str | Path | None = None,
+        lpips_weights: str | Path | None = None,
+    ) -> Scores:
         """Fit the baselines, score every case, gather set-level features."""
-        policy = complete_policy(self.policy, self._first_truth())
+        first = self._first_truth()
+        policy = complete_policy(self.policy, first)
         self.policy = policy
+        resources = self._opened(fid_weights, niqe_model, lpips_weights)
         self.baselines = self._fitted_baselines(policy)
-        features = SetFeatures(policy, fid_weights)
+        features = SetFeatures(policy, resources.extractor)
+        features.prepare(first, policy)
         done: list[str] = []
 
         def advance(case: str) -> None:
@@ -186,12 +203,23 @@ class _Target:
                 for case in self.cases
             ],
             policy,
+            resources=resources,
             workers=self.workers,
             split=self.split,
-            on_scored=lambda case, images, scored: features.add(images, policy),
+            gather=features,
             on_progress=advance,
         )
         return replace(scores, sets=features.results(), not_in_baselines=tuple(self.not_in_baselines.items()))
+
+    def _opened(
+        self, fid_weights: str | Path | None, niqe_model: str | Path | None, lpips_weights: str | Path | None
+    ) -> Resources:
+        """Open what the metrics need; NIQE's model is fitted on the training truths where none is given."""
+        model: Any = niqe_model
+        if model is None and "niqe" in self.policy.metrics:
+            name = f"{self.target} of the training cases"
+            model = fit_pristine_model([case.files[self.target] for case in self.training], self.policy, name)
+        return open_resources(self.policy, fid_weights=fid_weights, niqe_model=model, lpips_weights=lpips_weights)
 
     def _first_truth(self) -> Image:
         """Return the first truth that can be read; one bad file is no reason to score none."""
@@ -217,7 +245,7 @@ class _Target:
     def pictures(self, scores: Scores) -> list[CasePicture]:
         """Draw the best, the median and the worst case, all with one error scale."""
         metric = lead_metric(scores)
-        ordered = scores.cases.sort_values(metric, ascending=METRICS[metric].direction == "lower", kind="stable")
+        ordered = scores.cases.sort_values(metric, ascending=metric_of(metric).direction == "lower", kind="stable")
         places = dict.fromkeys([0, (len(ordered) - 1) // 2, len(ordered) - 1])
         ranks = {0: "best", len(ordered) - 1: "worst"} if len(ordered) > 1 else {0: "only"}
         by_id = {case.id: case for case in self.cases}
@@ -234,7 +262,7 @@ class _Target:
         limit = max(errors) or 0.25 * self.policy.data_range
         drawn = []
         for rank, row, given, predicted, truth in loaded:
-            values = {name: float(row[name]) for name in scores.policy.metrics if name in (metric, "ssim", "mae")}
+            values = {name: float(row[name]) for name in scores.columns if name in (metric, "ssim", "mae")}
             png = case_figure(
                 given,
                 predicted,
@@ -248,8 +276,8 @@ class _Target:
                 names=(self.run.recipe.inputs[0], f"{self.target}, predicted", f"{self.target}, true"),
             )
             factors = ", ".join(f"{name} {row[name]}" for name in scores.factors if row[name])
-            numbers = ", ".join(f"{METRICS[name].title} {plain_number(value)}" for name, value in values.items())
-            standing = f", the {rank} case by {METRICS[metric].title}" if rank != "only" else ""
+            numbers = ", ".join(f"{metric_of(name).title} {plain_number(value)}" for name, value in values.items())
+            standing = f", the {rank} case by {metric_of(metric).title}" if rank != "only" else ""
             caption = f"{row['case']}{standing}: {numbers}"
             drawn.append(CasePicture(rank, str(row["case"]), caption + (f" ({factors})." if factors else "."), png))
         return drawn

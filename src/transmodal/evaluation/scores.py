@@ -5,11 +5,10 @@ scored on the same cases, so that their differences are paired.
 """
 
 import math
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from array import array
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +16,14 @@ import pandas
 
 from transmodal.errors import UserError
 from transmodal.evaluation.intervals import Summary, paired_difference, summarise
-from transmodal.evaluation.pairs import score_pair
+from transmodal.evaluation.pairs import SliceSum, score_in_full, score_without_truth
+from transmodal.evaluation.parallel import map_in_order
+from transmodal.evaluation.resources import Resources
 from transmodal.images import Image
 from transmodal.metrics.policy import Policy
 
 KEYS = ("system", "case", "subject")
+SLICE_COLUMNS = (*KEYS, "metric", "slices", "total", "mean")
 
 
 @dataclass(frozen=True)
@@ -50,14 +52,41 @@ class CaseToScore:
     factors: Mapping[str, str] = field(default_factory=dict)
 
 
+class Gatherer(Protocol):
+    """What takes something more out of each case while its images are in memory: features of the whole set.
+
+    `of_case` works anywhere, in a thread or another process; `join` is called here, in the order of the cases, so that
+    the result does not depend on who was faster.
+    """
+
+    def of_case(self, images: CaseImages, policy: Policy) -> Any:
+        """Return what is to be kept of one case, small and picklable."""
+        ...
+
+    def join(self, kept: Any) -> None:
+        """Take in what `of_case` returned."""
+        ...
+
+
 @dataclass(frozen=True)
 class ScoredCase:
-    """One case with its scores, system → metric → value."""
+    """One case with its scores.
+
+    Attributes:
+        case, subject, factors: of the case.
+        values: system → column → value.
+        slices: system → column → sum over a volume's slices.
+        truth: the values of the truth itself, under metrics that need no truth.
+        kept: what the gatherer took.
+    """
 
     case: str
     subject: str
     factors: Mapping[str, str]
     values: Mapping[str, Mapping[str, float]]
+    slices: Mapping[str, Mapping[str, SliceSum]] = field(default_factory=dict)
+    truth: Mapping[str, float] = field(default_factory=dict)
+    kept: Any = None
 
 
 @dataclass(frozen=True)
@@ -66,13 +95,17 @@ class Scores:
 
     Attributes:
         policy: complete; how every number was made.
-        table: one row a system and case: system, case, subject, the factors, the metrics.
+        table: one row a system and case: system, case, subject, the factors, the policy's columns.
         factors: the names of the factor columns.
         split: "train", "validation", "test", or "" where there is none.
         failed: (case, why) of each case that could not be scored and is in no average.
         sets: set-level scores, system → name → what the summary file holds.
         seed: of the bootstrap.
         not_in_baselines: (case, why) of each training case that the baselines had to do without.
+        resources: the models and networks that took part, as `Resources.describe` gives them.
+        slices: of volumes scored by slices, one row a system, case and metric: how many slices have a finite value,
+            their total and their mean; see `evaluation.slices`.
+        truths: the truths' own values under metrics that need no truth (NIQE): case, subject, metrics.
     """
 
     policy: Policy
@@ -83,6 +116,14 @@ class Scores:
     sets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     seed: int = 0
     not_in_baselines: tuple[tuple[str, str], ...] = ()
+    resources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    slices: pandas.DataFrame = field(default_factory=lambda: pandas.DataFrame(columns=list(SLICE_COLUMNS)))
+    truths: pandas.DataFrame = field(default_factory=lambda: pandas.DataFrame(columns=["case", "subject"]))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the table that hold scores: the metrics, or metrics of labels as "dice[2]"."""
+        return self.policy.columns
 
     @property
     def systems(self) -> list[str]:
@@ -107,7 +148,7 @@ class Scores:
         """Summarise one metric of one system.
 
         Args:
-            metric: its name in the policy.
+            metric: its column.
             system: None takes the one under test.
             rows: True for each row of `of(system)` that counts; None counts all.
         """
@@ -122,8 +163,22 @@ class Scores:
 
     @property
     def summary(self) -> dict[str, Summary]:
-        """Metric → summary of the system under test."""
-        return {metric: self.summary_of(metric) for metric in self.policy.metrics}
+        """Column → summary of the system under test."""
+        return {metric: self.summary_of(metric) for metric in self.columns}
+
+    @property
+    def truth_summary(self) -> dict[str, Summary]:
+        """Metric → summary of the truths themselves, of metrics that need no truth: what to compare them with."""
+        return {
+            metric: summarise(
+                self.truths[metric].to_numpy(float),
+                self.truths["subject"].tolist(),
+                aggregation=self.policy.aggregation,
+                seed=self.seed,
+            )
+            for metric in self.truths.columns
+            if metric not in ("case", "subject")
+        }
 
     def difference(self, metric: str, first: str, second: str) -> Summary:
         """Summarise first − second, paired by case."""
@@ -141,7 +196,8 @@ class Scores:
 
         Infinite scores, which JSON cannot hold, become the text "inf"; a value that does not exist is null.
         """
-        columns = ["case", "subject", *self.factors, *self.policy.metrics]
+        columns = ["case", "subject", *self.factors, *self.columns]
+        summaries = self.summary
         content = {
             "policy": self.policy.model_dump(mode="json"),
             "policy_in_words": self.policy.describe(),
@@ -149,21 +205,25 @@ class Scores:
             "number_of_cases": len(self.cases),
             "number_of_subjects": self.subjects,
             "cases": self.cases[columns].to_dict("records"),
-            "summary": {metric: summary.to_json() for metric, summary in self.summary.items()},
+            "summary": {metric: summary.to_json() for metric, summary in summaries.items()},
+            "left_out": {metric: summary.left_out for metric, summary in summaries.items()},
             "left_out_as_infinite": {
-                metric: summary.left_out for metric, summary in self.summary.items() if summary.left_out
+                metric: summary.left_out for metric, summary in summaries.items() if summary.left_out
             },
             "systems": {
-                system: {metric: self.summary_of(metric, system).to_json() for metric in self.policy.metrics}
+                system: {metric: self.summary_of(metric, system).to_json() for metric in self.columns}
                 for system in self.systems
             },
             "differences": {
                 f"{self.systems[0]} − {other}": {
-                    metric: self.difference(metric, self.systems[0], other).to_json() for metric in self.policy.metrics
+                    metric: self.difference(metric, self.systems[0], other).to_json() for metric in self.columns
                 }
                 for other in self.systems[1:]
             },
             "sets": {system: dict(values) for system, values in self.sets.items()},
+            "truth": {metric: summary.to_json() for metric, summary in self.truth_summary.items()},
+            "resources": {name: dict(about) for name, about in self.resources.items()},
+            "slices": self.slices.to_dict("records"),
             "failed": [{"case": case, "reason": reason} for case, reason in self.failed],
             "not_in_baselines": [{"case": case, "reason": reason} for case, reason in self.not_in_baselines],
             "bootstrap": {"over": "subjects", "seed": self.seed},
@@ -175,19 +235,24 @@ def score_cases(
     cases: Iterable[CaseToScore],
     policy: Policy,
     *,
+    resources: Resources | None = None,
     workers: int = 1,
+    processes: bool = False,
     split: str = "",
-    on_scored: Callable[[CaseToScore, CaseImages, ScoredCase], None] | None = None,
+    gather: Gatherer | None = None,
     on_progress: Callable[[str], None] | None = None,
 ) -> Scores:
     """Score cases one by one in constant memory.
 
     Args:
         cases: in any order; the table keeps it.
-        policy: what it leaves open (range apart) is taken from the first truth.
-        workers: threads that load and score at the same time.
+        policy: what it leaves open (range apart) is taken from each truth, or, for processes, it must be complete.
+        resources: the models that metrics need.
+        workers: how many load and score at the same time.
+        processes: processes instead of threads, for thousands of small images; cases, resources and gatherer must
+            then be picklable.
         split: a word for the summary.
-        on_scored: called with each case while its images are in memory, one call at a time.
+        gather: takes more out of each case while its images are in memory.
         on_progress: called with the case's name when it is done or has failed.
 
     Returns:
@@ -196,45 +261,21 @@ def score_cases(
     Raises:
         UserError: there is no case, or not one could be scored (with the first reason).
     """
-    rows: list[dict[str, Any]] = []
+    rows = _Rows(policy.columns)
     failed: list[tuple[str, str]] = []
-    factors: dict[str, None] = {}
-    lock = threading.Lock()
-    complete: list[Policy] = []
-
-    def score(case: CaseToScore) -> ScoredCase | UserError:
-        try:
-            images = case.load()
-            with lock:
-                if not complete:
-                    complete.append(complete_policy(policy, images.truth))
-            values = {
-                system: score_pair(predicted, images.truth, complete[0], images.mask)
-                for system, predicted in images.predictions.items()
-            }
-            scored = ScoredCase(case.case, case.subject, case.factors, values)
-            if on_scored is not None:
-                with lock:
-                    on_scored(case, images, scored)
-        except UserError as error:
-            return error
-        return scored
-
-    for case, outcome in _in_order(score, cases, workers):
+    work = _Work(policy, resources, gather)
+    for case, outcome in map_in_order(work, cases, workers=workers, processes=processes):
         if isinstance(outcome, UserError):
             failed.append((case.case, str(outcome)))
         else:
-            # A free column of the manifest may be called "case" or "psnr" too.
-            taken = {*KEYS, *policy.metrics}
-            own = {f"{name} (factor)" if name in taken else name: value for name, value in outcome.factors.items()}
-            factors |= dict.fromkeys(own)
-            rows += [
-                {"system": system, "case": case.case, "subject": case.subject, **own, **values}
-                for system, values in outcome.values.items()
-            ]
+            complete, scored = outcome
+            policy = policy if rows.count else complete
+            rows.add(scored)
+            if gather is not None:
+                gather.join(scored.kept)
         if on_progress is not None:
             on_progress(case.case)
-    if not rows:
+    if not rows.count:
         if not failed:
             raise UserError("There is no case to score; check the split or the folders")
         raise UserError(
@@ -242,9 +283,75 @@ def score_cases(
             if len(failed) == 1
             else f"None of {len(failed)} cases could be scored; the first: {failed[0][1]}"
         )
-    table = pandas.DataFrame(rows, columns=[*KEYS, *factors, *policy.metrics])
-    table[list(factors)] = table[list(factors)].fillna("")
-    return Scores(complete[0], table, tuple(factors), split, tuple(failed))
+    described = {} if resources is None else resources.describe()
+    return rows.scores(policy, split=split, failed=tuple(failed), resources=described)
+
+
+@dataclass
+class _Work:
+    """What a worker does with a case."""
+
+    policy: Policy
+    resources: Resources | None
+    gather: Gatherer | None
+
+    def __call__(self, case: CaseToScore) -> tuple[Policy, ScoredCase] | UserError:
+        try:
+            images = case.load()
+            policy = self.policy if self.policy.is_complete else complete_policy(self.policy, images.truth)
+            full = {
+                system: score_in_full(predicted, images.truth, policy, images.mask, self.resources)
+                for system, predicted in images.predictions.items()
+            }
+            truth = score_without_truth(images.truth, policy, self.resources)
+            kept = None if self.gather is None else self.gather.of_case(images, policy)
+        except UserError as error:
+            return error
+        values = {system: scores.values for system, scores in full.items()}
+        slices = {system: scores.slices for system, scores in full.items() if scores.slices}
+        return policy, ScoredCase(case.case, case.subject, case.factors, values, slices, truth, kept)
+
+
+class _Rows:
+    """The rows of a table, kept as columns of plain numbers so that ten thousand cases take a few megabytes."""
+
+    def __init__(self, columns: tuple[str, ...]) -> None:
+        self.columns = columns
+        self.count = 0
+        self._keys: dict[str, list[str]] = {key: [] for key in KEYS}
+        self._factors: dict[str, list[str]] = {}
+        self._values = {column: array("d") for column in columns}
+        self._slices: list[tuple[Any, ...]] = []
+        self._truths: list[dict[str, Any]] = []
+
+    def add(self, scored: ScoredCase) -> None:
+        # A free column of the manifest may be called "case" or "psnr" too.
+        taken = {*KEYS, *self.columns}
+        own = {f"{name} (factor)" if name in taken else name: value for name, value in scored.factors.items()}
+        for system, values in scored.values.items():
+            for key, value in zip(KEYS, (system, scored.case, scored.subject), strict=True):
+                self._keys[key].append(value)
+            for name in own:
+                if name not in self._factors:
+                    self._factors[name] = [""] * self.count
+            for name, cells in self._factors.items():
+                cells.append(own.get(name, ""))
+            for column in self.columns:
+                self._values[column].append(values[column])
+            self.count += 1
+        for system, sums in scored.slices.items():
+            for column, each in sums.items():
+                mean = each.total / each.slices if each.slices else math.nan
+                self._slices.append((system, scored.case, scored.subject, column, each.slices, each.total, mean))
+        if scored.truth:
+            self._truths.append({"case": scored.case, "subject": scored.subject, **scored.truth})
+
+    def scores(self, policy: Policy, **more: Any) -> Scores:
+        numbers = {column: np.frombuffer(values, np.float64) for column, values in self._values.items()}
+        table = pandas.DataFrame({**self._keys, **self._factors, **numbers})
+        slices = pandas.DataFrame(self._slices, columns=list(SLICE_COLUMNS))
+        truths = pandas.DataFrame(self._truths) if self._truths else pandas.DataFrame(columns=["case", "subject"])
+        return Scores(policy, table, tuple(self._factors), slices=slices, truths=truths, **more)
 
 
 def complete_policy(policy: Policy, truth: Image) -> Policy:
@@ -262,25 +369,6 @@ def complete_policy(policy: Policy, truth: Image) -> Policy:
             f"{truth.name} ({kind}) does not say the range of its values, and a score without one means nothing; "
             f"give it, for example {hint}"
         ) from error
-
-
-def _in_order(
-    work: Callable[[CaseToScore], ScoredCase | UserError], cases: Iterable[CaseToScore], workers: int
-) -> Iterator[tuple[CaseToScore, ScoredCase | UserError]]:
-    """Map over cases with threads, in order, never more than a few ahead."""
-    if workers <= 1:
-        for case in cases:
-            yield case, work(case)
-        return
-    waiting: list[tuple[CaseToScore, Future[ScoredCase | UserError]]] = []
-    with ThreadPoolExecutor(workers) as pool:
-        for case in cases:
-            waiting.append((case, pool.submit(work, case)))
-            if len(waiting) > 2 * workers:
-                first, future = waiting.pop(0)
-                yield first, future.result()
-        for first, future in waiting:
-            yield first, future.result()
 
 
 def _for_json(value: Any) -> Any:

@@ -1,131 +1,194 @@
 """Set-level scores: how far the whole set of predictions lies from the whole set of truths.
 
-FNSD needs no weights and is always there; FID needs the weights of an Inception network in a file that the user names.
-Both are biased upwards for few images, so that N stands beside every value.
+FNSD needs no weights and is always there; FID and KID need the weights of an Inception network in a file that the user
+names. FNSD and FID are biased upwards for few images; KID is not, but varies. N stands beside every value.
 """
 
+import threading
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from transmodal.errors import UserError
-from transmodal.evaluation.pairs import on_common_scale, own_region, slice_axis_of
+from transmodal.evaluation.pairs import pictures_of, slice_axis_of
+from transmodal.evaluation.resources import FID_REMEDY
 from transmodal.evaluation.scores import CaseImages
 from transmodal.images import Image
 from transmodal.metrics.frechet import FeatureExtractor, FrechetStatistics, frechet_distance
-from transmodal.metrics.natural_scene import BLOCK, natural_scene_features
+from transmodal.metrics.natural_scene import BLOCK, fnsd_of, natural_scene_features
 from transmodal.metrics.policy import Policy
-from transmodal.reporting.display import luminance
 
-SLICES = 24  # of a volume, evenly spaced among those that show something
-FID_REMEDY = (
-    "not available: it needs the weights of an Inception network, which are not shipped; get "
-    "pt_inception-2015-12-05-6726825d.pth from the release 'fid_weights' of mseitzer/pytorch-fid on GitHub and add "
-    "--fid-weights FILE"
-)
 TRUTH = "truth"
+_BATCH = 256  # cases whose vectors wait before they go into FID's covariance
+NO_RANGE = "not available: it needs the range of the values; give --range LOW HIGH"
+
+
+@dataclass
+class CaseFeatures:
+    """Features of one case's images, of each system and of the truth.
+
+    Attributes:
+        images: how many pictures each gave.
+        scene: statistics of natural-scene features.
+        network: features of the extractor, (pictures, D).
+        problem: why there are no natural-scene features; "" where there are.
+    """
+
+    images: dict[str, int] = field(default_factory=dict)
+    scene: dict[str, FrechetStatistics] = field(default_factory=dict)
+    network: dict[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    problem: str = ""
 
 
 class SetFeatures:
     """Gathers features of every system's images and of the truths, case by case, and ends in distances."""
 
-    def __init__(self, policy: Policy, fid_weights: str | Path | None = None) -> None:
+    def __init__(self, policy: Policy, extractor: FeatureExtractor | None = None, *, seed: int = 0) -> None:
         """Prepare to gather.
 
         Args:
-            policy: its scale and clipping are applied before features are taken; it may be incomplete until the first
-                case is added.
-            fid_weights: state dict of the Inception network, or None to do without FID.
-
-        Raises:
-            UserError: the file of weights is missing or holds another network.
+            policy: its sets are what is gathered for; it may be incomplete until the first case comes.
+            extractor: of features for FID and KID; None does without them.
+            seed: of KID's subsets.
         """
-        self.policy = policy
-        self._extractor = None if fid_weights is None else open_extractor(fid_weights)
+        self.policy, self.seed = policy, seed
+        self._extractor = extractor if {"fid", "kid"} & set(policy.sets) else None
         self._block = 0
         self._images: dict[str, int] = {}
         self._scene: dict[str, FrechetStatistics] = {}
-        self._inception: dict[str, FrechetStatistics] = {}
+        self._network: dict[str, FrechetStatistics] = {}
+        self._vectors: dict[str, list[npt.NDArray[np.float32]]] = {}  # KID compares each with each
         self._problem = ""
+        self._turn = threading.Lock()  # a network works with all cores already
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_turn"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _turn=threading.Lock())
+
+    def prepare(self, truth: Image, policy: Policy) -> None:
+        """Take the size of blocks from a first image, so that it does not depend on which worker is faster."""
+        if not self._block:
+            across = slice_axis_of(truth, policy) if truth.spatial_dims == 3 else None
+            sides = [length for axis, length in enumerate(truth.shape) if axis != across]
+            self._block = min(BLOCK, min(sides) // 2 * 2)
 
     def add(self, images: CaseImages, policy: Policy) -> None:
         """Take in one case, under the complete policy that it was scored with."""
-        self.policy = policy
+        self.join(self.of_case(images, policy))
+
+    def of_case(self, images: CaseImages, policy: Policy) -> CaseFeatures:
+        """Return the features of one case's images."""
+        features = CaseFeatures()
+        if policy.range is None:
+            features.problem, features.images = NO_RANGE, dict.fromkeys(images.predictions, 0)
+            return features
+        self.prepare(images.truth, policy)
         for name, image in (*images.predictions.items(), (TRUTH, images.truth)):
-            pictures = _pictures(image, policy)
-            self._images[name] = self._images.get(name, 0) + len(pictures)
-            self._add_scene(name, pictures)
+            pictures = pictures_of(image, policy)
+            features.images[name] = len(pictures)
+            if "fnsd" in policy.sets:
+                self._add_scene(features, name, pictures, policy.data_range)
             if self._extractor is not None:
-                statistics = self._inception.setdefault(name, FrechetStatistics())
-                for picture in pictures:
-                    # As `frechet_score` does: the network knows no values beyond its range.
-                    inside = np.clip(picture, *policy.limits)[None]
-                    statistics.update(self._extractor(inside, limits=policy.limits))
+                # As `frechet_score` does: the network knows no values beyond its range.
+                with self._turn:
+                    parts = [
+                        self._extractor(np.clip(picture, *policy.limits)[None], limits=policy.limits)
+                        for picture in pictures
+                    ]
+                features.network[name] = np.concatenate(parts).astype(np.float32)
+        return features
+
+    def join(self, kept: CaseFeatures) -> None:
+        """Take in the features of one case."""
+        self._problem = self._problem or kept.problem
+        for name, number in kept.images.items():
+            self._images[name] = self._images.get(name, 0) + number
+        for name, statistics in kept.scene.items():
+            self._scene.setdefault(name, FrechetStatistics()).merge(statistics)
+        for name, vectors in kept.network.items():
+            self._vectors.setdefault(name, []).append(vectors)
+            if "kid" not in self.policy.sets and len(self._vectors[name]) >= _BATCH:
+                self._network[name] = self._statistics(name)
+                self._vectors[name] = []
 
     def results(self) -> dict[str, dict[str, Any]]:
-        """Return system → {"fnsd": …, "fid": …}, each with value or reason, N and features."""
-        return {name: {"fnsd": self._fnsd(name), "fid": self._fid(name)} for name in self._images if name != TRUTH}
+        """Return system → {"fnsd": …, "fid": …, "kid": …}, each with value or reason, N and features."""
+        found = {"fnsd": self._fnsd, "fid": self._fid, "kid": self._kid}
+        return {
+            name: {score: found[score](name) for score in self.policy.sets} for name in self._images if name != TRUTH
+        }
 
-    def _add_scene(self, name: str, pictures: list[npt.NDArray[np.float32]]) -> None:
-        if not self._block:
-            self._block = min(BLOCK, min(pictures[0].shape) // 2 * 2)
-        statistics = self._scene.setdefault(name, FrechetStatistics())
+    def _add_scene(
+        self, features: CaseFeatures, name: str, pictures: list[npt.NDArray[np.float32]], data_range: float
+    ) -> None:
+        statistics = features.scene.setdefault(name, FrechetStatistics())
         for picture in pictures:
             try:
-                features = natural_scene_features(picture, data_range=self.policy.data_range, block=self._block)
+                statistics.update(natural_scene_features(picture, data_range=data_range, block=self._block))
             except ValueError as error:
-                self._problem = str(error)
+                features.problem = str(error)
                 return
-            statistics.update(features)
 
     def _fnsd(self, name: str) -> dict[str, Any]:
-        made, true = self._scene[name], self._scene[TRUTH]
+        made, true = (self._scene.get(key, FrechetStatistics()) for key in (name, TRUTH))
         few = min(made.count, true.count) < 2
         if self._problem or few:
             return {"value": None, "reason": f"not available: {self._problem or 'fewer than two textured blocks'}"}
-        # Each feature counts in units of its spread over the true blocks, as in `metrics.natural_scene.fnsd`.
-        scale = 1.0 / np.maximum(np.sqrt(np.diag(true.covariance)), 1e-3)
-        stretch = np.outer(scale, scale)
-        value = frechet_distance(
-            made.mean * scale, made.covariance * stretch, true.mean * scale, true.covariance * stretch
-        )
         return {
-            "value": float(value),
+            "value": float(fnsd_of(made, true)),
             "n": self._images[name],
             "features": f"natural-scene statistics of {made.count} and {true.count} blocks of {self._block} pixels",
         }
 
+    def _statistics(self, name: str) -> FrechetStatistics:
+        """Return mean and covariance of all vectors so far: many taken in at once, since each time costs (D, D)."""
+        statistics = FrechetStatistics()
+        statistics.merge(self._network.get(name, FrechetStatistics()))
+        if self._vectors[name]:
+            statistics.update(np.concatenate(self._vectors[name]))
+        return statistics
+
     def _fid(self, name: str) -> dict[str, Any]:
-        if self._extractor is None:
-            return {"value": None, "reason": FID_REMEDY}
-        made, true = self._inception[name], self._inception[TRUTH]
+        if self._extractor is None or self._problem == NO_RANGE:
+            return {"value": None, "reason": self._problem if self._problem == NO_RANGE else FID_REMEDY}
+        made, true = self._statistics(name), self._statistics(TRUTH)
         if min(made.count, true.count) < 2:
             return {"value": None, "reason": "not available: it needs two images or more"}
         return {
             "value": float(frechet_distance(made.mean, made.covariance, true.mean, true.covariance)),
-            "n": self._images[name],
-            "features": self._extractor.name,
-            "sha256": self._extractor.sha256,
+            **self._about(name),
         }
 
+    def _kid(self, name: str) -> dict[str, Any]:
+        if self._extractor is None or self._problem == NO_RANGE:
+            return {"value": None, "reason": self._problem if self._problem == NO_RANGE else FID_REMEDY}
+        from transmodal.metrics.kid import KidFeatures
 
-def open_extractor(weights: str | Path) -> FeatureExtractor:
-    """Open the Inception network that FID needs.
+        gathered = []
+        for key in (name, TRUTH):
+            features = KidFeatures()
+            for vectors in self._vectors[key]:
+                features.update(vectors)
+            gathered.append(features)
+        try:
+            score = gathered[0].score(gathered[1], seed=self.seed)
+        except ValueError as error:
+            return {"value": None, "reason": f"not available: {error}"}
+        return {
+            "value": float(score.value),
+            "sd": float(score.sd),
+            **self._about(name),
+            "subsets": int(score.subsets),
+            "subset_size": int(score.subset_size),
+        }
 
-    Raises:
-        UserError: the file is missing or holds something else.
-    """
-    from transmodal.metrics.inception import InceptionFeatures  # torch, only when asked for
-
-    if not Path(weights).is_file():
-        raise UserError(f"There is no file {weights} for FID; name the Inception weights pt_inception-2015-12-05")
-    try:
-        return InceptionFeatures(weights)
-    except (ValueError, OSError) as error:
-        raise UserError(f"{weights} cannot be used for FID: {error}") from error
+    def _about(self, name: str) -> dict[str, Any]:
+        assert self._extractor is not None
+        return {"n": self._images[name], "features": self._extractor.name, "sha256": self._extractor.sha256}
 
 
 def describe_set_score(name: str, score: Mapping[str, Any]) -> str:
@@ -133,14 +196,5 @@ def describe_set_score(name: str, score: Mapping[str, Any]) -> str:
     if score.get("value") is None:
         return f"{name.upper()} {score.get('reason', 'not available')}"
     digest = f", weights SHA-256 {score['sha256']}" if score.get("sha256") else ""
-    return f"{name.upper()} {score['value']:.4g} (N = {score['n']}; {score['features']}{digest})"
-
-
-def _pictures(image: Image, policy: Policy) -> list[npt.NDArray[np.float32]]:
-    grey = luminance(image.pixels) if image.channels else image.pixels
-    grey = on_common_scale(grey, policy, own_region(grey, policy), image.name)
-    if image.spatial_dims == 2:
-        return [np.asarray(grey, np.float32)]
-    slices = np.moveaxis(grey, slice_axis_of(image, policy), 0)
-    step = max(1, len(slices) // SLICES)
-    return [np.asarray(part, np.float32) for part in slices[step // 2 :: step]]
+    subsets = f"; {score['subsets']} subsets of {score['subset_size']}" if score.get("subsets") else ""
+    return f"{name.upper()} {score['value']:.4g} (N = {score['n']}{subsets}; {score['features']}{digest})"
