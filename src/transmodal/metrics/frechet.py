@@ -17,7 +17,20 @@ from numpy.typing import NDArray
 
 
 class FeatureExtractor(Protocol):
-    """What turns images into features.
+    """What turns images into features: any callable with a name and a digest serves FID and KID.
+
+    :class:`transmodal.metrics.inception.InceptionFeatures` is the one of FID. Another network, for instance one trained
+    on radiographs, is wrapped in a few lines and passed as ``extractor=``::
+
+        class RadiographFeatures:
+            name = "my radiograph network, 512 features, grey, area to 224 x 224"  # say the resize filter
+            sha256 = "9f86d081..."  # of the file of weights
+
+            def __call__(self, images, *, limits):
+                low, high = limits
+                grey = torch.from_numpy((images - low) / (high - low))[:, None]  # (N, 1, H, W) in [0, 1]
+                with torch.inference_mode():
+                    return network(F.interpolate(grey, (224, 224), mode="area")).numpy()  # (N, 512)
 
     Attributes:
         name: of the features, printed beside every score made with them.
@@ -184,7 +197,7 @@ def frechet_score(
     statistics = []
     for images in (predicted, truth):
         gathered = FrechetStatistics()
-        for batch in _batches(images, limits, batch_size):
+        for batch in image_batches(images, limits, batch_size):
             gathered.update(extractor(batch, limits=limits))
         statistics.append(gathered)
     first, second = statistics
@@ -203,7 +216,11 @@ def _not_negative(eigenvalues: NDArray[np.floating[Any]]) -> NDArray[np.floating
     return np.clip(eigenvalues, 0.0, None)
 
 
-def _batches(images: Iterable[Any], limits: tuple[float, float], batch_size: int) -> Iterator[NDArray[np.float32]]:
+def image_batches(images: Iterable[Any], limits: tuple[float, float], batch_size: int) -> Iterator[NDArray[np.float32]]:
+    """Stack consecutive images of one size into batches (N, H, W), clipped to the limits.
+
+    Arguments and refusals as in :func:`frechet_score`.
+    """
     low, high = limits
     if not (np.isfinite(low) and np.isfinite(high) and low < high):
         raise ValueError(f"limits must be two finite numbers, low before high, got {limits!r}")

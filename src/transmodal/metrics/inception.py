@@ -9,9 +9,6 @@ classes. The names of layers here are those of the public PyTorch port of these 
 Nothing is downloaded: a missing file is refused, with what to get.
 """
 
-import hashlib
-import math
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -20,11 +17,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from transmodal.metrics.frechet import FrechetScore, frechet_score
+from transmodal.metrics.weights import read_weights, refuse_other_names, sha256_of
 
 SIDE = 299  # pixels, the input of the network
 DIMENSIONS = 2048  # features after the last pool ("pool3")
@@ -45,12 +41,9 @@ class InceptionFeatures:
     """
 
     def __init__(self, weights: str | Path, *, device: str = "cpu") -> None:
-        state = _state_dict(Path(weights))
-        network = InceptionNetwork()
-        _load(network, state, Path(weights))
-        self._network = network.eval().requires_grad_(False).to(device)
+        self._network = _loaded(Path(weights)).eval().requires_grad_(False).to(device)
         self._device = device
-        self.sha256 = _sha256(Path(weights))
+        self.sha256 = sha256_of(weights)
         self.name = "Inception-v3 (2015-12-05) pool3, 2048 features, grey as RGB, bilinear to 299 x 299"
 
     @torch.inference_mode()
@@ -261,44 +254,13 @@ class InceptionNetwork(nn.Module):
 _REMEDY = "name the file of pytorch-fid's 2015-12-05 weights (pt_inception-2015-12-05-6726825d.pth)"
 
 
-def _state_dict(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise ValueError(f"Inception weights: {path} is not a file; {_REMEDY}")
-    try:
-        state = load_file(path) if path.suffix == ".safetensors" else _unpickled_weights(path)
-    except (SafetensorError, OSError, RuntimeError, EOFError, KeyError, ValueError, TypeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"Inception weights: {path} cannot be read ({reason[:120]}); {_REMEDY}") from None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"Inception weights: {path} is not a table of tensors; {_REMEDY}")
-    return state
-
-
-def _unpickled_weights(path: Path) -> Any:
-    from pickle import UnpicklingError  # only the name of the error; weights_only refuses everything but tensors
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of an odd pickle; the one line of the refusal says enough
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError:
-        raise ValueError("not a file of tensors alone") from None
-
-
-def _load(network: nn.Module, state: dict[str, Any], path: Path) -> None:
+def _loaded(path: Path) -> InceptionNetwork:
+    what = "Inception weights"
+    state = read_weights(path, what=what, remedy=_REMEDY)
+    network = InceptionNetwork()
     # Files made before batch norms counted their batches lack that count; the features do not use it.
-    expected = {name: value for name, value in network.state_dict().items() if "num_batches_tracked" not in name}
-    missing = [name for name in expected if name not in state]
-    unknown = [name for name in state if name not in expected and "num_batches_tracked" not in name]
-    wrong = [name for name in expected if name in state and state[name].shape != expected[name].shape]
-    for names, what in ((missing, "lacks"), (unknown, "has besides"), (wrong, "has another shape of")):
-        if names:
-            raise ValueError(f"Inception weights: {path} {what} {names[0]} (and {len(names) - 1} more); {_REMEDY}")
-    if any(not math.isfinite(float(value.float().sum())) for value in state.values()):
-        raise ValueError(f"Inception weights: {path} holds NaN or infinite weights; {_REMEDY}")
+    expected = {name: value.shape for name, value in network.state_dict().items() if "num_batches_tracked" not in name}
+    state = {name: value for name, value in state.items() if "num_batches_tracked" not in name}
+    refuse_other_names(expected, state, path=path, what=what, remedy=_REMEDY)
     network.load_state_dict(state, strict=False)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return network
