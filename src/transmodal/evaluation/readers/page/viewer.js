@@ -12,7 +12,10 @@ export class Viewer {
     this.panes = [];
     this.view = { zoom: 1, u: 0.5, v: 0.5, window: 1, level: 0.5 };
     this.pointers = new Map();
-    this.observer = new ResizeObserver(() => this.draw());
+    this.observer = new ResizeObserver(() => {
+      this.#arrange();
+      this.draw();
+    });
     panes.addEventListener("contextmenu", (event) => event.preventDefault());
   }
 
@@ -20,9 +23,13 @@ export class Viewer {
   show(images) {
     this.observer.disconnect();
     this.panes = images.map((image) => this.#pane(image));
-    this.container.replaceChildren(...this.panes.map((pane) => pane.figure));
-    for (const pane of this.panes) this.observer.observe(pane.canvas);
+    const judged = document.createElement("div");
+    judged.append(...this.panes.filter((pane) => !pane.beside).map((pane) => pane.figure));
+    this.container.replaceChildren(judged, ...this.panes.filter((pane) => pane.beside).map((pane) => pane.figure));
+    this.container.style.setProperty("--judged", judged.childElementCount);
     this.sort = images[0].sort;
+    this.#arrange();
+    for (const pane of this.panes) this.observer.observe(pane.canvas);
     this.reset();
   }
 
@@ -85,6 +92,16 @@ export class Viewer {
     this.view.v = Math.min(1, Math.max(0, this.view.v));
     for (const pane of this.panes) this.#drawPane(pane);
     if (this.panes.length) this.onChange(this.view);
+  }
+
+  // Put what is shown beside to the right or below: where the judged images become larger.
+  #arrange() {
+    const judged = this.panes.filter((pane) => !pane.beside).length;
+    const { clientWidth: width, clientHeight: height } = this.container;
+    const fit = (across, down) => Math.min(width / across / this.sort.width,
+      height / down / (this.sort.height * this.sort.aspect));
+    const below = judged < this.panes.length && fit(judged, 2) > fit(judged + 1, 1);
+    this.container.classList.toggle("below", below);
   }
 
   #pane({ values, sort, label, beside }) {
