@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage import metrics as peer
 
-from transmodal.metrics.pointwise import mae, mse, nrmse, pointwise, psnr
+from transmodal.metrics.pointwise import mae, mse, nmae, nrmse, pointwise, psnr
 
 KINDS = [np.uint8, np.uint16, np.int16, np.float32, np.float64]
 
@@ -63,7 +63,7 @@ def test_a_mask_compares_only_what_it_selects() -> None:
         inside = pointwise(predicted, truth, data_range=4024, mask=mask, normalisation=normalisation)
         cut = pointwise(predicted[mask], truth[mask], data_range=4024, normalisation=normalisation)
         assert inside.pixels == cut.pixels == mask.sum()
-        for field in ("mse", "mae", "nrmse", "psnr"):
+        for field in ("mse", "mae", "nrmse", "nmae", "psnr"):
             assert getattr(inside, field) == pytest.approx(getattr(cut, field), rel=1e-12)
 
 
@@ -73,14 +73,37 @@ def test_single_scores_are_those_of_the_fused_pass() -> None:
     scores = pointwise(predicted, truth, data_range=data_range, mask=mask, normalisation="mean")
     assert mse(predicted, truth, mask=mask) == scores.mse
     assert mae(predicted, truth, mask=mask) == scores.mae
+    assert nmae(predicted, truth, denominator="max-min", mask=mask) == scores.nmae
     assert nrmse(predicted, truth, mask=mask, normalisation="mean") == scores.nrmse
     assert psnr(predicted, truth, mask=mask, data_range=data_range) == scores.psnr
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("denominator", ["max-min", "max", "mean-magnitude"])
+def test_nmae_is_divided_by_the_named_extent_of_the_truth_inside_the_mask(kind: type, denominator: str) -> None:
+    predicted, truth, data_range = pair(kind, (61, 83))
+    mask = np.random.default_rng(5).random(truth.shape) < 0.5
+    truth[~mask] = 0 if np.issubdtype(kind, np.integer) else 99.0  # what lies outside must not count
+    y = truth[mask].astype(np.float64)
+    divisor = {"max-min": y.max() - y.min(), "max": y.max(), "mean-magnitude": np.abs(y).mean()}[denominator]
+    expected = np.abs(predicted[mask] - y).mean() / divisor
+    assert nmae(predicted, truth, denominator=denominator, mask=mask) == pytest.approx(expected, rel=1e-12)  # type: ignore[arg-type]
+    scores = pointwise(predicted, truth, data_range=data_range, mask=mask, denominator=denominator)  # type: ignore[arg-type]
+    assert (scores.nmae, scores.denominator) == (pytest.approx(expected, rel=1e-12), denominator)
+
+
+def test_nmae_of_a_truth_without_a_positive_denominator_is_infinite_unless_the_images_are_equal() -> None:
+    negative = np.array([[-900.0, -1000.0]])
+    assert nmae(negative + 1, negative, denominator="max") == math.inf
+    assert nmae(negative + 1, negative, denominator="mean-magnitude") == pytest.approx(1 / 950)
+    assert nmae(np.full((3, 3), 3.0), np.full((3, 3), 2.0), denominator="max-min") == math.inf
+    assert nmae(negative, negative, denominator="max") == 0.0
 
 
 def test_equal_images_have_no_error_and_infinite_psnr() -> None:
     image = pair(np.float32, (30, 30))[0]
     scores = pointwise(image, image, data_range=1.0)
-    assert (scores.mse, scores.mae, scores.nrmse, scores.psnr) == (0.0, 0.0, 0.0, math.inf)
+    assert (scores.mse, scores.mae, scores.nrmse, scores.nmae, scores.psnr) == (0.0, 0.0, 0.0, 0.0, math.inf)
     assert pointwise(np.zeros((3, 3)), np.zeros((3, 3)), data_range=1.0).nrmse == 0.0
 
 
@@ -151,6 +174,7 @@ def test_a_pixel_that_is_not_finite_is_refused_inside_the_mask_and_ignored_outsi
         ({"mask": np.ones((4, 4))}, "must be boolean"),
         ({"mask": np.ones((4, 3), bool)}, "mask has shape"),
         ({"normalisation": "max"}, "euclidean, min-max, mean"),
+        ({"denominator": "mean"}, "max-min, max, mean-magnitude"),
     ],
 )
 def test_wrong_arguments_are_refused_in_one_line(change: dict, message: str) -> None:
