@@ -2,8 +2,9 @@
 
 Cohen (Educational and Psychological Measurement 20(1), 1960; weighted: Psychological Bulletin 70(4), 1968):
 κ = (p_o − p_e)/(1 − p_e). Fleiss (Psychological Bulletin 76(5), 1971) for many readers, here with weights and for
-unequal numbers of readers an item (Gwet, "Handbook of Inter-Rater Reliability", 4th edition, 2014, chapter 3); with equal
-numbers and no weights it is Fleiss's. ICC(2,1) and ICC(2,k): Shrout and Fleiss, Psychological Bulletin 86(2), 1979.
+unequal numbers of readers an item (Gwet, "Handbook of Inter-Rater Reliability", 4th edition, 2014, chapter 3); with
+equal numbers and no weights it is Fleiss's.
+ICC(2,1) and ICC(2,k): Shrout and Fleiss, Psychological Bulletin 86(2), 1979.
 """
 
 from typing import Literal
@@ -144,8 +145,8 @@ def intraclass_correlation(ratings: npt.ArrayLike) -> tuple[Estimate, Estimate]:
     else:
         low, high = _icc_limits(single, between_items, between_readers, error, n, k)
     note = "" if low is not None else "no interval: the ratings differ by the readers' levels only"
-    one, many = ((_stepped_up(part, k) if mean else part for part in (single, low, high)) for mean in (False, True))
-    return Estimate(*one, n, "items", note), Estimate(*many, n, "items", note)
+    many = [_stepped_up(part, k) for part in (single, low, high)]
+    return Estimate(float(single), low, high, n, "items", note), Estimate(many[0], many[1], many[2], n, "items", note)
 
 
 def _icc_limits(

@@ -101,7 +101,7 @@ def yes_no(hits: int, signals: int, false_alarms: int, noises: int) -> Detection
         missing = Estimate(None, note=f"saw no {'real' if signals else 'synthetic'} image")
         return Detection(accuracy, missing, missing, sensitivity, specificity)
     d_prime, criterion, variance = _yes_no_parts(hits, signals, false_alarms, noises)
-    reach = stats.norm.ppf(0.5 + CONFIDENCE / 2) * np.sqrt(variance)
+    reach = float(stats.norm.ppf(0.5 + CONFIDENCE / 2) * np.sqrt(variance))
     n = signals + noises
     return Detection(
         accuracy,
@@ -112,9 +112,7 @@ def yes_no(hits: int, signals: int, false_alarms: int, noises: int) -> Detection
     )
 
 
-def forced_choice(
-    said_left_of_left: int, real_on_left: int, said_left_of_right: int, real_on_right: int
-) -> Detection:
+def forced_choice(said_left_of_left: int, real_on_left: int, said_left_of_right: int, real_on_right: int) -> Detection:
     """Score pairs of which one image is real: d′ = √2 z(share right); c from the sides.
 
     The interval of d′ is that of Clopper and Pearson, transformed; it has no upper limit when all answers are right.
@@ -137,10 +135,8 @@ def forced_choice(
         side = "left" if real_on_left else "right"
         return Detection(accuracy, d_prime, Estimate(None, note=f"the real image always stood on the {side}"))
     _, criterion, variance = _yes_no_parts(said_left_of_left, real_on_left, said_left_of_right, real_on_right)
-    reach = stats.norm.ppf(0.5 + CONFIDENCE / 2) * np.sqrt(variance) / 2
-    return Detection(
-        accuracy, d_prime, Estimate(criterion, criterion - reach, criterion + reach, trials, "answers")
-    )
+    reach = float(stats.norm.ppf(0.5 + CONFIDENCE / 2) * np.sqrt(variance)) / 2
+    return Detection(accuracy, d_prime, Estimate(criterion, criterion - reach, criterion + reach, trials, "answers"))
 
 
 def mean_share(says: npt.ArrayLike, layout: Layout, *, seed: int = 0, resamples: int = 2000) -> Estimate:

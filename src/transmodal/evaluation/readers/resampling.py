@@ -6,9 +6,9 @@ Answers of one study are not independent: one reader gives many, and one case ge
 
 `over_readers_and_subjects` resamples both. Drawing both at once (the pigeonhole bootstrap: Owen, Annals of Applied
 Statistics 1(2), 2007) counts the noise of the single answers three times. Readers, subjects and cells (what one reader
-said about one subject) are therefore drawn in turn and their variances put together by inclusion and exclusion, readers +
-subjects − cells (Cameron, Gelbach and Miller, "Robust Inference with Multiway Clustering", Journal of Business &
-Economic Statistics 29(2), 2011), with Student's t and Satterthwaite's degrees of freedom.
+said about one subject) are therefore drawn in turn and their variances put together by inclusion and exclusion,
+readers + subjects − cells (Cameron, Gelbach and Miller, "Robust Inference with Multiway Clustering", Journal of
+Business & Economic Statistics 29(2), 2011), with Student's t and Satterthwaite's degrees of freedom.
 """
 
 from collections.abc import Callable
@@ -28,8 +28,8 @@ FEWEST_READERS = 4
 _CHUNK = 4_000_000  # weights held at once
 _LARGEST_SHARE_UNDEFINED = 0.05
 
-# Gets the weights of the answers (B, answers) and of the readers (B, readers), all 1 for the study itself; gives what is
-# estimated (B, quantities), NaN where a draw leaves it undefined.
+# Gets the weights of the answers (B, answers) and of the readers (B, readers), all 1 for the study itself; gives what
+# is estimated (B, quantities), NaN where a draw leaves it undefined.
 Statistic = Callable[[Array, Array], Array]
 
 
@@ -128,7 +128,8 @@ def over_readers_and_subjects(
 ) -> list[Estimate]:
     """Estimate with intervals that hold for readers like these and cases like these.
 
-    With fewer than four readers, readers in general cannot be spoken of: subjects alone are drawn, and the note says so.
+    With fewer than four readers, readers in general cannot be spoken of: subjects alone are drawn, and the note says
+    so.
 
     Args:
         statistic: see `Statistic`.
