@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from transmodal.reporting.figures import plain_number, png_bytes
 
@@ -154,6 +155,144 @@ def curves_chart(columns: Mapping[str, Sequence[float]], *, x: Sequence[float], 
         return figure
 
     return _both(draw)
+
+
+@dataclass(frozen=True)
+class RankGrid:
+    """How often each system takes each rank: one square grid of a chart.
+
+    Attributes:
+        title: what was ranked.
+        labels: systems from top to bottom.
+        shares: systems × ranks, each row from 0 to 1 and summing to 1.
+    """
+
+    title: str
+    labels: Sequence[str]
+    shares: npt.NDArray[np.float64]
+
+
+def paired_chart(
+    labels: Sequence[str],
+    subjects: npt.NDArray[np.float64],
+    means: Sequence[tuple[float, float, float]],
+    *,
+    axis_label: str,
+) -> Chart:
+    """Show every subject as one line across the systems, with each system's mean and interval.
+
+    Args:
+        labels: the systems, from left to right.
+        subjects: subjects × systems, each subject's mean; a value that is not finite breaks its line.
+        means: (mean, low, high) of each system; NaN draws nothing.
+        axis_label: the metric with its unit.
+    """
+    opacity = float(np.clip(12 / max(len(subjects), 1), 0.08, 0.7))
+
+    def draw(theme: Theme) -> Figure:
+        figure = Figure(figsize=(8.6, 3.6), dpi=120)
+        axis = _bare_axis(figure, theme)
+        places = np.arange(len(labels))
+        shown = np.where(np.isfinite(subjects), subjects, np.nan)
+        for values in shown:
+            axis.plot(places, values, color=theme.colours[0], linewidth=0.9, alpha=opacity, zorder=1)
+        for place in places:
+            axis.scatter(
+                np.full(len(shown), place), shown[:, place], s=17, facecolors="none", edgecolors=theme.colours[0],
+                linewidths=0.9, alpha=min(1.0, 2 * opacity), zorder=2,
+            )  # fmt: skip
+        for beside, (mean, low, high) in enumerate(means, 1):
+            x = beside - 0.88  # a little to the right of the rings
+            axis.plot([x] * 2, [low, high], color=theme.text, linewidth=2, solid_capstyle="butt", zorder=3)
+            axis.plot([x], [mean], marker="D", color=theme.text, markersize=5, zorder=3)
+        axis.set_xticks(places, [_wrapped(label) for label in labels])
+        axis.set_xlim(-0.4, len(labels) - 0.6)
+        axis.set_ylabel(axis_label, color=theme.faint, size=9)
+        axis.grid(axis="y", color=theme.rule, linewidth=0.8)
+        return figure
+
+    return _both(draw)
+
+
+def differences_chart(rows: Sequence[Row], *, axis_label: str, better: str) -> Chart:
+    """Show each subject's paired difference (ring), and their mean with its interval (bar), a row a pair of systems.
+
+    Args:
+        rows: from top to bottom, one value a subject in `cases`; values that are not finite are not drawn.
+        axis_label: the difference with its unit.
+        better: on which side of zero the first system is better, "right" or "left".
+    """
+
+    def draw(theme: Theme) -> Figure:
+        figure = Figure(figsize=(8.6, 0.95 + 0.52 * len(rows)), dpi=120)
+        axis = _bare_axis(figure, theme)
+        jitter = np.random.default_rng(0)
+        axis.axvline(0, color=theme.faint, linewidth=1.2, linestyle=(0, (4, 3)), zorder=0)
+        for place, row in enumerate(rows):
+            y = len(rows) - 1 - place
+            values = _subject_means(row)
+            colour = theme.colours[place % len(theme.colours)]
+            axis.scatter(
+                values, y + jitter.uniform(-0.22, 0.06, values.size), s=24, facecolors="none", edgecolors=colour,
+                linewidths=1.1,
+            )  # fmt: skip
+            axis.plot([row.low, row.high], [y + 0.22] * 2, color=theme.text, linewidth=2, solid_capstyle="butt")
+            axis.plot([row.mean], [y + 0.22], marker="D", color=theme.text, markersize=5)
+        axis.set_yticks(range(len(rows)), [row.label for row in reversed(rows)])
+        axis.set_ylim(-0.5, len(rows) - 0.4)
+        arrow = "first better →" if better == "right" else "← first better"
+        axis.set_xlabel(f"{axis_label}   ({arrow})", color=theme.faint, size=9)
+        axis.grid(axis="x", color=theme.rule, linewidth=0.8)
+        return figure
+
+    return _both(draw)
+
+
+def rank_chart(grids: Sequence[RankGrid]) -> Chart:
+    """Show how often each system takes each rank when subjects are drawn again: darker is more often, in per cent.
+
+    Args:
+        grids: one a metric, three to a row; all of the same systems in any order.
+    """
+    across = min(3, len(grids))
+    down = -(-len(grids) // across)
+    systems = len(grids[0].labels)
+    longest = max(len(label) for grid in grids for label in grid.labels)
+
+    def draw(theme: Theme) -> Figure:
+        figure = Figure(figsize=(8.6, down * (0.75 + 0.3 * systems)), dpi=120)
+        for number, grid in enumerate(grids):
+            axis = _bare_axis(figure, theme, (down, across, number + 1))
+            for row, shares in enumerate(grid.shares):
+                for column, share in enumerate(shares):
+                    box = (column + 0.53, row - 0.47)
+                    axis.add_patch(Rectangle(box, 0.94, 0.94, facecolor=theme.rule, linewidth=0))
+                    axis.add_patch(
+                        Rectangle(box, 0.94, 0.94, facecolor=theme.colours[0], linewidth=0, alpha=float(share))
+                    )
+                    if share >= 0.005:
+                        colour = "#ffffff" if share > 0.55 and theme is LIGHT else theme.text
+                        colour = "#10151b" if share > 0.55 and theme is DARK else colour
+                        axis.text(column + 1, row, f"{100 * share:.0f}", color=colour, size=8, ha="center", va="center")
+            axis.set_xlim(0.45, systems + 0.55)
+            axis.set_ylim(systems - 0.4, -0.6)
+            axis.set_xticks(range(1, systems + 1))
+            axis.set_yticks(range(systems), grid.labels, size=8.5 if longest < 20 else 7)
+            axis.set_title(grid.title, color=theme.text, size=9, loc="left", parse_math=False)
+        return figure
+
+    return _both(draw)
+
+
+def _wrapped(label: str) -> str:
+    """Break a long label at a space, hyphen or slash near its middle."""
+    if len(label) <= 14:
+        return label
+    breaks = [place for place, letter in enumerate(label[:-1]) if letter in " -_/"]
+    if not breaks:
+        return label
+    middle = min(breaks, key=lambda place: abs(place - len(label) // 2))
+    return label[: middle + 1].rstrip(" ") + "\n" + label[middle + 1 :]
 
 
 def _subject_means(row: Row) -> npt.NDArray[np.float64]:
