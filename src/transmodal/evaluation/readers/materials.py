@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from transmodal.errors import UserError
-from transmodal.evaluation.folders import images_of
+from transmodal.evaluation.matching import images_of
 from transmodal.evaluation.readers.answers import REAL, TIE
 from transmodal.images import Image, read
 
@@ -154,7 +154,7 @@ def from_runs(
     )
 
 
-def _images_of(folder: Path) -> dict[str, Path]:
+def _images_of(folder: Path) -> dict[str, str]:
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder; name a folder of images")
     images = images_of(folder)
