@@ -53,8 +53,8 @@ def mae_synthrad2023(predicted: Any, truth: Any, *, mask: Any = None) -> float:
 def psnr_synthrad2023(predicted: Any, truth: Any, *, mask: Any = None) -> float:
     """Peak signal-to-noise ratio in dB as SynthRAD2023 has it, +inf for equal images.
 
-    Range: R = 4024 HU. Clipping: both images to -1024..3000 HU. Window: none. Mask, arguments and refusals as in
-    :func:`mae_synthrad2023`.
+    Range: R = 4024 HU. Clipping: both images to -1024..3000 HU. Window: none. Mask: as in
+    :func:`mae_synthrad2023`, and so are arguments and refusals.
     """
     first, second = _clipped_pair(predicted, truth)
     return psnr(first, second, data_range=SYNTHRAD_RANGE, mask=mask)
@@ -95,8 +95,8 @@ def mae_synthrad2025(predicted: Any, truth: Any, *, mask: Any = None) -> float:
 def psnr_synthrad2025(predicted: Any, truth: Any, *, mask: Any = None) -> float:
     """Peak signal-to-noise ratio in dB as SynthRAD2025 has it, +inf for equal images.
 
-    Range: R = 4024 HU. Clipping: both images to -1024..3000 HU. Window: none. Mask as in :func:`mae_synthrad2025`,
-    arguments and refusals as in :func:`mae_synthrad2023`.
+    Range: R = 4024 HU. Clipping: both images to -1024..3000 HU. Window: none. Mask: as in
+    :func:`mae_synthrad2025`. Arguments and refusals as in :func:`mae_synthrad2023`.
     """
     return psnr_synthrad2023(predicted, truth, mask=mask)
 
