@@ -1,4 +1,4 @@
-"""What an evaluation leaves on disk: cases.csv, groups.csv and summary.json, each whole or not at all."""
+"""What an evaluation leaves on disk: cases.csv, groups.csv, slices.csv and summary.json, each whole or not at all."""
 
 import json
 from collections.abc import Mapping
@@ -8,13 +8,14 @@ from typing import Any
 import pandas
 
 from transmodal.evaluation.scores import Scores
+from transmodal.evaluation.slices import slice_totals
 from transmodal.images.files import write_text
 
 
 def write_evaluation(
     folder: Path, scores: Mapping[str, Scores], groups: Mapping[str, pandas.DataFrame], about: Mapping[str, Any]
 ) -> None:
-    """Write the three files.
+    """Write the tables and the summary; slices.csv only where volumes were scored by slices.
 
     Args:
         folder: made when absent; files of the same names are replaced.
@@ -27,6 +28,11 @@ def write_evaluation(
     """
     write_text(folder / "cases.csv", _csv({target: part.table for target, part in scores.items()}))
     write_text(folder / "groups.csv", _csv(groups))
+    slices = {target: slice_totals(part) for target, part in scores.items()}
+    if any(len(table) for table in slices.values()):
+        write_text(folder / "slices.csv", _csv(slices))
+    else:
+        (folder / "slices.csv").unlink(missing_ok=True)  # of an evaluation before
     write_text(folder / "summary.json", to_text({**about, **_targets_json(scores)}))
 
 

@@ -1,15 +1,21 @@
-"""Scores of images that any program made: two files, or two folders matched by the stem of their names."""
+"""Scores of images that any program made: files, or folders matched by name or by a table, of one or more systems."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transmodal.errors import UserError
+from transmodal.evaluation.matching import Matched, match
+from transmodal.evaluation.resources import Resources, open_resources
 from transmodal.evaluation.scores import CaseImages, CaseToScore, Scores, complete_policy, score_cases
-from transmodal.images import Image, is_image_file, read
-from transmodal.images.formats import stem_of
+from transmodal.evaluation.sets import SetFeatures
+from transmodal.images import Image, read
 from transmodal.metrics.policy import Policy
 
 SYSTEM = "predicted"
+# Below, starting processes takes longer than they save; above, an image keeps a thread out of Python long enough.
+_MANY_CASES = 200
+_LARGE_IMAGE = 1 << 22  # pixels
 
 
 def score(
@@ -19,6 +25,7 @@ def score(
     range: tuple[float, float] | None = None,
     mask: Image | str | Path | None = None,
     policy: Policy | None = None,
+    resources: Resources | None = None,
     workers: int = 1,
 ) -> Scores:
     """Score images made by any program, as `transmodal score` does.
@@ -28,25 +35,26 @@ def score(
         truth: the same kind.
         range: (low, high) of the values, in their unit. There is no default: a PSNR without a range means nothing.
         mask: of the same kind, non-zero inside.
-        policy: everything else about the comparison; `range` is laid over it.
+        policy: everything else about the comparison; `range` is laid over it. Its set-level metrics need folders.
+        resources: the models that NIQE, LPIPS, FID and KID need; see `evaluation.resources.open_resources`.
         workers: threads, for folders.
 
     Raises:
-        UserError: no range, other grids, NaN, no partners, mixed kinds.
+        UserError: no range, other grids, NaN, no partners, mixed kinds, or a metric without its file.
     """
-    settings = (policy or Policy()).model_dump()
+    settings = (policy or Policy(sets=())).model_dump()
     try:
         stated = Policy(**(settings | ({"range": range} if range is not None else {})))
     except ValueError as error:
         raise UserError(f"range {range}: give two finite numbers, low before high") from error
     if not isinstance(predicted, Image) and not isinstance(truth, Image) and not isinstance(mask, Image):
-        return score_folders(predicted, truth, stated, mask=mask, workers=workers)
+        return score_folders(predicted, truth, stated, mask=mask, resources=resources, workers=workers)
     if not (isinstance(predicted, Image) and isinstance(truth, Image) and isinstance(mask, Image | None)):
         raise UserError("Images and files are mixed; give images in memory for all, or paths for all")
-    if mask is not None and stated.mask in (None, "none"):
-        stated = stated.model_copy(update={"mask": "mask"})
+    if mask is not None:
+        stated = _masked(stated)
     case = CaseToScore(truth.name, truth.name, lambda: CaseImages({SYSTEM: predicted}, truth, mask))
-    return score_cases([case], complete_policy(stated, truth))
+    return score_cases([case], complete_policy(stated, truth), resources=resources or open_resources(stated))
 
 
 def score_folders(
@@ -54,133 +62,129 @@ def score_folders(
     truth: str | Path,
     policy: Policy,
     *,
+    against: Mapping[str, str | Path] | None = None,
     mask: str | Path | None = None,
     subject_of: Callable[[str], str] | None = None,
+    resources: Resources | None = None,
     workers: int = 1,
-    on_progress: Callable[[str], None] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Scores:
     """Score every image of a folder against the one of the same stem in another; or one file against another.
 
     Args:
         predicted: a folder of images, or one image.
         truth: likewise.
-        policy: must state the range unless its scale is "percentile".
+        policy: must state the range unless its scale is "percentile" or no metric needs one.
+        against: name → folder of further systems, scored on the same cases.
         mask: a folder or file of masks, non-zero inside, matched likewise. Every truth needs one.
         subject_of: stem → subject, for intervals over subjects; None takes each image for a subject of its own.
+        resources: the models that metrics need.
         workers: threads.
-        on_progress: called with each finished stem.
+        on_progress: called with (cases done, cases in all).
 
     Raises:
         UserError: a path is missing, nothing has a partner, two files share a stem, or no pair could be scored.
     """
-    pairs, alone = match(Path(predicted), Path(truth))
-    masks = None if mask is None else match_masks(Path(mask), pairs)
-    if masks is not None and policy.mask in (None, "none"):
-        policy = policy.model_copy(update={"mask": "mask"})
-
-    policy = _completed(policy, pairs)
-
-    def cases() -> Iterator[CaseToScore]:
-        for stem, (made, true) in pairs.items():
-            yield CaseToScore(
-                stem,
-                subject_of(stem) if subject_of else stem,
-                lambda made=made, true=true, stem=stem: CaseImages(  # type: ignore[misc]
-                    {SYSTEM: read(made)}, read(true), None if masks is None else _read_mask(masks.get(stem), true)
-                ),
-            )
-
-    scores = score_cases(cases(), policy, workers=workers, on_progress=on_progress)
-    if not alone:
-        return scores
-    return Scores(
-        scores.policy, scores.table, scores.factors, scores.split, scores.failed + alone, scores.sets, scores.seed
+    systems = {SYSTEM: Path(predicted), **{name: Path(folder) for name, folder in (against or {}).items()}}
+    matched = match(systems, Path(truth), None if mask is None else Path(mask))
+    return score_matched(
+        matched, policy, subject_of=subject_of, resources=resources, workers=workers, on_progress=on_progress
     )
 
 
-def match(predicted: Path, truth: Path) -> tuple[dict[str, tuple[Path, Path]], tuple[tuple[str, str], ...]]:
-    """Pair two files, or the files of two folders by stem.
+def score_matched(
+    matched: Matched,
+    policy: Policy,
+    *,
+    subject_of: Callable[[str], str] | None = None,
+    resources: Resources | None = None,
+    workers: int = 1,
+    processes: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Scores:
+    """Score cases whose files are known.
 
-    Returns:
-        Stem → (predicted, truth), sorted; and (stem, why) of the predictions that have no truth. Truths without
-        a prediction are listed as well: a program that drops its worst cases must not score better for it.
-
-    Raises:
-        UserError: a path is missing, one is a file and the other a folder, or nothing matches.
-    """
-    for path in (predicted, truth):
-        if not path.exists():
-            raise UserError(f"There is no {path}; check the path")
-    if predicted.is_file() != truth.is_file():
-        raise UserError(f"{predicted} and {truth} must be two files or two folders; name two of a kind")
-    if predicted.is_file():
-        return {stem_of(truth): (predicted, truth)}, ()
-    made, true = images_of(predicted), images_of(truth)
-    both = sorted(made.keys() & true.keys())
-    if not both:
-        example = f"{min(made)} against {min(true)}" if made and true else "one of them holds no image"
-        raise UserError(
-            f"No image of {predicted} has a partner of the same name in {truth} ({example}); "
-            "rename the files so that their names before the suffix agree"
-        )
-    alone = [(stem, f"{made[stem]} has no partner in {truth}") for stem in sorted(made.keys() - true.keys())]
-    alone += [(stem, f"{true[stem]} has no partner in {predicted}") for stem in sorted(true.keys() - made.keys())]
-    return {stem: (made[stem], true[stem]) for stem in both}, tuple(alone)
-
-
-def match_masks(mask: Path, pairs: dict[str, tuple[Path, Path]]) -> dict[str, Path]:
-    """Return stem → mask file.
+    Args:
+        matched: of `matching.match` or `matching.match_by_table`.
+        policy: as in `score_folders`.
+        subject_of: case → subject, before what `matched` says.
+        resources: the models that metrics need; None opens what needs no file.
+        workers: how many work at the same time.
+        processes: whether many small images may be scored by processes; the program that calls must then be one that
+            can be started again by its name, as every module with a guarded main can.
+        on_progress: called with (cases done, cases in all).
 
     Raises:
-        UserError: the path is missing or no mask has the stem of a truth.
+        UserError: as `score_folders`.
     """
-    if not mask.exists():
-        raise UserError(f"There is no {mask}; check the path")
-    if mask.is_file():
-        if len(pairs) > 1:
-            raise UserError(f"{mask} is one mask for {len(pairs)} images; give a folder of masks")
-        return dict.fromkeys(pairs, mask)
-    masks = images_of(mask)
-    if not masks.keys() & pairs.keys():
-        raise UserError(f"No mask in {mask} has the name of an image; rename them to agree before the suffix")
-    return masks
+    resources = open_resources(policy) if resources is None else resources
+    if matched.has_masks:
+        policy = _masked(policy)
+    first = _first_truth(matched)
+    policy = complete_policy(policy, first)
+    features = None
+    if policy.sets:
+        features = SetFeatures(policy, resources.extractor)
+        features.prepare(first, policy)
+    total, done = len(matched.cases), 0
+
+    def advance(case: str) -> None:
+        nonlocal done
+        done += 1
+        if on_progress is not None:
+            on_progress(done, total)
+
+    scores = score_cases(
+        _cases(matched, subject_of),
+        policy,
+        resources=resources,
+        workers=min(workers, total),
+        processes=(
+            processes
+            and total >= _MANY_CASES
+            and first.pixels.size < _LARGE_IMAGE
+            and not resources.has_network  # threads share one network; each process would hold its own
+        ),
+        gather=features,
+        on_progress=advance,
+    )
+    sets = {} if features is None else features.results()
+    return replace(scores, failed=scores.failed + matched.alone, sets=sets)
 
 
-def images_of(folder: Path) -> dict[str, Path]:
-    """Return stem → image file of a folder, not of those below it.
+@dataclass(frozen=True)
+class _Files:
+    """Reads the images of one case; unlike a closure, it can be sent to another process."""
 
-    Raises:
-        UserError: two images share a stem.
-    """
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or not path.is_file() or not is_image_file(path):
-            continue
-        stem = stem_of(path)
-        if stem in found:
-            raise UserError(f"{found[stem].name} and {path.name} in {folder} have one name; leave one of them there")
-        found[stem] = path
-    return found
+    systems: tuple[str, ...]
+    predictions: tuple[str, ...]
+    truth: str
+    mask: str
+
+    def __call__(self) -> CaseImages:
+        made = {name: read(path) for name, path in zip(self.systems, self.predictions, strict=True)}
+        return CaseImages(made, read(self.truth), read(self.mask) if self.mask else None)
 
 
-def _completed(policy: Policy, pairs: dict[str, tuple[Path, Path]]) -> Policy:
-    """Return the policy with unit and dimension of the first readable truth; a missing range is told before scoring.
+def _cases(matched: Matched, subject_of: Callable[[str], str] | None) -> Iterator[CaseToScore]:
+    for case in matched.cases:
+        subject = subject_of(case.case) if subject_of else case.subject or case.case
+        files = _Files(matched.systems, case.predictions, case.truth, case.mask)
+        yield CaseToScore(case.case, subject, files, case.factors)
 
-    Raises:
-        UserError: no range, or no truth can be read.
-    """
-    unreadable: UserError | None = None
-    for _, true in pairs.values():
+
+def _first_truth(matched: Matched) -> Image:
+    """Return the first truth that can be read; one bad file is no reason to score none."""
+    problem: UserError | None = None
+    for case in matched.cases:
         try:
-            first = read(true)
+            return read(case.truth)
         except UserError as error:
-            unreadable = unreadable or error
-            continue
-        return complete_policy(policy, first)
-    raise unreadable or UserError("There is no image to score; check the folders")
+            problem = problem or error
+    if problem is None and matched.alone:
+        problem = UserError(matched.alone[0][1])
+    raise problem or UserError("There is no image to score; check the folders")
 
 
-def _read_mask(path: Path | None, truth: Path) -> Image:
-    if path is None:
-        raise UserError(f"{truth} has no mask; add one of the same name or leave the mask out")
-    return read(path)
+def _masked(policy: Policy) -> Policy:
+    return policy.model_copy(update={"mask": "mask"}) if policy.mask in (None, "none") else policy

@@ -7,6 +7,7 @@ import pandas
 
 from transmodal.evaluation.baselines import MEANING
 from transmodal.evaluation.intervals import FEWEST_SUBJECTS, Summary
+from transmodal.evaluation.resources import resources_in_words
 from transmodal.evaluation.scores import Scores
 from transmodal.evaluation.sets import describe_set_score
 from transmodal.metrics import metric_of
@@ -34,6 +35,16 @@ def bare_title(metric: str) -> str:
     """Return the title of a column without its unit: "MAE", or "Dice of label 2"."""
     _, bracket, label = metric.partition("[")
     return metric_of(metric).title + (f" of label {label.rstrip(']')}" if bracket else "")
+
+
+def notes(scores: Scores) -> list[str]:
+    """Return what must stand beside the numbers: the models that took part, and what the truths themselves score."""
+    found = resources_in_words(scores.resources)
+    for metric, summary in scores.truth_summary.items():
+        if summary.mean is not None:
+            interval = f" ({interval_text(summary)})" if summary.ci95[0] is not None else ""
+            found.append(f"The truths themselves have {bare_title(metric)} {plain_number(summary.mean)}{interval}.")
+    return found
 
 
 def left_out_in_words(metric: str, summary: Summary, scores: Scores) -> str:
@@ -115,7 +126,8 @@ def result_blocks(scores: Scores) -> list[Block]:
     blocks: list[Block] = [Text(f"The large numbers are those of {scores.systems[0]}.", "note")]
     if scores.systems[0] == "translator":
         blocks = []
-    blocks += [headlines(scores), Text(scores.policy.describe(), "note"), systems_table(scores)]
+    blocks += [headlines(scores), Text(" ".join([scores.policy.describe(), *notes(scores)]), "note")]
+    blocks.append(systems_table(scores))
     if len(scores.systems) > 1:
         blocks.append(differences_table(scores))
     metrics = [lead_metric(scores)] + [name for name in ("ssim",) if name in scores.columns]
@@ -223,7 +235,10 @@ def set_blocks(scores: Scores) -> list[Block]:
             else:
                 row.append(Cell(plain_number(score["value"]), f"N = {score['n']}"))
                 digest = f", weights SHA-256 {score['sha256']}" if score.get("sha256") else ""
-                remarks.append(f"{name.upper()}: Fréchet distance of {score['features']}{digest}.")
+                what = "Fréchet distance"
+                if score.get("subsets"):
+                    what = f"kernel distance, mean over {score['subsets']} subsets of {score['subset_size']} images,"
+                remarks.append(f"{name.upper()}: {what} of {score['features']}{digest}.")
         rows.append(row)
     names = list(next(iter(scores.sets.values())))
     caption = "Distance of all predictions from all truths; lower is better. Compare only at equal N."

@@ -4,7 +4,7 @@ Each is opened once, before anything is scored, so that a missing file is told a
 every summary, because a NIQE under another model or an LPIPS of another network is another score.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ class Resources:
         }
 
 
-def resources_in_words(resources: dict[str, dict[str, Any]]) -> list[str]:
+def resources_in_words(resources: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return one sentence for each thing that `Resources.describe` names, for tables and reports."""
     titles = {"niqe": "NIQE's pristine model", "lpips": "LPIPS' network", "features": "FID and KID's features"}
     sentences = []

@@ -11,6 +11,7 @@ import transmodal
 from transmodal.evaluation.baselines import MEANING
 from transmodal.evaluation.report import cases_table, counted, group_blocks, result_blocks
 from transmodal.evaluation.scores import Scores
+from transmodal.evaluation.slices import slices_table
 from transmodal.images.files import write_text
 from transmodal.metrics import METRICS
 from transmodal.reporting.charts import curves_chart
@@ -44,6 +45,9 @@ def write_report(evaluation: "RunEvaluation", card: Card) -> None:
             Picture(picture.png, picture.caption, picture.caption) for picture in evaluation.pictures[target]
         ]
         sections.append(Section(f"Cases{of}", [*pictures, cases_table(part)]))
+        volumes = slices_table(part)
+        if volumes is not None:
+            sections.append(Section(f"Slices{of}", [volumes]))
         groups = group_blocks(part, evaluation.groups[target])
         if groups:
             sections.append(Section(f"Groups{of}", groups))
@@ -153,8 +157,13 @@ def repeat_blocks(evaluation: "RunEvaluation", card: Card) -> list[Block]:
     words = ["--split", next(iter(evaluation.scores.values())).split]
     for names in evaluation.groupings:
         words += ["--group-by", ",".join(names)]
-    if evaluation.fid_weights is not None:
-        words += ["--fid-weights", str(evaluation.fid_weights)]
+    files = {
+        "--fid-weights": evaluation.fid_weights,
+        "--niqe-model": evaluation.niqe_model,
+        "--lpips-weights": evaluation.lpips_weights,
+    }
+    for option, file in files.items():
+        words += [] if file is None else [option, str(file)]
     remark = "Translations were made without the noise z (no dropout), so that one translator always has these scores."
     if run.recipe.train.max_minutes is not None:
         remark += (
