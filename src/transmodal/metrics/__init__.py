@@ -72,7 +72,8 @@ def _convention(
     metric: str, convention: str, title: str, direction: Literal["higher", "lower"], unit: str, source: str, **more: Any
 ) -> Metric:
     function = f"{metric}_{convention}".replace("-", "_")
-    load = _of("conventions", function)
+    # Not "conventions": a module of that name would take the place of the function below once it is imported.
+    load = _of("published_conventions", function)
     name = f"{metric}@{convention}"
     options = more.pop("options", ("mask",))
     return Metric(name, title, direction, "image", options, unit, source, load, convention=convention, **more)

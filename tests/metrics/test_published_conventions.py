@@ -15,7 +15,7 @@ from scipy.signal import fftconvolve
 from skimage.metrics import normalized_root_mse, peak_signal_noise_ratio, structural_similarity
 
 from transmodal.metrics import METRICS, conventions
-from transmodal.metrics.conventions import (
+from transmodal.metrics.published_conventions import (
     mae_synthrad2023,
     mae_synthrad2025,
     ms_ssim_synthrad2025,
