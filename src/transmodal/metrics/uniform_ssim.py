@@ -1,10 +1,10 @@
 """Structural similarity with the 7 x 7 (7 x 7 x 7) uniform window, which many published tables were made with.
 
 Equal to ``skimage.metrics.structural_similarity`` with its defaults, hence to every score that was made by calling it
-so: the challenges and libraries in ``published_conventions.py`` did. With m, v and c the means, sample variances and sample
-covariance over the n pixels of a window (sums of squares divided by n - 1), luminance, contrast-structure and
-constants are as in ``ssim.py``. That module's Gaussian window is Wang's own; the two give different numbers, and
-only this one belongs beside numbers that were made with it.
+so: the challenges and libraries in ``published_conventions.py`` did. With m, v and c the means, sample variances and
+sample covariance over the n pixels of a window (sums of squares divided by n - 1), luminance, contrast-structure and
+constants are as in ``ssim.py``. That module's Gaussian window is Wang's own; the two give different numbers, and only
+this one belongs beside numbers that were made with it.
 """
 
 import math
