@@ -12,7 +12,11 @@ EXAMPLES = """
 
   transmodal evaluate runs/first --split validation --group-by coat,bed
 
+  transmodal evaluate runs/first --group-by weight@20,25
+
   transmodal evaluate runs/cross-entropy runs/wasserstein --out compared
+
+  transmodal evaluate runs/cross-entropy runs/wasserstein runs/mse --waem waem.json
 
   transmodal evaluate runs/first --json > scores.json
 """
@@ -23,10 +27,33 @@ def evaluate(
     split: Annotated[str, typer.Option(help="test, validation or train.")] = "test",
     group_by: Annotated[
         list[str] | None,
-        typer.Option(metavar="A,B", help="Factors to group by, crossed; can be repeated. Default: what fits."),
+        typer.Option(
+            metavar="A,B",
+            help="Factors to group by, crossed; weight@20,25 cuts a measure. Can be repeated. Default: what fits.",
+        ),
     ] = None,
     fid_weights: Annotated[
-        Path | None, typer.Option(help="Inception weights (pt_inception-2015-12-05) for FID.", show_default=False)
+        Path | None,
+        typer.Option(help="Inception weights (pt_inception-2015-12-05) for FID and KID.", show_default=False),
+    ] = None,
+    niqe_model: Annotated[
+        Path | None,
+        typer.Option(help="Pristine model for NIQE. Default: fitted on the training targets.", show_default=False),
+    ] = None,
+    lpips_weights: Annotated[
+        Path | None, typer.Option(help="Weights of the network of LPIPS.", show_default=False)
+    ] = None,
+    waem: Annotated[
+        Path | None,
+        typer.Option(help="WAEM weights fitted to readers. Default: equal weights.", show_default=False),
+    ] = None,
+    waem_weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,C,D,E",
+            help="Instead: five raw weights, of 1/MSE, 1/NRMSE, PSNR, SSIM and 1/FID.",
+            show_default=False,
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder of a comparison. Default: RUN/comparison of the first.")
@@ -40,19 +67,24 @@ def evaluate(
     Writes RUN/report.html and, in RUN/evaluation/, cases.csv, groups.csv
     and summary.json.
 
-    Several runs are scored under the policy of the first and compared by
-    paired differences.
+    Several runs are scored under the policy of the first and compared:
+    paired differences with tests, ranks and how firm they are, WAEM.
 
     Cases that cannot be scored are listed and stand in no average;
     the exit status is then 2.
     """
     from transmodal.cli.scores import Progress, print_scores
+    from transmodal.errors import UserError
     from transmodal.evaluation.comparison import compare
     from transmodal.evaluation.files import to_text
+    from transmodal.evaluation.groups import parse_grouping
     from transmodal.evaluation.run import evaluate_run
     from transmodal.evaluation.run_report import baseline_warnings
 
-    groupings = [[name.strip() for name in names.split(",")] for names in group_by or []]
+    groupings = [parse_grouping(names) for names in group_by or []]
+    weights = _weights(waem, waem_weights)
+    if weights is not None and len(runs) < 2:
+        raise UserError("WAEM scores systems against each other; name two runs or more, or leave --waem out")
     evaluations = []
     policy = None
     for folder in runs:
@@ -62,6 +94,8 @@ def evaluate(
                 split=split,
                 policy=policy,
                 fid_weights=fid_weights,
+                niqe_model=niqe_model,
+                lpips_weights=lpips_weights,
                 groupings=groupings,
                 workers=workers,
                 device=device,
@@ -76,16 +110,19 @@ def evaluate(
     ):  # fmt: skip
         typer.echo(f"warning: {warning}", err=True)
     scores, report = evaluations[0].scores, evaluations[0].report
+    systems = {}
     if len(runs) > 1:
-        comparison = compare(evaluations, out or runs[0] / "comparison")
-        scores, report = comparison.scores, comparison.report
+        comparison = compare(evaluations, out or runs[0] / "comparison", waem=weights)
+        scores, systems, report = comparison.scores, comparison.systems, comparison.report
     if as_json:
         content = {target: part.to_json() for target, part in scores.items()}
+        for target, compared in systems.items():
+            content[target]["comparison"] = compared.to_json()
         first = next(iter(content.values()))
         typer.echo(to_text(first if len(content) == 1 else {**first, "targets": content}), nl=False)
     else:
         for target, part in scores.items():
-            print_scores(part, title=f"{target}, {split} split")
+            print_scores(part, title=f"{target}, {split} split", comparison=systems.get(target))
     failed = dict.fromkeys(failure for part in scores.values() for failure in part.failed)
     for case, reason in failed:
         typer.echo(f"not scored: {case}: {reason}", err=True)
@@ -93,3 +130,27 @@ def evaluate(
         typer.echo(f"Report: {report}")
     if failed:
         raise typer.Exit(2)
+
+
+def _weights(file: Path | None, raw: str | None) -> Path | list[float] | None:
+    """Return the file of fitted weights, or the five raw ones, or None.
+
+    Raises:
+        UserError: both are given, the file is none, or one of the five is no number.
+    """
+    from transmodal.errors import UserError
+    from transmodal.evaluation.waem import Waem
+
+    if file is not None and raw is not None:
+        raise UserError("--waem and --waem-weights are two ways to say one thing; give one of them")
+    if raw is None:
+        if file is not None:
+            Waem.load(file)  # refuse a wrong file before anything is scored
+        return file
+    try:
+        weights = [float(part) for part in raw.split(",")]
+    except ValueError as error:
+        raise UserError(f"--waem-weights takes five numbers a,b,c,d,e, not {raw!r}") from error
+    if len(weights) != 5:
+        raise UserError(f"--waem-weights takes five numbers a,b,c,d,e and {len(weights)} were given; 0 leaves one out")
+    return weights

@@ -7,10 +7,21 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from transmodal.evaluation.comparison_report import p_text, stability_text
 from transmodal.evaluation.intervals import Summary
-from transmodal.evaluation.report import interval_text, over, titled
+from transmodal.evaluation.report import (
+    bare_title,
+    counted,
+    interval_text,
+    lead_metric,
+    left_out_in_words,
+    notes,
+    over,
+    titled,
+)
 from transmodal.evaluation.scores import Scores
 from transmodal.evaluation.sets import describe_set_score
+from transmodal.evaluation.system_comparison import SystemComparison
 from transmodal.reporting.figures import plain_number
 
 
@@ -44,32 +55,76 @@ class Progress:
         self._bar.update(self._task, description=what, completed=done, total=total)
 
 
-def print_scores(scores: Scores, *, title: str) -> None:
-    """Print each metric of each system, paired differences, set-level scores, and the policy beneath them."""
+def print_scores(scores: Scores, *, title: str, comparison: SystemComparison | None = None) -> None:
+    """Print each metric of each system, paired differences, set-level scores, and the policy beneath them.
+
+    Args:
+        scores: what to print.
+        title: over the table.
+        comparison: of the systems; adds p values, the ranking, WAEM, and where a system is worse than a baseline.
+    """
     console = Console(highlight=False)
     console.width = max(console.width, 100)
-    metrics, systems = scores.policy.metrics, scores.systems
+    metrics, systems = scores.columns, scores.systems
     console.print(Text(title, style="bold"))
     table = _table("", systems[0], *systems[1:])
     for metric in metrics:
         others = [plain(scores.summary_of(metric, system)) for system in systems[1:]]
         table.add_row(titled(metric, scores), with_interval(scores.summary_of(metric)), *others)
     console.print(table)
-    intervals = ", 95 % intervals" if any(summary.ci95[0] is not None for summary in scores.summary.values()) else ""
+    summaries = scores.summary
+    intervals = ", 95 % intervals" if any(summary.ci95[0] is not None for summary in summaries.values()) else ""
     console.print(f"means over {over(scores)}{intervals}\n")
-    if systems[1:]:
+    if comparison is not None:
+        _print_comparison(console, scores, comparison)
+    elif systems[1:]:
         table = _table(f"{systems[0]} minus", *systems[1:])
         for metric in metrics:
-            summaries = [scores.difference(metric, systems[0], other) for other in systems[1:]]
-            table.add_row(titled(metric, scores), *(with_interval(summary) for summary in summaries))
+            differences = [scores.difference(metric, systems[0], other) for other in systems[1:]]
+            table.add_row(titled(metric, scores), *(with_interval(summary) for summary in differences))
         console.print(table)
         console.print("paired differences\n")
-    for metric, summary in scores.summary.items():
+    for metric, summary in summaries.items():
         if summary.left_out:
-            console.print(f"{titled(metric, scores)}: infinite for {summary.left_out} cases, which are in no mean")
+            console.print(Text(left_out_in_words(metric, summary, scores)))
     for name, score in next(iter(scores.sets.values()), {}).items():
         console.print(Text(describe_set_score(name, score)))
-    console.print(Text(scores.policy.describe()))
+    console.print(Text(" ".join([scores.policy.describe(), *notes(scores)])))
+
+
+def _print_comparison(console: Console, scores: Scores, comparison: SystemComparison) -> None:
+    first, *others = scores.systems
+    table = _table(f"{first} minus", *others)
+    for metric in scores.columns:
+        found = {each.second: each for each in comparison.against_first if each.metric == metric}
+        cells = [f"{plain(found[other].summary)} (p {p_text(found[other].p_holm)})" for other in others]
+        table.add_row(titled(metric, scores), *cells)
+    console.print(table)
+    tests = [each.test for each in comparison.against_first]
+    few = ""
+    if any(test.too_few and test.n for test in tests):
+        smallest = min(test.smallest_p for test in tests if test.n)
+        few = f"; with so few subjects no p can be below {p_text(smallest)} before Holm's correction"
+    console.print(
+        f"paired differences; p: Wilcoxon over subjects, Holm over {counted(len(tests), 'comparison')}{few}\n"
+    )
+    lead = lead_metric(scores)
+    if lead in comparison.rankings:
+        ranking = comparison.rankings[lead]
+        console.print(Text(f"Ranking by {bare_title(lead)}: {ranking.line} ({stability_text(ranking)})"))
+    if comparison.aggregate is not None:
+        ranking = comparison.aggregate.ranking
+        count = counted(len(comparison.aggregate.metrics), "metric")
+        console.print(Text(f"Ranking by mean rank over {count}: {ranking.line} ({stability_text(ranking)})"))
+    waem = comparison.waem
+    if waem.waem is None or waem.ranking is None:
+        console.print(Text(f"WAEM is not available: {waem.reason}"))
+    else:
+        values = ", ".join(f"{system} {plain_number(waem.scores[system])}" for system in waem.ranking.systems)
+        console.print(Text(f"{waem.waem.label}: {values} ({stability_text(waem.ranking)})"))
+    for verdict in comparison.verdicts:
+        console.print(Text(verdict, style="bold"))
+    console.print()
 
 
 def plain(summary: Summary) -> str:

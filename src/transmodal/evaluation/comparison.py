@@ -1,5 +1,6 @@
 """Several runs side by side: scored under one policy on the cases that they share, with paired differences."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -10,11 +11,15 @@ import pandas
 import transmodal
 from transmodal.errors import UserError
 from transmodal.evaluation.baselines import MEANING
+from transmodal.evaluation.comparison_report import comparison_blocks
 from transmodal.evaluation.files import write_evaluation
 from transmodal.evaluation.groups import choose_groupings, group_table
 from transmodal.evaluation.report import cases_table, counted, group_blocks, result_blocks
 from transmodal.evaluation.run import TRANSLATOR, RunEvaluation
 from transmodal.evaluation.scores import Scores
+from transmodal.evaluation.slices import slices_table
+from transmodal.evaluation.system_comparison import SystemComparison, compare_systems
+from transmodal.evaluation.waem import Waem
 from transmodal.images.files import write_text
 from transmodal.reporting.html import Commands, Report, Section, Table, Text, render
 
@@ -25,23 +30,34 @@ class Comparison:
 
     Attributes:
         scores: target → scores in which each run is a system, the first run first.
+        systems: target → tests, ranks, WAEM and aggregated ranks of the runs and the baselines.
         report: the HTML file.
     """
 
     scores: dict[str, Scores]
+    systems: dict[str, SystemComparison]
     report: Path
 
 
-def compare(evaluations: Sequence[RunEvaluation], out: str | Path) -> Comparison:
+def compare(
+    evaluations: Sequence[RunEvaluation],
+    out: str | Path,
+    *,
+    waem: Waem | str | Path | Sequence[float] | None = None,
+) -> Comparison:
     """Compare evaluated runs on the cases and targets that they share, and write the comparison.
 
     Args:
         evaluations: of two runs or more, scored on one split under one policy.
         out: folder for comparison.html, cases.csv, groups.csv and summary.json.
+        waem: fitted weights or the file that holds them, or five raw ones a, b, c, d, e; None takes equal ones on
+            standardised terms.
 
     Raises:
-        UserError: the runs share no target or case, or were scored under different policies.
+        UserError: the runs share no target or case, were scored under different policies or with different models, or
+            WAEM's weights cannot be applied.
     """
+    weights = Waem.load(waem) if isinstance(waem, str | Path) else waem
     names = _distinct_names(evaluations)
     first = evaluations[0]
     targets = [target for target in first.scores if all(target in each.scores for each in evaluations)]
@@ -51,11 +67,40 @@ def compare(evaluations: Sequence[RunEvaluation], out: str | Path) -> Comparison
         target: _joined(dict(zip(names, (each.scores[target] for each in evaluations), strict=True)))
         for target in targets
     }
-    groups = {target: group_table(part, choose_groupings(part)) for target, part in scores.items()}
+    asked = [tuple(factors) for factors in first.groupings]
+    groups = {target: group_table(part, asked or choose_groupings(part)) for target, part in scores.items()}
+    systems = {target: compare_systems(part, waem=weights) for target, part in scores.items()}
     out = Path(out)
-    write_evaluation(out, scores, groups, {"runs": names})
-    page = _page(names, evaluations, scores, groups)
-    return Comparison(scores, write_text(out / "comparison.html", render(page)))
+    content = {target: part.to_json() for target, part in systems.items()}
+    about = {"runs": names, "comparison": content[targets[0]] if len(targets) == 1 else content}
+    write_evaluation(out, scores, groups, about)
+    repeat = _command(evaluations, scores[targets[0]].split, out, waem)
+    page = _page(names, evaluations, scores, groups, systems, repeat)
+    return Comparison(scores, systems, write_text(out / "comparison.html", render(page)))
+
+
+def _command(
+    evaluations: Sequence[RunEvaluation], split: str, out: Path, waem: Waem | str | Path | Sequence[float] | None
+) -> str:
+    """Return the command that makes this comparison again, with every option that its numbers depend on."""
+    first = evaluations[0]
+    words = ["transmodal", "evaluate", *(str(each.run.folder) for each in evaluations), "--split", split]
+    for factors in first.groupings:
+        words += ["--group-by", ",".join(factors)]
+    files = {
+        "--fid-weights": first.fid_weights,
+        "--niqe-model": first.niqe_model,
+        "--lpips-weights": first.lpips_weights,
+    }
+    for option, file in files.items():
+        words += [] if file is None else [option, str(file)]
+    if isinstance(waem, Waem):
+        words += ["--waem", "WEIGHTS.json"]
+    elif isinstance(waem, str | Path):
+        words += ["--waem", str(waem)]
+    elif waem is not None:
+        words += ["--waem-weights", ",".join(f"{weight:g}" for weight in waem)]
+    return shlex.join([*words, "--out", str(out)])
 
 
 def _joined(by_run: dict[str, Scores]) -> Scores:
@@ -65,6 +110,11 @@ def _joined(by_run: dict[str, Scores]) -> Scores:
     for name, scores in by_run.items():
         if scores.policy != reference.policy:
             raise UserError(f"{name} was scored under another policy than the first run; evaluate them in one command")
+        if scores.resources != reference.resources:
+            raise UserError(
+                f"{name} was scored with other models than the first run ({', '.join(reference.resources)}); name them "
+                "with --niqe-model and --lpips-weights, so that all runs are scored with the same"
+            )
         shared &= set(scores.cases["case"])
     if not shared:
         raise UserError(f"The runs {', '.join(by_run)} share no case; evaluate them on one split of one manifest")
@@ -72,10 +122,22 @@ def _joined(by_run: dict[str, Scores]) -> Scores:
     parts += [reference.of(system) for system in reference.systems if system in MEANING]
     table = pandas.concat(parts, ignore_index=True)
     table = table[table["case"].isin(shared)].reset_index(drop=True)
+    # Set-level scores are of all cases of a run; where some are left out here, they belong to another set.
     sets = {name: scores.sets[TRANSLATOR] for name, scores in by_run.items() if len(scores.cases) == len(shared)}
+    if len(reference.cases) == len(shared):
+        sets |= {name: values for name, values in reference.sets.items() if name in MEANING}
+    volumes = [
+        scores.slices[scores.slices["system"] == TRANSLATOR].assign(system=name) for name, scores in by_run.items()
+    ]
+    volumes.append(reference.slices[reference.slices["system"].isin(list(MEANING))])
+    filled = [part[part["case"].isin(shared)] for part in volumes if len(part)]
+    slices = pandas.concat(filled, ignore_index=True) if filled else reference.slices
     failed = tuple(dict.fromkeys(failure for scores in by_run.values() for failure in scores.failed))
     columns = [name for name in reference.factors if name in table]
-    return replace(reference, table=table, factors=tuple(columns), sets=sets, failed=failed)
+    truths = reference.truths[reference.truths["case"].isin(shared)].reset_index(drop=True)
+    return replace(
+        reference, table=table, factors=tuple(columns), sets=sets, failed=failed, slices=slices, truths=truths
+    )
 
 
 def _distinct_names(evaluations: Sequence[RunEvaluation]) -> list[str]:
@@ -90,23 +152,27 @@ def _page(
     evaluations: Sequence[RunEvaluation],
     scores: dict[str, Scores],
     groups: dict[str, pandas.DataFrame],
+    systems: dict[str, SystemComparison],
+    repeat: str,
 ) -> Report:
     first = next(iter(scores.values()))
     sections = []
     for target, part in scores.items():
         of = f": {target}" if len(scores) > 1 else ""
         sections.append(Section(f"Result{of}", [*result_blocks(part), cases_table(part)]))
+        sections.append(Section(f"Comparison{of}", comparison_blocks(part, comparison=systems[target])))
         if not groups[target].empty:
             sections.append(Section(f"Groups{of}", group_blocks(part, groups[target])))
+        volumes = slices_table(part)
+        if volumes is not None:
+            sections.append(Section(f"Slices{of}", [volumes]))
     rows = [
         [name, each.run.recipe.name, each.run.recipe.method, str(each.run.recipe.train.seed), str(each.report)]
         for name, each in zip(names, evaluations, strict=True)
     ]
     sections.append(Section("Runs", [Table(["run", "recipe", "method", "seed", "report"], rows, words=5)]))
-    folders = " ".join(str(each.run.folder) for each in evaluations)
-    repeat = Commands([f"transmodal evaluate {folders} --split {first.split}"])
     note = Text("All runs are scored under the policy of the first, on the cases that all of them have.", "note")
-    sections.append(Section("Repeat it", [repeat, note]))
+    sections.append(Section("Repeat it", [Commands([repeat]), note]))
     return Report(
         title=" against ".join(names),
         kicker="Comparison of runs",

@@ -7,7 +7,7 @@ import numpy as np
 from transmodal.evaluation.baselines import MEANING
 from transmodal.evaluation.intervals import FEWEST_SUBJECTS, Summary
 from transmodal.evaluation.ranking import Ranking, by_case
-from transmodal.evaluation.report import counted, lead_metric, titled
+from transmodal.evaluation.report import bare_title, counted, lead_metric, titled
 from transmodal.evaluation.scores import Scores
 from transmodal.evaluation.significance import FEWEST_FOR_A_TEST, ZEROS_IN_WORDS
 from transmodal.evaluation.system_comparison import (
@@ -19,7 +19,7 @@ from transmodal.evaluation.system_comparison import (
     compare_systems,
 )
 from transmodal.evaluation.waem import Waem
-from transmodal.evaluation.waem_terms import FLOORS_IN_WORDS, UNITS
+from transmodal.evaluation.waem_terms import FLOORS_IN_WORDS
 from transmodal.metrics import metric_of
 from transmodal.reporting.charts import RankGrid, Row, differences_chart, paired_chart, rank_chart
 from transmodal.reporting.figures import plain_number
@@ -27,6 +27,7 @@ from transmodal.reporting.html import Block, Cell, Details, Picture, Table, Text
 
 DASH = "—"
 _GRIDS = 6
+_TERM_TITLES = {"psnr": "PSNR (dB)", "1/mse": "1/(MSE/R²)"}
 
 
 def comparison_blocks(
@@ -120,7 +121,7 @@ def _pictures(scores: Scores, found: SystemComparison) -> list[Block]:
     blocks: list[Block] = [
         Picture(
             paired_chart(systems, by_subject.to_numpy(float), means, axis_label=titled(metric, scores)),
-            f"{metric_of(metric).title} of every subject under {', '.join(systems)}",
+            f"{bare_title(metric)} of every subject under {', '.join(systems)}",
             f"Every subject ({len(by_subject)}): one line a subject across the systems. Diamond and bar: the mean and "
             "its 95 % interval. Lines that cross say that the systems are not better for everyone alike.",
         )
@@ -132,7 +133,7 @@ def _pictures(scores: Scores, found: SystemComparison) -> list[Block]:
         rows.append(Row(f"− {each.second}", values, subjects, *_limits(each.summary)))
     better = "right" if metric_of(metric).direction == "higher" else "left"
     label = f"{systems[0]} minus the other: {titled(metric, scores)}"
-    description = f"Differences of {systems[0]} in {metric_of(metric).title}, every subject"
+    description = f"Differences of {systems[0]} in {bare_title(metric)}, every subject"
     blocks.append(
         Picture(
             differences_chart(rows, axis_label=label, better=better),
@@ -157,7 +158,7 @@ def _ranking_blocks(scores: Scores, found: SystemComparison) -> list[Block]:
         rows.append(
             [titled(metric, scores), Cell(ranking.line, neighbours), Cell(share_text(ranking.same_order), left)]
         )
-    missing = [metric_of(metric).title for metric in scores.policy.columns if metric not in found.rankings]
+    missing = [bare_title(metric) for metric in scores.policy.columns if metric not in found.rankings]
     caption = (
         "Ranks by the mean over the cases in which every system has a finite value. Small: how often neighbours keep "
         "their order when whole subjects are drawn with replacement (2 000 times); near 50 % they are not told apart."
@@ -169,7 +170,7 @@ def _ranking_blocks(scores: Scores, found: SystemComparison) -> list[Block]:
     if not drawn:
         blocks.append(Text(f"How stable the ranks are is not known below {FEWEST_SUBJECTS} subjects.", "note"))
         return blocks
-    grids = [_grid(metric_of(metric).title, ranking) for metric, ranking in list(drawn.items())[:_GRIDS]]
+    grids = [_grid(bare_title(metric), ranking) for metric, ranking in list(drawn.items())[:_GRIDS]]
     more = "" if len(drawn) <= _GRIDS else f" The first {_GRIDS} of {len(drawn)} metrics."
     blocks.append(
         Picture(
@@ -201,32 +202,37 @@ def _waem_blocks(scores: Scores, result: WaemResult) -> list[Block]:
             for term in used
         ]
         limits = result.ranking.intervals
-        between = f"rank {limits[system][0]:g} to {limits[system][1]:g}" if limits else ""
+        between = f"rank {_places(limits[system])}" if limits else ""
         first = system == result.ranking.systems[0]
         small = ", ".join(part for part in ("baseline" if system in MEANING else "", between) if part)
         value = Cell(_signed(result.scores[system]), small, first)
         rows.append([system, *cells, value])
     rows.append(["weight", *(plain_number(waem.weights[term]) for term in used), ""])
-    columns = ["", *(term.upper() for term in used), waem.title]
+    columns = ["", *(_TERM_TITLES.get(term, term.upper()) for term in used), waem.title]
     kind = "standardised terms, in standard deviations" if waem.standardised else "raw terms"
     caption = (
         f"{waem.label}: a score of each system, higher is better. Each term in its unit; small: what it adds to the "
         f"score ({kind}, times its weight). Ranks: 95 % interval when subjects are drawn again, set-level distances "
         "held."
     )
-    units = "; ".join(f"{term.upper()}: {UNITS[term]}" for term in used if UNITS[term] != "1")
-    facts = f"Units: {units}. " if units else ""
-    if scores.policy.range is not None:
-        facts += f"R = {plain_number(scores.policy.data_range)} {scores.policy.unit or ''}".rstrip() + ". "
+    return [Table(columns, rows, caption), Text(f"{_waem_facts(scores, result, used)} {notes}".rstrip(), "note")]
+
+
+def _waem_facts(scores: Scores, result: WaemResult, used: Sequence[str]) -> str:
+    """Return what WAEM's numbers depend on, in words."""
+    facts = []
+    if "1/mse" in used:
+        unit = f" {scores.policy.unit}" if scores.policy.unit else ""
+        facts.append(
+            f"MSE on the scale on which the data range is 1: R = {plain_number(scores.policy.data_range)}{unit}"
+        )
     if "1/nrmse" in used:
-        facts += f"NRMSE's denominator: {scores.policy.nrmse}. "
+        facts.append(f"NRMSE's denominator: {scores.policy.nrmse}")
     if used[-1] in ("1/fid", "1/fnsd"):
         here = result.terms.attrs["made_with"]
-        facts += f"{used[-1][2:].upper()}: N = {here['n']}, {here['features']}. "
-    if waem.standardised:
-        facts += f"Weights: {waem.fitted_on}; scale from {', '.join(waem.systems)}. "
-    facts += f"No weights of WAEM are published. {FLOORS_IN_WORDS}. {notes}"
-    return [Table(columns, rows, caption), Text(facts, "note")]
+        facts.append(f"{used[-1][2:].upper()}: N = {here['n']}, {here['features']}")
+    facts += ["No weights of WAEM are published", FLOORS_IN_WORDS]
+    return ". ".join(facts) + "."
 
 
 def _aggregate_blocks(scores: Scores, aggregate: Aggregate) -> list[Block]:
@@ -234,7 +240,7 @@ def _aggregate_blocks(scores: Scores, aggregate: Aggregate) -> list[Block]:
     rows: list[list[Cell | str]] = []
     for system in aggregate.ranking.systems:
         limits = aggregate.ranking.intervals
-        between = f"place {limits[system][0]:g} to {limits[system][1]:g}" if limits else ""
+        between = f"place {_places(limits[system])}" if limits else ""
         share = aggregate.pareto_shares and f"in {share_text(aggregate.pareto_shares[system])} of resamples"
         rows.append(
             [
@@ -244,7 +250,7 @@ def _aggregate_blocks(scores: Scores, aggregate: Aggregate) -> list[Block]:
                 Cell("yes" if system in aggregate.pareto else "no", share or ""),
             ]
         )
-    titles = ", ".join(metric_of(metric).title for metric in aggregate.metrics)
+    titles = ", ".join(bare_title(metric) for metric in aggregate.metrics)
     against, votes = aggregate.contradictions
     kemeny = "more than eight systems: no Kemeny order"
     if aggregate.kemeny is not None:
@@ -263,6 +269,11 @@ def _aggregate_blocks(scores: Scores, aggregate: Aggregate) -> list[Block]:
         "when subjects are drawn again."
     )
     return [Table(["", "mean rank", "Kemeny place", "Pareto front"], rows, caption)]
+
+
+def _places(limits: tuple[float, float]) -> str:
+    low, high = limits
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
 
 def _limits(summary: Summary) -> tuple[float, float, float]:

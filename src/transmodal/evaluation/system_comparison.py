@@ -30,6 +30,7 @@ from transmodal.evaluation.ranking import (
     resampled_means,
     subject_sums,
 )
+from transmodal.evaluation.report import bare_title
 from transmodal.evaluation.scores import Scores
 from transmodal.evaluation.significance import SignedRank, holm, signed_rank, subject_differences
 from transmodal.evaluation.waem import FEWEST_SYSTEMS, Waem, equal_weights, given_weights, terms_of
@@ -286,6 +287,10 @@ def _waem(scores: Scores, asked: Waem | Sequence[float] | None, drawn: dict[str,
     try:
         if isinstance(asked, Waem):
             waem = asked
+            if waem.standardised:
+                notes.append(
+                    f"each term is centred and scaled as where the weights were found: {', '.join(waem.systems)}"
+                )
             notes += [note for note in waem.notes if note not in notes] + waem.cautions(terms)
         elif asked is not None:
             waem = given_weights(asked, terms)
@@ -345,7 +350,7 @@ def _verdict(scores: Scores, system: str) -> str:
             low, high = summary.ci95
             unsure = low is None or high is None or low <= 0 <= high
             remark = " (no interval)" if low is None else " (its interval includes 0)" if unsure else ""
-            worse.setdefault(baseline, []).append(metric_of(metric).title + remark)
+            worse.setdefault(baseline, []).append(bare_title(metric) + remark)
     if not worse:
         return ""
     parts = [f"the baseline {baseline} in {', '.join(metrics)}" for baseline, metrics in worse.items()]

@@ -119,7 +119,8 @@ def _distance(scores: Scores, notes: list[str]) -> tuple[str, list[float], dict[
         values = [score.get("value") for score in found]
         missing = [system for system, value in zip(scores.systems, values, strict=True) if not _usable(value)]
         if missing:
-            why.append(f"{name.upper()} is not there for {', '.join(missing)}")
+            whose = "" if len(missing) == len(found) else f" for {', '.join(missing)}"
+            why.append(f"{name.upper()} is not there{whose}")
             continue
         counts = {score.get("n") for score in found}
         if len(counts) > 1:
