@@ -1,5 +1,6 @@
 """`transmodal score`."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,17 +11,28 @@ EXAMPLES = """
 
   transmodal score predicted/ truth/ --range 0 65535
 
-  transmodal score predicted/ truth/ --range -1024 3000 --mask bodies/ --metrics mae,psnr,ssim --json
+  transmodal score ours=made/ truth/ --against pix2pix=others/ --range -1024 3000 --mask bodies/ --out scored
+
+  transmodal score sct/ ct/ --mask bodies/ --convention synthrad2023
+
+  transmodal score made/ truth/ --range 0 255 --metrics psnr,ssim,fnsd --groups manifest.csv:coat,weight@20,25
+
+  transmodal score masks/ true-masks/ --metrics dice,hd95 --labels 1,2
 
   transmodal score t2-made/ t2/ --scale percentile --mask-foreground
-
-  transmodal score made.png true.png --range 0 255
 """
+
+_FILE: Any = {"show_default": False, "metavar": "FILE"}
 
 
 def score(
-    predicted: Annotated[Path, typer.Argument(help="A folder of images, or one image.")],
+    context: typer.Context,
+    predicted: Annotated[str, typer.Argument(help="A folder of images, or one image; NAME=DIR names it.")],
     truth: Annotated[Path, typer.Argument(help="A folder with images of the same names, or one image.")],
+    against: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=DIR", help="A further system, scored on the same cases; can be repeated."),
+    ] = None,
     limits: Annotated[
         tuple[float, float] | None,
         typer.Option("--range", metavar="LO HI", help="Range of the values. Needed, but for --scale percentile."),
@@ -29,67 +41,298 @@ def score(
     mask_foreground: Annotated[
         bool, typer.Option("--mask-foreground", help="Compare only where the truth is above 0.")
     ] = False,
-    metrics: Annotated[str, typer.Option(help="Names with commas between.")] = "mse,mae,nrmse,psnr,ssim",
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help="Names with commas between, also fnsd, fid and kid of whole sets. Default: mse,mae,nrmse,psnr,ssim.",
+            show_default=False,
+        ),
+    ] = None,
+    convention: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Metrics as a challenge fixed them, for example synthrad2023."),
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(metavar="1,2", help="Labels that dice and hd95 score apart. Default: all as one.")
+    ] = None,
+    match_by: Annotated[
+        Path | None,
+        typer.Option(
+            "--match", help="CSV: predicted, truth, perhaps case, subject, mask; paths below the folders.", **_FILE
+        ),
+    ] = None,
+    groups: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE:COL,COL",
+            help="Group by columns of a manifest; COL@20,25 cuts at edges. Its subjects count. Can be repeated.",
+        ),
+    ] = None,
     scale: Annotated[
         str, typer.Option(help="physical, or percentile: each image by its own percentiles to 0–1 (MRI).")
     ] = "physical",
     clip: Annotated[bool, typer.Option("--clip", help="Clip both images to the range first.")] = False,
     dimension: Annotated[int | None, typer.Option(min=2, max=3, help="2 scores volumes slice by slice.")] = None,
     slice_axis: Annotated[int, typer.Option(min=0, max=2, help="Array axis of the slices.")] = 2,
+    nrmse: Annotated[str, typer.Option(help="Denominator of NRMSE: euclidean, min-max or mean.")] = "euclidean",
+    nmae: Annotated[str, typer.Option(help="Denominator of NMAE: max-min, max or mean-magnitude.")] = "max-min",
+    fid_weights: Annotated[
+        Path | None, typer.Option(help="Inception weights (pt_inception-2015-12-05), for fid and kid.", **_FILE)
+    ] = None,
+    niqe_model: Annotated[
+        Path | None, typer.Option(help="Pristine model for niqe: the published .npz, or one of yours.", **_FILE)
+    ] = None,
+    niqe_fit: Annotated[
+        Path | None,
+        typer.Option(help="Instead, sharp real images to fit it on.", show_default=False, metavar="DIR"),
+    ] = None,
+    lpips_weights: Annotated[Path | None, typer.Option(help="Weights of the network of lpips.", **_FILE)] = None,
     subject_pattern: Annotated[
         str | None,
         typer.Option(metavar="REGEX", help="Takes the subject out of a name, for example '(?P<subject>.+)_pose'."),
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Threads.")] = 2,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder for report.html, cases.csv, groups.csv and summary.json."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="How many images at a time. Default: number of cores.", show_default=False)
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON, and nothing else.")] = False,
 ) -> None:
     """Score images made by any program: two folders matched by name, or two files.
+
+    A folder without images is matched by the folders in it: one DICOM
+    series, or one image, in each.
 
     Cases that cannot be scored are listed and stand in no average;
     the exit status is then 2.
     """
     from transmodal.cli.scores import Progress, print_scores
     from transmodal.errors import UserError
+    from transmodal.evaluation.case_table import CaseTable
     from transmodal.evaluation.files import to_text
-    from transmodal.evaluation.folders import match, score_folders
+    from transmodal.evaluation.folders import score_matched
+    from transmodal.evaluation.groups import check_grouping, choose_groupings, group_table, with_cuts
+    from transmodal.evaluation.matching import match, match_by_table
+    from transmodal.evaluation.parallel import cores
+    from transmodal.evaluation.score_report import score_page, write_scores
+    from transmodal.evaluation.scores import for_json
+    from transmodal.evaluation.system_comparison import compare_systems
 
     if mask is not None and mask_foreground:
         raise UserError("--mask and --mask-foreground are two masks; give one")
+    of_images, of_sets = _named_metrics(metrics, convention or [])
     policy = _policy(
-        metrics=tuple(name.strip() for name in metrics.split(",")),
+        metrics=of_images,
+        sets=of_sets,
+        labels=_numbers(labels),
         range=limits,
         scale=scale,
         clip=clip or None,
         mask="foreground" if mask_foreground else "mask" if mask else "none",
         dimension=dimension,
         slice_axis=slice_axis,
+        nrmse=nrmse,
+        nmae=nmae,
     )
-    total = len(match(predicted, truth)[0])
-    done: list[str] = []
+    if of_sets and limits is None and scale == "physical":
+        raise UserError(f"{of_sets[0]} needs the range of the values; give --range LOW HIGH")
+    subject_of = _subject_of(subject_pattern)
+    systems = _systems(predicted, against or [])
+    matched = match_by_table(match_by, systems, truth, mask) if match_by else match(systems, truth, mask)
+    file, groupings = _groups(groups or [])
+    table_factors = []
+    if file is not None:
+        table = CaseTable(file)
+        table_factors = table.factors
+        matched = table.told_of(matched)
+    for grouping in groupings:
+        check_grouping(table_factors, grouping)
+    resources = _resources(policy, matched, fid_weights, niqe_model, niqe_fit, lpips_weights)
     with Progress("scoring") as progress:
-
-        def advance(case: str) -> None:
-            done.append(case)
-            progress.show("scoring", len(done), total)
-
-        scores = score_folders(
-            predicted,
-            truth,
+        scores = score_matched(
+            matched,
             policy,
-            mask=mask,
-            subject_of=_subject_of(subject_pattern),
-            workers=workers,
-            on_progress=advance,
+            subject_of=subject_of,
+            resources=resources,
+            workers=workers or cores(),
+            processes=True,
+            on_progress=lambda done, total: progress.show("scoring", done, total),
         )
+    _tell_of_subjects(matched, subject_of)
+    scores = with_cuts(scores, groupings)
+    chosen = groupings or choose_groupings(scores)
+    table_of_groups = group_table(scores, chosen)
+    comparison = compare_systems(scores) if len(scores.systems) > 1 else None
+    more = {"groups": for_json(table_of_groups.to_dict("records"))}
+    if comparison is not None:
+        more["comparison"] = comparison.to_json()
+    title = f"{predicted} against {truth}"
+    report = None
+    if out is not None:
+        page = score_page(scores, table_of_groups, title=title, command=_command(context), comparison=comparison)
+        report = write_scores(out, scores, table_of_groups, page, more)
     if as_json:
-        typer.echo(to_text(scores.to_json()), nl=False)
+        typer.echo(to_text(scores.to_json() | more), nl=False)
     else:
-        print_scores(scores, title=f"{predicted} against {truth}")
+        print_scores(scores, title=title)
+        _print_groups(scores, table_of_groups)
+        if report is not None:
+            typer.echo(f"Report: {report}")
     for case, reason in scores.failed:
         typer.echo(f"not scored: {case}: {reason}", err=True)
     if scores.failed:
         all_cases = len(scores.failed) + len(scores.cases)
         raise UserError(f"{len(scores.failed)} of {all_cases} cases were not scored, listed above; mend or remove them")
+
+
+def _named_metrics(metrics: str | None, conventions: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the metrics of images and those of sets that are asked for."""
+    from transmodal.datasets.manifest import nearest
+    from transmodal.errors import UserError
+    from transmodal.metrics import METRICS
+    from transmodal.metrics import conventions as known_conventions
+
+    known = known_conventions()
+    asked = [name.strip() for name in (metrics or "").split(",") if name.strip()]
+    for convention in conventions:
+        if convention not in known:
+            raise UserError(f"There is no convention {convention!r}; {nearest(convention, known)}")
+        asked += [name for name in known[convention] if name not in asked]
+    if metrics is None and not conventions:
+        asked = ["mse", "mae", "nrmse", "psnr", "ssim"]
+    if asked and all(name in METRICS and METRICS[name].level == "set" for name in asked):
+        raise UserError(f"{asked[0]} is a score of whole sets; name a metric of images too, for example --metrics "
+                        f"psnr,{asked[0]}")  # fmt: skip
+    sets = tuple(name for name in asked if name in METRICS and METRICS[name].level == "set")
+    return tuple(name for name in asked if name not in sets), sets
+
+
+def _numbers(labels: str | None) -> tuple[int, ...]:
+    from transmodal.errors import UserError
+
+    try:
+        return tuple(int(label) for label in labels.split(",")) if labels else ()
+    except ValueError as error:
+        raise UserError(f"--labels {labels!r}: write whole numbers with commas between, for example 1,2") from error
+
+
+def _systems(predicted: str, against: list[str]) -> dict[str, Path]:
+    """Return name → folder of each system, the one under test first."""
+    from transmodal.errors import UserError
+    from transmodal.evaluation.folders import SYSTEM
+    from transmodal.evaluation.sets import TRUTH
+
+    systems: dict[str, Path] = {}
+    for text in (predicted, *against):
+        name, equals, folder = text.partition("=")
+        if not equals or Path(text).exists():
+            name, folder = (Path(text).resolve().name if systems else SYSTEM), text
+        if not name or name in (TRUTH, *systems):
+            raise UserError(f"A system needs a name of its own, not {name!r}; write --against NAME={folder}")
+        systems[name] = Path(folder)
+    return systems
+
+
+def _groups(texts: list[str]) -> tuple[Path | None, list[tuple[str, ...]]]:
+    """Return the table and the groupings of `FILE:COL,COL`; without columns what fits is chosen."""
+    from transmodal.errors import UserError
+    from transmodal.evaluation.groups import parse_grouping
+
+    files: dict[str, None] = {}
+    groupings = []
+    for text in texts:
+        file, colon, columns = text.rpartition(":")
+        if not colon or Path(text).exists():
+            file, columns = text, ""
+        files[file] = None
+        if columns:
+            groupings.append(parse_grouping(columns))
+    if len(files) > 1:
+        raise UserError(f"--groups names two tables, {' and '.join(list(files)[:2])}; join them in one")
+    return (Path(next(iter(files))) if files else None), groupings
+
+
+def _resources(
+    policy: Any,
+    matched: Any,
+    fid_weights: Path | None,
+    niqe_model: Path | None,
+    niqe_fit: Path | None,
+    lpips_weights: Path | None,
+) -> Any:
+    from transmodal.errors import UserError
+    from transmodal.evaluation.folders import completed_policy
+    from transmodal.evaluation.matching import images_of
+    from transmodal.evaluation.resources import fit_pristine_model, open_resources
+
+    model: Any = niqe_model
+    if niqe_fit is not None and "niqe" in policy.metrics:
+        if niqe_model is not None:
+            raise UserError("--niqe-model and --niqe-fit are two pristine models; give one")
+        if not niqe_fit.is_dir():
+            raise UserError(f"There is no folder {niqe_fit}; name one with sharp real images")
+        files = [Path(file) for file in images_of(niqe_fit).values()]
+        model = fit_pristine_model(files, completed_policy(policy, matched), str(niqe_fit))
+    return open_resources(policy, fid_weights=fid_weights, niqe_model=model, lpips_weights=lpips_weights)
+
+
+def _tell_of_subjects(matched: Any, subject_of: Any) -> None:
+    """Say on standard error, once, that intervals are over images where nobody said whose they are."""
+    if subject_of is None and len(matched.cases) > 1 and not any(case.subject for case in matched.cases):
+        typer.echo(
+            "Every image counts as a subject of its own, which makes intervals too narrow where several are of one; "
+            "name subjects with --subject-pattern or --groups FILE",
+            err=True,
+        )
+
+
+def _command(context: typer.Context) -> str:
+    """Return the command line with everything that was said, for the report."""
+    words = ["transmodal", "score"]
+    options = []
+    for parameter in context.command.params:
+        value = context.params.get(parameter.name or "")
+        if parameter.param_type_name == "argument":
+            words.append(str(value))
+        elif value in (None, (), []) or value == parameter.get_default(context):
+            continue
+        elif value is True:
+            options.append(parameter.opts[0])
+        elif parameter.multiple:
+            options += [word for each in value for word in (parameter.opts[0], str(each))]
+        else:
+            options += [parameter.opts[0], *map(str, value if isinstance(value, tuple | list) else [value])]
+    return shlex.join(words + options)
+
+
+def _print_groups(scores: Any, table: Any) -> None:
+    """Print the means of each group, of every system."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from transmodal.evaluation.report import titled
+    from transmodal.reporting.figures import plain_number
+
+    console = Console(highlight=False)
+    console.width = max(console.width, 100)
+    for name, part in table.groupby("group_by", sort=False):
+        shown = Table(box=None, pad_edge=False)
+        several = ["system"] if len(scores.systems) > 1 else []
+        for heading in (str(name), *several, "subjects", "cases"):
+            shown.add_column(Text(heading), no_wrap=True, justify="left" if heading in (name, "system") else "right")
+        for column in scores.columns:
+            shown.add_column(Text(titled(column, scores)), justify="right", no_wrap=True)
+        for _, group in part.iterrows():
+            cells = [str(group[key]) for key in ("group", *several, "subjects", "cases")]
+            values = [group[column] for column in scores.columns]
+            cells += ["—" if value is None or value != value else plain_number(float(value)) for value in values]
+            shown.add_row(*map(Text, cells))
+        console.print()
+        console.print(shown)
 
 
 def _policy(**settings: Any) -> Any:

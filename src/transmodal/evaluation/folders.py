@@ -118,10 +118,8 @@ def score_matched(
         UserError: as `score_folders`.
     """
     resources = open_resources(policy) if resources is None else resources
-    if matched.has_masks:
-        policy = _masked(policy)
     first = _first_truth(matched)
-    policy = complete_policy(policy, first)
+    policy = complete_policy(_masked(policy) if matched.has_masks else policy, first)
     features = None
     if policy.sets:
         features = SetFeatures(policy, resources.extractor)
@@ -150,6 +148,15 @@ def score_matched(
     )
     sets = {} if features is None else features.results()
     return replace(scores, failed=scores.failed + matched.alone, sets=sets)
+
+
+def completed_policy(policy: Policy, matched: Matched) -> Policy:
+    """Return the policy with unit and dimension of the first readable truth.
+
+    Raises:
+        UserError: no range, or no truth can be read.
+    """
+    return complete_policy(_masked(policy) if matched.has_masks else policy, _first_truth(matched))
 
 
 @dataclass(frozen=True)

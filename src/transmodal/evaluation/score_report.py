@@ -1,56 +1,63 @@
 """What `transmodal score --out DIR` leaves: cases.csv, groups.csv, slices.csv, summary.json and report.html."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pandas
 
 import transmodal
+from transmodal.evaluation.comparison_report import comparison_blocks
 from transmodal.evaluation.files import write_evaluation
-from transmodal.evaluation.groups import group_table
 from transmodal.evaluation.report import cases_table, counted, group_blocks, result_blocks
 from transmodal.evaluation.scores import Scores
 from transmodal.evaluation.slices import slices_table
+from transmodal.evaluation.system_comparison import SystemComparison
 from transmodal.images.files import write_text
-from transmodal.reporting.html import Block, Commands, Report, Section, Text, render
+from transmodal.reporting.html import Commands, Report, Section, render
 
 
 def write_scores(
-    folder: str | Path,
-    scores: Scores,
-    *,
-    groupings: Sequence[Sequence[str]] = (),
-    title: str,
-    command: str = "",
-    remarks: Sequence[str] = (),
+    folder: str | Path, scores: Scores, groups: pandas.DataFrame, page: Report, more: Mapping[str, Any]
 ) -> Path:
     """Write tables, summary and report, each whole or not at all, and return the report's path.
 
     Args:
         folder: made when absent; files of the same names are replaced.
         scores: what to report.
-        groupings: which groups get a table.
-        title: of the page.
-        command: what makes it again.
-        remarks: what a careful reader must know first.
+        groups: of `groups.group_table`.
+        page: of `score_page`.
+        more: what stands in summary.json beside the scores.
 
     Raises:
         UserError: the folder cannot be written.
     """
     folder = Path(folder)
-    groups = group_table(scores, groupings)
-    write_evaluation(folder, {"": scores}, {"": groups}, {"title": title})
-    return write_text(folder / "report.html", render(_page(scores, groups, title, command, remarks)))
+    write_evaluation(folder, {"": scores}, {"": groups}, {"title": page.title, **more})
+    return write_text(folder / "report.html", render(page))
 
 
-def _page(scores: Scores, groups: pandas.DataFrame, title: str, command: str, remarks: Sequence[str]) -> Report:
-    blocks: list[Block] = [Text(remark, "warning") for remark in remarks]
-    sections = [Section("Result", [*blocks, *result_blocks(scores)])]
+def score_page(
+    scores: Scores,
+    groups: pandas.DataFrame,
+    *,
+    title: str,
+    command: str = "",
+    comparison: SystemComparison | None = None,
+) -> Report:
+    """Return the page: result, comparison of systems, groups, volumes, cases, and how to make it again.
+
+    Args:
+        scores: of one or several systems.
+        groups: of `groups.group_table`; may be empty.
+        title: of the page.
+        command: what makes it again.
+        comparison: of `compare_systems`, for several systems; None makes it.
+    """
+    sections = [Section("Result", result_blocks(scores))]
     if len(scores.systems) > 1:
-        from transmodal.evaluation.comparison_report import comparison_blocks
-
-        sections.append(Section("Comparison", comparison_blocks(scores)))
+        sections.append(Section("Comparison", comparison_blocks(scores, comparison=comparison)))
     grouped = group_blocks(scores, groups)
     if grouped:
         sections.append(Section("Groups", grouped))

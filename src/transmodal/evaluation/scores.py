@@ -228,7 +228,8 @@ class Scores:
             "not_in_baselines": [{"case": case, "reason": reason} for case, reason in self.not_in_baselines],
             "bootstrap": {"over": "subjects", "seed": self.seed},
         }
-        return _for_json(content)
+        content_for_json: dict[str, Any] = for_json(content)
+        return content_for_json
 
 
 def score_cases(
@@ -371,11 +372,12 @@ def complete_policy(policy: Policy, truth: Image) -> Policy:
         ) from error
 
 
-def _for_json(value: Any) -> Any:
+def for_json(value: Any) -> Any:
+    """Return a value of plain types that JSON can hold: infinities as text, NaN as null."""
     if isinstance(value, Mapping):
-        return {str(key): _for_json(item) for key, item in value.items()}
+        return {str(key): for_json(item) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_for_json(item) for item in value]
+        return [for_json(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
