@@ -50,7 +50,7 @@ def wins_matrix(table: pandas.DataFrame, systems: Sequence[str]) -> pandas.DataF
         table: with the columns first, second, answer of a preference study.
         systems: rows and columns, in this order.
     """
-    counts = _wins_of_answers(table, systems).sum(0)
+    counts = wins_of_answers(table, systems).sum(0)
     return pandas.DataFrame(counts, index=list(systems), columns=list(systems))
 
 
@@ -99,7 +99,7 @@ def strengths(
     Raises:
         ValueError: as `bradley_terry`.
     """
-    each = _wins_of_answers(table, systems)
+    each = wins_of_answers(table, systems)
     count = len(systems)
     flat = each.reshape(len(each), -1)
     pairs = each.sum(0) + each.sum(0).T
@@ -155,7 +155,7 @@ def subject_means(table: pandas.DataFrame) -> pandas.DataFrame:
     return by_reader.groupby(["subject", "system"], observed=True).mean().unstack("system")
 
 
-def _wins_of_answers(table: pandas.DataFrame, systems: Sequence[str]) -> Array:
+def wins_of_answers(table: pandas.DataFrame, systems: Sequence[str]) -> Array:
     """Return (answers, k, k) with 1 where an answer preferred the row to the column, ½ both ways for a tie."""
     place = {system: number for number, system in enumerate(systems)}
     first, second = (table[side].map(place).to_numpy(int) for side in ("first", "second"))

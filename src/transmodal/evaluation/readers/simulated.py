@@ -144,7 +144,10 @@ def fill_study(folder: Any, readers: Sequence[SimulatedReader], world: World, *,
         seed=seed,
     )
     for _, part in table.groupby(["reader", "trial"], sort=False):
-        answers = {str(row.get("criterion", "")): _pressed(protocol.kind, row) for row in part.to_dict("records")}
+        answers = {}
+        for row in part.to_dict("records"):
+            named = {str(column): value for column, value in row.items()}
+            answers[named.get("criterion", "")] = _pressed(protocol.kind, named)
         one = part.iloc[0]
         store.record(str(one["reader"]), int(one["trial"]), answers, seconds=float(one["seconds"]))
 

@@ -1,0 +1,192 @@
+"""Weights of WAEM fitted to what readers said, with intervals over readers and subjects, and leave-one-out agreement.
+
+The estimators stand in `evaluation.waem`. Here the readers' side is prepared and resampled: in each draw the same
+subjects bring their answers and their metric values, and with four readers or more the readers are drawn, too. A
+set-level distance cannot be resampled from its table and stays as it is.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas
+
+from transmodal.errors import UserError
+from transmodal.evaluation.intervals import FEWEST_SUBJECTS
+from transmodal.evaluation.readers.answers import REAL, Answers
+from transmodal.evaluation.readers.preferences import wins_of_answers
+from transmodal.evaluation.readers.resampling import FEWEST_READERS, Array
+from transmodal.evaluation.scores import Scores
+from transmodal.evaluation.waem import (
+    RIDGE,
+    Agreement,
+    Experts,
+    Waem,
+    bootstrap_weights,
+    fit_to_preferences,
+    fit_to_ratings,
+    leave_one_out,
+    terms_of,
+)
+
+RESAMPLES = 300
+
+
+@dataclass(frozen=True)
+class FittedWaem:
+    """Weights with their uncertainty.
+
+    Attributes:
+        waem: the weights, with all that is needed to apply them.
+        intervals: term → (low, high), 95 % percentiles; empty where `note` says why.
+        refused: resamples that could not be fitted.
+        resamples: how many were drawn.
+        agreement: leave-one-system-out, or None where `note` says why.
+        scores: system → WAEM under these weights.
+        notes: in words: what was drawn, what is missing.
+    """
+
+    waem: Waem
+    intervals: dict[str, tuple[float, float]]
+    refused: int
+    resamples: int
+    agreement: Agreement | None
+    scores: dict[str, float]
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all of it for a JSON file."""
+        return {
+            "waem": self.waem.model_dump(mode="json"),
+            "ci95": {term: list(limits) for term, limits in self.intervals.items()},
+            "resamples": self.resamples,
+            "resamples_refused": self.refused,
+            "leave_one_out": None if self.agreement is None else self.agreement.to_json(),
+            "scores": self.scores,
+            "notes": list(self.notes),
+        }
+
+
+def fit_waem(
+    answers: Answers, scores: Scores, *, ridge: float = RIDGE, resamples: int = RESAMPLES, seed: int = 0
+) -> FittedWaem:
+    """Fit the weights of WAEM to the answers of a rating or preference study.
+
+    Args:
+        answers: ratings count as the mean over criteria, subjects and readers; repeats are left out.
+        scores: of the systems that readers saw (`metric_scores.join`).
+        ridge: strength towards equal weights; see `evaluation.waem`.
+        resamples: of the bootstrap; each is a fit.
+        seed: of the bootstrap.
+
+    Raises:
+        UserError: the study asked neither for ratings nor for preferences, or the fit refuses (fewer than three
+            systems, no term that differs …).
+    """
+    if answers.kind not in ("rating", "preference"):
+        raise UserError(f"WAEM is fitted to ratings or preferences, and this study asked {answers.kind}")
+    table = answers.table[answers.table["repeat"] == 0]
+    table = _without_real(table, answers.kind)
+    readers, subjects = sorted(set(table["reader"])), sorted(set(table["subject"]))
+    experts = _experts_of(table, answers, readers, subjects)
+    terms = terms_of(scores)
+    said = experts(np.ones(len(readers)), np.ones(len(subjects)))
+    if isinstance(said, pandas.DataFrame):
+        waem = fit_to_preferences(terms, said, ridge=ridge)
+    else:
+        waem = fit_to_ratings(terms, said, ridge=ridge)
+    notes = []
+    intervals: dict[str, tuple[float, float]] = {}
+    refused = 0
+    if len(subjects) < FEWEST_SUBJECTS:
+        notes.append(f"{len(subjects)} subjects: no intervals")
+    else:
+        draw_readers = len(readers) >= FEWEST_READERS
+        drawn = "readers and subjects" if draw_readers else "subjects; the intervals hold for these readers only"
+        notes.append(f"intervals: {resamples} bootstrap draws of {drawn}")
+        draw = _drawing(scores, experts, readers, subjects, draw_readers)
+        found = bootstrap_weights(draw, ridge=ridge, resamples=resamples, seed=seed)
+        refused = found.refused
+        intervals = {
+            str(term): (float(row["low"]), float(row["high"])) for term, row in found.table.iterrows()
+        }  # fmt: skip
+        if refused:
+            notes.append(f"{refused} draws could not be fitted and are in no interval")
+    agreement = None
+    try:
+        agreement = leave_one_out(terms, said, ridge=ridge)
+    except UserError as error:
+        notes.append(str(error))
+    known = terms.loc[[name for name in terms.index if name in waem.systems]]
+    values = {str(name): float(value) for name, value in waem.score(known).items()}
+    return FittedWaem(waem, intervals, refused, resamples, agreement, values, tuple(notes))
+
+
+def _without_real(table: pandas.DataFrame, kind: str) -> pandas.DataFrame:
+    if kind == "rating":
+        return table[table["system"] != REAL]
+    return table[(table["first"] != REAL) & (table["second"] != REAL)]
+
+
+def _experts_of(
+    table: pandas.DataFrame, answers: Answers, readers: list[str], subjects: list[str]
+) -> Callable[[Array, Array], Experts]:
+    """Return a function that gives what the experts said when readers and subjects count so often."""
+    systems = [name for name in answers.systems if name != REAL]
+    reader = table["reader"].map({name: place for place, name in enumerate(readers)}).to_numpy(int)
+    subject = table["subject"].map({name: place for place, name in enumerate(subjects)}).to_numpy(int)
+    if answers.kind == "preference":
+        wins = wins_of_answers(table, systems)
+        upper = [(i, j) for i in range(len(systems)) for j in range(i + 1, len(systems))]
+
+        def preferences(of_readers: Array, of_subjects: Array) -> Experts:
+            total = np.tensordot(of_readers[reader] * of_subjects[subject], wins, 1)
+            rows = [(systems[i], systems[j], total[i, j], total[j, i]) for i, j in upper]
+            return pandas.DataFrame(rows, columns=["first", "second", "first_wins", "second_wins"])
+
+        return preferences
+    system = table["system"].map({name: place for place, name in enumerate(systems)}).to_numpy(int)
+    shape = (len(readers), len(subjects), len(systems))
+    sums, counts = np.zeros(shape), np.zeros(shape)
+    np.add.at(sums, (reader, subject, system), table["answer"].to_numpy(float))
+    np.add.at(counts, (reader, subject, system), 1.0)
+    seen = counts > 0
+    cells = np.where(seen, sums / np.where(seen, counts, 1.0), 0.0)
+
+    def ratings(of_readers: Array, of_subjects: Array) -> Experts:
+        weights = np.einsum("s,rsk->rk", of_subjects, seen.astype(float))
+        means = np.einsum("s,rsk->rk", of_subjects, cells) / np.where(weights > 0, weights, 1.0)
+        by_reader = of_readers[:, None] * (weights > 0)
+        total = by_reader.sum(0)
+        values = (by_reader * means).sum(0) / np.where(total > 0, total, 1.0)
+        return pandas.Series(values, index=systems)[total > 0]
+
+    return ratings
+
+
+def _drawing(
+    scores: Scores,
+    experts: Callable[[Array, Array], Experts],
+    readers: list[str],
+    subjects: list[str],
+    draw_readers: bool,
+) -> Callable[[np.random.Generator], tuple[pandas.DataFrame, Experts]]:
+    pool = sorted({*subjects, *scores.table["subject"]})
+    own = np.asarray([pool.index(name) for name in subjects])
+    rows: list[npt.NDArray[np.intp]] = [np.flatnonzero(scores.table["subject"].to_numpy() == name) for name in pool]
+
+    def draw(generator: np.random.Generator) -> tuple[pandas.DataFrame, Experts]:
+        of_pool = generator.multinomial(len(pool), np.full(len(pool), 1 / len(pool)))
+        of_readers = np.ones(len(readers))
+        if draw_readers:
+            of_readers = generator.multinomial(len(readers), np.full(len(readers), 1 / len(readers))).astype(float)
+        taken = np.repeat(np.arange(len(pool)), of_pool)
+        picked = np.concatenate([rows[place] for place in taken])
+        # A subject that was drawn twice is two subjects.
+        names = np.repeat(np.arange(len(taken)).astype(str), [rows[place].size for place in taken])
+        resampled = replace(scores, table=scores.table.iloc[picked].assign(subject=names))
+        return terms_of(resampled), experts(of_readers, of_pool[own].astype(float))
+
+    return draw
