@@ -96,9 +96,10 @@ def test_a_constant_background_gives_the_same_features_wherever_its_level_lies()
     image = textures(1, 21, (64, 64))[0]
     image[:, :30] = 0.0
     features = natural_scene_features(image, data_range=1000, block=64)
-    np.testing.assert_allclose(
-        natural_scene_features(image - 1 / 3, data_range=1000, block=64), features, rtol=0, atol=1e-8
-    )
+    for level in (1 / 3, 0.1, 7.7, 100.3, -1024):
+        for unit in (1.0, 1.1, 3.3):
+            moved = natural_scene_features((image + level) * unit, data_range=1000 * unit, block=64)
+            np.testing.assert_allclose(moved, features, rtol=0, atol=1e-8)
 
 
 @pytest.mark.parametrize("shape", [0.5, 1.0, 2.0, 4.0])
