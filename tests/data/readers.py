@@ -1,6 +1,8 @@
 """Small reader studies: true 8-bit images, and two systems that blur them into float images."""
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy as np
 from transmodal.evaluation.readers.answers import Kind
 from transmodal.evaluation.readers.making import StudySettings, make_study
 from transmodal.evaluation.readers.materials import from_folders
+from transmodal.evaluation.readers.server import ReadingRoom, listen, make_application, web_server
 from transmodal.evaluation.readers.study import Study
 from transmodal.images import Image, picture_affine, write
 
@@ -51,3 +54,17 @@ def make_small_study(
         subject_pattern="(?P<subject>.+)_pose",
     )
     return make_study(study, materials, StudySettings(kind=kind, **({"seed": 1} | settings)))
+
+
+@contextmanager
+def serving(room: ReadingRoom, hosts: Sequence[str] | None = None) -> Iterator[str]:
+    """Serve a reading room as `rate serve` does, in a thread; give its origin."""
+    server = web_server(make_application(room, hosts=hosts))
+    with listen("127.0.0.1", 0) as listening:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()

@@ -1,10 +1,10 @@
 """Making a study and reading it back: what the images give away, which items there are, how answers are joined."""
 
-import os
 import stat
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import hypothesis.extra.numpy as hnp
 import hypothesis.strategies as st
@@ -279,11 +279,11 @@ def test_runs_bring_true_targets_and_translations(tmp_path: Path) -> None:
     ],
 )
 def test_bad_settings_are_refused_in_one_line(
-    folders: Path, tmp_path: Path, changes: dict[str, object], problem: str
+    folders: Path, tmp_path: Path, changes: dict[str, Any], problem: str
 ) -> None:
     materials = from_folders({"zebra": folders / "zebra"}, folders / "real")
     with pytest.raises(UserError, match=problem) as refused:
-        make_study(tmp_path / "study", materials, replace(StudySettings(kind="rating"), **changes))  # type: ignore[arg-type]
+        make_study(tmp_path / "study", materials, replace(StudySettings(kind="rating"), **changes))
     assert "\n" not in str(refused.value) and not (tmp_path / "study").exists()
 
 
@@ -299,7 +299,7 @@ def test_bad_materials_are_refused_in_one_line(folders: Path, tmp_path: Path) ->
     alone = from_folders({"a": real}, None)
     for kind in ("preference", "which-is-real"):
         with pytest.raises(UserError, match="needs"):
-            make_study(tmp_path / "study", alone, StudySettings(kind=kind))  # type: ignore[arg-type]
+            make_study(tmp_path / "study", alone, StudySettings(kind=kind))
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "file").touch()
     with pytest.raises(UserError, match="is taken already"):
@@ -330,6 +330,6 @@ def test_a_damaged_study_is_refused_in_one_line(folders: Path, tmp_path: Path) -
         with pytest.raises(UserError, match=problem):
             Study.open(study.folder)
     key.write_text(whole)
-    os.remove(study.folder / "images" / next(iter(study.key.images)))
+    (study.folder / "images" / next(iter(study.key.images))).unlink()
     with pytest.raises(UserError, match="copy the study again"):
         [study.image_bytes(name) for name in study.key.images]

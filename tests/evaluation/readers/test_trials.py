@@ -1,6 +1,7 @@
 """Plans of trials: balance, distance, turns, and what the same seed gives."""
 
 from collections import Counter
+from itertools import pairwise
 
 import hypothesis.strategies as st
 from hypothesis import given, settings
@@ -64,7 +65,7 @@ def test_no_case_follows_itself(study: tuple[int, int, int, int], share: float) 
     items = paired_items(cases + 3, groups)
     plan = plan_trials(items, turns_of(items), seed=seed, reader=reader, repeats=share)
     shown = [items[trial.item].case for trial in plan]
-    assert all(before != after for before, after in zip(shown, shown[1:], strict=False))
+    assert all(before != after for before, after in pairwise(shown))
 
 
 def test_a_case_that_must_follow_itself_does_so() -> None:

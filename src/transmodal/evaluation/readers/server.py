@@ -46,7 +46,7 @@ class Submission(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    trial: int
+    trial: int = Field(ge=0)
     answers: dict[str, str] = Field(max_length=32)
     seconds: float
     window: float | None = None
@@ -261,7 +261,7 @@ def serve(
     local = _is_loopback(host)
     if not local and not readers:
         raise UserError(f"--host {host} can be reached from other machines; name the readers with --readers ana,ben")
-    with _listening(host, port) as listening:
+    with listen(host, port) as listening:
         room = ReadingRoom(study, readers, start_page=local)
         shown_host = f"[{host}]" if ":" in host else host
         origin = f"http://{shown_host}:{listening.getsockname()[1]}"
@@ -275,20 +275,37 @@ def serve(
         say(f"Open {origin}/ in a browser; Ctrl-C ends." if local else f"Listening on {origin}; Ctrl-C ends.")
         hosts = ("127.0.0.1", "localhost", "::1", host) if local else None
         application = make_application(room, hosts=hosts)
-        config = uvicorn.Config(
-            application, log_level="warning", access_log=False, server_header=False, date_header=False,
-            timeout_graceful_shutdown=3,
-        )  # fmt: skip
         with contextlib.suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[listening])
+            web_server(application).run(sockets=[listening])
         done = {name: (len(room.plan(name)), room.store.next_trial(name)) for name in room.tokens.values()}
         say("Stopped. " + "; ".join(f"{name}: {total if at is None else at} of {total}" for name, (total, at)
                                     in done.items()))  # fmt: skip
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def web_server(application: FastAPI) -> uvicorn.Server:
+    """Return a web server that keeps no log of personal links and gives neither its name nor a date."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            application,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            lifespan="off",
+            timeout_graceful_shutdown=3,
+        )
+    )
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that accepts connections.
+
+    Raises:
+        UserError: the address is not this machine's, or the port is taken.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    # Named as TCP, or asyncio leaves Nagle's algorithm on and every answer waits 40 ms.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))

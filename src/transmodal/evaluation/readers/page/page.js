@@ -59,6 +59,7 @@ function trouble(text) {
 }
 
 async function render(next) {
+  const images = await Promise.all(next.shown.map(values));
   state = next;
   document.title = state.title;
   element("title").textContent = state.title;
@@ -78,7 +79,6 @@ async function render(next) {
   element("question").textContent = state.question;
   chosen = {};
   active = 0;
-  const images = await Promise.all(state.shown.map(values));
   only("reading");
   renderChoices();
   viewer.show(images.map(described));
