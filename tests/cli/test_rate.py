@@ -1,0 +1,116 @@
+"""`transmodal rate new` and `rate serve` from the outside."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+from tests.data.readers import make_folders
+
+from transmodal.cli import main
+from transmodal.evaluation.readers.study import Study
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_folders(tmp_path_factory.mktemp("images"))
+
+
+def rate(*arguments: str | Path) -> int:
+    with pytest.raises(SystemExit) as left:
+        main(["rate", *map(str, arguments)])
+    return int(left.value.code or 0)
+
+
+def systems(folders: Path) -> list[str]:
+    return [f"--system=wobbly={folders / 'wobbly'}", f"--system=zebra={folders / 'zebra'}"]
+
+
+def test_a_study_is_made_and_its_facts_are_printed(
+    folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folders / "real" / "notes.txt").write_text("no image")
+    arguments = ["--kind", "rating", "--real", folders / "real", "--criteria", "realism, noise", "--points", "4"]
+    arguments += ["--range", "0", "255", "--cases", "4", "--reference", folders / "photo", "--title", "X-rays"]
+    assert rate("new", tmp_path / "study", *systems(folders), *arguments) == 0
+    said = capsys.readouterr().out
+    assert "values: 0 to 255" in said and "cases: 4 of 4 subjects" in said
+    assert said.splitlines()[-1].startswith(f"Study: {tmp_path / 'study'} (12 items a reader)")
+    study = Study.open(tmp_path / "study")
+    assert (study.protocol.criteria, study.protocol.points) == (("realism", "noise"), 4)
+    assert study.protocol.title == "X-rays" and study.protocol.reference is not None
+
+
+def test_cases_that_not_every_folder_has_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folders = make_folders(tmp_path / "images")
+    (folders / "zebra" / "quokka1_pose0.tiff").unlink()
+    assert rate("new", tmp_path / "study", "--kind", "preference", *systems(folders)) == 0
+    said = capsys.readouterr().out
+    assert "not every folder has them" in said and "quokka1_pose0" in said and "cases: 5" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--kind", "rating"], "either folders with --system"),
+        (["--kind", "rating", "--system", "nameless"], "is not NAME=DIR"),
+        (["--kind", "rating", "--system", "a=absent"], "not a folder"),
+        (["--kind", "guess", "--system", "a={real}"], "no kind of study"),
+        (["--kind", "rating", "--runs", "absent"], "is no run"),
+        (["--kind", "rating", "--runs", "absent", "--real", "{real}"], "--real has no sense"),
+        (["--kind", "rating", "--runs", "absent", "--reference", "{real}"], "is the word input"),
+        (["--kind", "rating", "--system", "a={real}", "--slice", "top"], "--slice 'top'"),
+        (["--kind", "rating", "--system", "a={real}", "--readers-see", "some"], "none of all, one"),
+        (["--kind", "rating", "--system", "a={real}", "--system", "a={real}"], "Two systems are called"),
+        (["--kind", "rating", "--system", "a={real}", "--subject-pattern", "("], "no regular expression"),
+    ],
+)
+def test_wrong_usage_is_told_in_one_line(
+    folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], problem: str
+) -> None:
+    given = [argument.format(real=folders / "real") for argument in arguments]
+    assert rate("new", tmp_path / "study", *given) == 2
+    said = capsys.readouterr().err
+    assert problem in said and len(said.splitlines()) == 1
+    assert not (tmp_path / "study").exists()
+
+
+def test_serve_answers_at_once_and_ends_with_control_c(folders: Path, tmp_path: Path) -> None:
+    assert (
+        rate("new", tmp_path / "study", "--kind", "which-is-real", "--real", folders / "real", *systems(folders)) == 0
+    )
+    command = [sys.executable, "-m", "transmodal", "rate", "serve", str(tmp_path / "study"), "--port", "0"]
+    with subprocess.Popen(
+        [*command, "--readers", "ana,ben"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        lines = []
+        while not lines or "Ctrl-C ends" not in lines[-1]:
+            lines.append(process.stdout.readline())
+            assert lines[-1], process.stderr.read()
+        links = dict(re.findall(r"^  (\w+): (http://127\.0\.0\.1:\d+/r/\w+)$", "".join(lines), re.M))
+        assert set(links) == {"ana", "ben"}
+        with httpx.Client(trust_env=False) as client:
+            assert client.get(f"{links['ana']}/state").json()["trial"] == 0
+            answer = {"trial": 0, "answers": {"": "left"}, "seconds": 1}
+            assert client.post(f"{links['ana']}/answer", json=answer).json()["trial"] == 1
+        process.send_signal(signal.SIGINT)
+        said, trouble = process.communicate(timeout=20)
+    assert process.returncode == 0 and trouble == ""
+    assert "ana: 1 of 7" in said and "ben: 0 of 7" in said
+
+
+def test_a_port_that_is_taken_is_told_in_one_line(
+    folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from transmodal.evaluation.readers.server import listen
+
+    assert rate("new", tmp_path / "study", "--kind", "preference", *systems(folders)) == 0
+    with listen("127.0.0.1", 0) as taken:
+        assert rate("serve", tmp_path / "study", "--port", str(taken.getsockname()[1])) == 2
+    said = capsys.readouterr().err
+    assert "choose another --port" in said and len(said.splitlines()) == 1
