@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 from scipy.ndimage import gaussian_filter
 from torch import nn
+from torchmetrics.functional.image import lpips as peer
 
 from transmodal.metrics.lpips import LpipsNetwork, lpips
 
@@ -152,6 +153,27 @@ def test_the_network_is_recognised_and_gives_the_written_out_distance(kind: str,
     assert lpips(predicted[:side, :side], truth[:side, :side], limits=(0, 1000), network=network) > 0
     with pytest.raises(ValueError, match=f"too small for LPIPS with {name}.*needs {side} pixels"):
         lpips(predicted[: side - 1], truth[: side - 1], limits=(0, 1000), network=network)
+
+
+@pytest.mark.parametrize("kind", ["alex", "vgg", "squeeze"])
+def test_it_is_that_of_torchmetrics_with_the_published_linear_weights(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = Written(kind)
+    # Its convolutions come from torchvision, which is not here; its linear weights are the published ones.
+    monkeypatch.setattr(peer, "_get_tv_model_features", lambda net, pretrained: written.features)
+    theirs = peer._LPIPS(net=kind, pnet_rand=True)
+    together, backbone = tmp_path / "together.pth", tmp_path / "backbone.safetensors"
+    torch.save(theirs.state_dict(), together)
+    save_file({f"features.{name}": value for name, value in written.features.state_dict().items()}, backbone)
+    linear = Path(peer.__file__).parent / "lpips_models" / f"{kind}.pth"
+    predicted, truth = pictures()
+    pair = (torch.tensor(image / 500 - 1, dtype=torch.float32).expand(1, 3, -1, -1) for image in (predicted, truth))
+    with torch.no_grad():
+        expected = float(theirs(*pair))
+    assert expected > 1e-3
+    for network in (LpipsNetwork(together), LpipsNetwork(backbone, linear=linear)):
+        assert lpips(predicted, truth, limits=(0, 1000), network=network) == pytest.approx(expected, rel=1e-4)
 
 
 def test_equal_images_have_no_distance_and_worse_ones_more(weights: Path) -> None:

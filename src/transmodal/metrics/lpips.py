@@ -238,9 +238,10 @@ def lpips(predicted: Any, truth: Any, *, limits: tuple[float, float], network: L
 def _plain_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Give the names of torchvision's convolutions and of the package's linear layers, and leave out what is not used.
 
-    The package stores its linear layers twice, its constants too, and torchvision the classifier.
+    The package stores its linear layers twice, its constants too, and torchvision the classifier; torchmetrics numbers
+    the slices of SqueezeNet otherwise.
     """
-    plain = {re.sub(r"^net\.slice\d+\.", "features.", name): value for name, value in state.items()}
+    plain = {re.sub(r"^net\.slices?\.?\d+\.", "features.", name): value for name, value in state.items()}
     return {
         name: value
         for name, value in plain.items()
