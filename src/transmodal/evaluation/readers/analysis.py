@@ -71,7 +71,7 @@ def analyse(
             with it, metrics are compared with the readers and WAEM is fitted.
         target: of the scores, where several modalities were scored.
         ridge: of WAEM, towards equal weights.
-        resamples: of the bootstraps (WAEM: at most 300).
+        resamples: of the bootstraps (WAEM: at most 1000).
         seed: of the bootstraps; the same seed gives the same intervals.
 
     Raises:
@@ -113,7 +113,7 @@ def analyse_answers(
     if joined is not None:
         result = replace(result, metrics=_metrics(first, joined.scores, seed, resamples))
         try:
-            waem = fit_waem(first, joined.scores, ridge=ridge, resamples=min(resamples, 300), seed=seed)
+            waem = fit_waem(first, joined.scores, ridge=ridge, resamples=min(resamples, 1000), seed=seed)
             result = replace(result, waem=waem)
         except UserError as error:
             result = replace(result, waem=f"not fitted: {error}")

@@ -147,14 +147,12 @@ def by_system(
         return RankCorrelation(missing, missing, missing, missing, int(known.sum()), int((~known).sum()))
     tables = [(sums[:, known], counts[:, known]) for sums, counts in tables]
     estimates = []
-    for statistic in (kendall_tau_b, spearman_rho):
+    for statistic in (_tau_of_rows, _rho_of_rows):
 
-        def over(drawn: Array, statistic: Callable[..., Array] = statistic) -> Array:
-            pairs = zip(*(_weighted_means(table, drawn) for table in tables), strict=True)
-            return np.asarray([statistic(one, other)[0] for one, other in pairs])[:, None]
+        def over(drawn: Array, statistic: Callable[[Array, Array], Array] = statistic) -> Array:
+            return statistic(*(_weighted_means(table, drawn) for table in tables))[:, None]
 
-        fewer = min(resamples, 1000)  # one small correlation at a time
-        estimates += over_subjects(over, len(subjects), seed=seed, resamples=fewer, undefined=CONSTANT)
+        estimates += over_subjects(over, len(subjects), seed=seed, resamples=resamples, undefined=CONSTANT)
     one, other = means[0][known], means[1][known]
     place = np.arange(one.size)
     for statistic in (kendall_tau_b, spearman_rho):
@@ -219,11 +217,31 @@ def _drawn(
     return Estimate(float(value), low, high, units, named)
 
 
+def _signs_of_rows(values: Array) -> Array:
+    """Return the sign of each difference within each row: (B, k) → (B, k, k)."""
+    return (values[:, :, None] > values[:, None, :]).astype(np.float64) - (values[:, :, None] < values[:, None, :])
+
+
+def _tau_of_rows(first: Array, second: Array) -> Array:
+    """Return τ_b of each row of two tables (B, k); NaN where a value is missing."""
+    one, other = _signs_of_rows(first), _signs_of_rows(second)
+    tau = _ratio((one * other).sum((1, 2)), np.sqrt(np.abs(one).sum((1, 2)) * np.abs(other).sum((1, 2))))
+    return np.where(np.isfinite(first + second).all(1), tau, np.nan)
+
+
+def _rho_of_rows(first: Array, second: Array) -> Array:
+    """Return Spearman's ρ of each row of two tables (B, k): a centred mid-rank is half the sum of a row of signs."""
+    one, other = _signs_of_rows(first).sum(2), _signs_of_rows(second).sum(2)
+    rho = _ratio((one * other).sum(1), np.sqrt((one**2).sum(1) * (other**2).sum(1)))
+    return np.where(np.isfinite(first + second).all(1), rho, np.nan)
+
+
 def _mid_ranks(values: Array, counts: Array) -> Array:
     """Return the mid-rank of each item in each weighted sample: (B, n)."""
-    _, group = np.unique(values, return_inverse=True)
-    of_group = np.zeros((len(counts), int(group.max()) + 1))
-    np.add.at(of_group.T, group, counts.T)
+    _, start, group = np.unique(np.sort(values), return_index=True, return_inverse=True)
+    order = np.argsort(values, kind="stable")
+    of_group = np.add.reduceat(counts[:, order], start, axis=1)
+    group = group[np.argsort(order, kind="stable")]
     return np.asarray((np.cumsum(of_group, 1) - of_group / 2)[:, group])
 
 
