@@ -100,7 +100,7 @@ class KidFeatures:
         self,
         truth: "KidFeatures",
         *,
-        features: str,
+        features: str = "",
         sha256: str = "",
         subsets: int = SUBSETS,
         subset_size: int = SUBSET_SIZE,
@@ -110,8 +110,8 @@ class KidFeatures:
 
         Args:
             truth: the other set, of the same extractor.
-            features: name of the extractor.
-            sha256: digest of its weights.
+            features: name of the extractor, for the score to carry.
+            sha256: digest of its weights, likewise.
             subsets, subset_size, seed: as in :func:`kid`.
 
         Raises:
