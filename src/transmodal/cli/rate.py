@@ -83,7 +83,7 @@ def new(
     Images get one grid, one scale, one rounding, random names and one
     date; key.json alone says what is what, and readers never get it.
     """
-    from transmodal.cli.data.output import counted, print_list, progress_bar
+    from transmodal.cli.data.output import counted, progress_bar
     from transmodal.evaluation.readers.making import StudySettings, make_study
 
     settings: dict[str, Any] = {
@@ -100,7 +100,9 @@ def new(
             StudySettings(**settings),
             on_progress=lambda what, done, total: on_progress(done, total),
         )
-    print_list("Left out, because not every folder has them", materials.left_out)
+    if materials.left_out:
+        named = ", ".join(materials.left_out[:5]) + (", …" if len(materials.left_out) > 5 else "")
+        typer.echo(f"{counted(len(materials.left_out), 'case')} left out, not every folder has them: {named}")
     for fact, value in made.key.about.items():
         if fact != "sources":
             typer.echo(f"{fact}: {value}")

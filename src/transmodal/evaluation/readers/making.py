@@ -271,7 +271,8 @@ def _about(
     if settings.percentiles:
         scale = f"each image by its own percentiles {settings.percentiles[0]:g} and {settings.percentiles[1]:g} to 0–1"
     else:
-        scale = f"{pictures.low:g} to {pictures.high:g} {pictures.unit}".strip()
+        unit = "" if pictures.unit == "intensity" else f" {pictures.unit}"
+        scale = f"{pictures.low:g} to {pictures.high:g}{unit}"
     subjects = len({picture.subject for picture in shown})
     facts = {
         "images": f"{pictures.width}×{pictures.height} pixels, {'colour' if pictures.channels == 3 else 'grey'}",

@@ -120,7 +120,7 @@ def _apart(cases: Sequence[str], generator: np.random.Generator) -> list[int]:
     last = None
     while waiting:
         # A case that fills half of what is left must come now, or it will end beside itself.
-        pressing = {case for case, count in left.most_common(2) if count * 2 > len(waiting) and case != last}
+        pressing = {case for case, count in left.most_common(2) if count * 2 > len(waiting)}
         allowed = [place for place in waiting if cases[place] != last]
         first = next((place for place in allowed if cases[place] in pressing), (allowed or waiting)[0])
         waiting.remove(first)

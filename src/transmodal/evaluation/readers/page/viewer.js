@@ -74,7 +74,6 @@ export class Viewer {
     this.view.window = Math.min(1, Math.max(0.002, window));
     this.view.level = Math.min(1, Math.max(0, level));
     this.#grey();
-    this.draw();
   }
 
   // The view in the images' own unit, for the record.
