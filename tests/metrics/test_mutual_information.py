@@ -34,6 +34,17 @@ def test_nmi_is_that_of_scikit_image(kind: type, shape: list[int], bins: int, se
     assert nmi(predicted, truth, bins=bins) == pytest.approx(expected, abs=1e-12)
 
 
+@settings(max_examples=60, deadline=None)
+@given(low=st.floats(-1e3, 1e3), width=st.floats(1e-3, 1e3), bins=st.integers(2, 64), seed=st.integers(0, 99))
+def test_values_on_an_edge_belong_to_the_bin_above_it(low: float, width: float, bins: int, seed: int) -> None:
+    edges = np.linspace(low, low + width, bins + 1)
+    values = np.concatenate([edges, np.nextafter(edges[1:-1], -np.inf), np.nextafter(edges[1:-1], np.inf)])
+    other = np.random.default_rng(seed).permutation(values)
+    assert nmi(values, other, bins=bins) == pytest.approx(
+        normalized_mutual_information(values, other, bins=bins), abs=1e-12
+    )
+
+
 def test_single_precision_is_binned_like_double() -> None:
     predicted, truth = (image.astype(np.float32) for image in pair(np.float64, (300, 300)))
     assert nmi(predicted, truth) == nmi(predicted.astype(np.float64), truth.astype(np.float64))

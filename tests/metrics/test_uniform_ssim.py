@@ -75,6 +75,7 @@ def test_negative_factors_count_as_nothing_under_a_power() -> None:
     assert mean_of_power(1 - truth, truth, 1.0, data_range=0.1) == pytest.approx(
         np.maximum(expected, 0).mean(), abs=1e-9
     )
+    assert mean_of_power(centred - 0.5, centred + 0.5, 1.0, data_range=0.01) == 0.0  # luminance alone is negative
     # Two negative factors must not make a positive one.
     anti = -3.0 * centred - 0.5, centred + 0.5
     assert mean_of_power(*anti, 1.0, data_range=0.01) == pytest.approx(0.0, abs=1e-6)
