@@ -109,6 +109,10 @@ def score(
     Cases that cannot be scored are listed and stand in no average;
     the exit status is then 2.
     """
+    from transmodal.evaluation.parallel import cores, is_large_folder, start_early
+
+    if (workers or cores()) > 1 and is_large_folder(truth):
+        start_early()
     from transmodal.cli.scores import Progress, print_scores
     from transmodal.errors import UserError
     from transmodal.evaluation.case_table import CaseTable
@@ -116,10 +120,7 @@ def score(
     from transmodal.evaluation.folders import score_matched
     from transmodal.evaluation.groups import check_grouping, choose_groupings, group_table, with_cuts
     from transmodal.evaluation.matching import match, match_by_table
-    from transmodal.evaluation.parallel import cores
-    from transmodal.evaluation.score_report import score_page, write_scores
     from transmodal.evaluation.scores import for_json
-    from transmodal.evaluation.system_comparison import compare_systems
 
     if mask is not None and mask_foreground:
         raise UserError("--mask and --mask-foreground are two masks; give one")
@@ -165,13 +166,19 @@ def score(
     scores = with_cuts(scores, groupings)
     chosen = groupings or choose_groupings(scores)
     table_of_groups = group_table(scores, chosen)
-    comparison = compare_systems(scores) if len(scores.systems) > 1 else None
+    comparison = None
+    if len(scores.systems) > 1:
+        from transmodal.evaluation.system_comparison import compare_systems
+
+        comparison = compare_systems(scores)
     more = {"groups": for_json(table_of_groups.to_dict("records"))}
     if comparison is not None:
         more["comparison"] = comparison.to_json()
     title = f"{predicted} against {truth}"
     report = None
     if out is not None:
+        from transmodal.evaluation.score_report import score_page, write_scores
+
         page = score_page(scores, table_of_groups, title=title, command=_command(context), comparison=comparison)
         report = write_scores(out, scores, table_of_groups, page, more)
     if as_json:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from transmodal.errors import UserError
 from transmodal.evaluation.matching import Matched, match
+from transmodal.evaluation.parallel import MANY
 from transmodal.evaluation.resources import Resources, open_resources
 from transmodal.evaluation.scores import CaseImages, CaseToScore, Scores, complete_policy, score_cases
 from transmodal.evaluation.sets import SetFeatures
@@ -13,9 +14,7 @@ from transmodal.images import Image, read
 from transmodal.metrics.policy import Policy
 
 SYSTEM = "predicted"
-# Below, starting processes takes longer than they save; above, an image keeps a thread out of Python long enough.
-_MANY_CASES = 200
-_LARGE_IMAGE = 1 << 22  # pixels
+_LARGE_IMAGE = 1 << 22  # pixels; it keeps a thread out of Python long enough
 
 
 def score(
@@ -139,7 +138,7 @@ def score_matched(
         workers=min(workers, total),
         processes=(
             processes
-            and total >= _MANY_CASES
+            and total >= MANY
             and first.pixels.size < _LARGE_IMAGE
             and not resources.has_network  # threads share one network; each process would hold its own
         ),

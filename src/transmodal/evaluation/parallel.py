@@ -14,6 +14,7 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPool
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
+from pathlib import Path
 from typing import Any, TypeVar
 
 from transmodal.errors import UserError
@@ -22,8 +23,11 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 CHUNK = 8  # items that a process gets at a time: few enough to share the work evenly, enough to hide the passing on
+MANY = 200  # small images; below, starting processes takes longer than they save
 _AHEAD = 3  # chunks a worker that may wait for their turn
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NUMBA_NUM_THREADS")
+
+_PRELOADED = ["transmodal.evaluation.folders", "transmodal.images.png"]  # once, for all workers
 
 _work: Callable[[Any], Any] | None = None  # of a worker process; set once when it starts
 
@@ -33,6 +37,25 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return max(1, len(os.sched_getaffinity(0)))
     return os.cpu_count() or 1
+
+
+def is_large_folder(folder: Path) -> bool:
+    """Say, without looking into files, whether a folder holds so many that processes are worth their start."""
+    try:
+        with os.scandir(folder) as entries:
+            return sum(1 for _ in islice(entries, MANY)) == MANY
+    except OSError:
+        return False
+
+
+def start_early() -> None:
+    """Let the process from which workers are made load what they need, while this one goes on; Windows has none."""
+    if sys.platform != "win32":
+        from multiprocessing import forkserver
+
+        multiprocessing.get_context("forkserver").set_forkserver_preload(_PRELOADED)
+        with _one_thread_each():
+            forkserver.ensure_running()
 
 
 def map_in_order(
@@ -66,7 +89,7 @@ def map_in_order(
 def _by_processes(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[tuple[Item, Result]]:
     context = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
     if sys.platform != "win32":
-        context.set_forkserver_preload(["transmodal.evaluation.scores"])  # imported once for all workers
+        context.set_forkserver_preload(_PRELOADED)
     with _one_thread_each():
         pool = ProcessPoolExecutor(workers, context, initializer=_start, initargs=(work,))
         try:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas
 
 from transmodal.errors import UserError
-from transmodal.evaluation.intervals import Summary, paired_difference, summarise
+from transmodal.evaluation.intervals import Summary, paired_difference, summarise, summarise_columns
 from transmodal.evaluation.pairs import SliceSum, score_in_full, score_without_truth
 from transmodal.evaluation.parallel import map_in_order
 from transmodal.evaluation.resources import Resources
@@ -119,6 +119,11 @@ class Scores:
     resources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     slices: pandas.DataFrame = field(default_factory=lambda: pandas.DataFrame(columns=list(SLICE_COLUMNS)))
     truths: pandas.DataFrame = field(default_factory=lambda: pandas.DataFrame(columns=["case", "subject"]))
+    # Thousands of subjects take a second to resample, and reports ask for a summary many times.
+    _summaries: dict[str, dict[str, Summary]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _differences: dict[tuple[str, str, str], Summary] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -152,8 +157,18 @@ class Scores:
             system: None takes the one under test.
             rows: True for each row of `of(system)` that counts; None counts all.
         """
-        table = self.of(system or self.systems[0])
-        table = table if rows is None else table[rows]
+        name = system or self.systems[0]
+        table = self.of(name)
+        if rows is None:
+            if name not in self._summaries:
+                self._summaries[name] = summarise_columns(
+                    {column: table[column].to_numpy(float) for column in self.columns},
+                    table["subject"].tolist(),
+                    aggregation=self.policy.aggregation,
+                    seed=self.seed,
+                )
+            return self._summaries[name][metric]
+        table = table[rows]
         return summarise(
             table[metric].to_numpy(float),
             table["subject"].tolist(),
@@ -182,14 +197,17 @@ class Scores:
 
     def difference(self, metric: str, first: str, second: str) -> Summary:
         """Summarise first − second, paired by case."""
-        both = self.of(first).merge(self.of(second), on=["case", "subject"], suffixes=("_first", "_second"))
-        return paired_difference(
-            both[f"{metric}_first"].to_numpy(float),
-            both[f"{metric}_second"].to_numpy(float),
-            both["subject"].tolist(),
-            aggregation=self.policy.aggregation,
-            seed=self.seed,
-        )
+        key = (metric, first, second)
+        if key not in self._differences:
+            both = self.of(first).merge(self.of(second), on=["case", "subject"], suffixes=("_first", "_second"))
+            self._differences[key] = paired_difference(
+                both[f"{metric}_first"].to_numpy(float),
+                both[f"{metric}_second"].to_numpy(float),
+                both["subject"].tolist(),
+                aggregation=self.policy.aggregation,
+                seed=self.seed,
+            )
+        return self._differences[key]
 
     def to_json(self) -> dict[str, Any]:
         """Return what `--json` prints: policy, cases and summary of the system under test, then all that is beyond.
