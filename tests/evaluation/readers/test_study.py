@@ -17,8 +17,8 @@ from tests.data.readers import SYSTEMS, make_folders, make_small_study
 from transmodal.errors import UserError
 from transmodal.evaluation.readers.answers import COLUMNS, REAL, Kind
 from transmodal.evaluation.readers.blinding import blinded, quantisation_step
-from transmodal.evaluation.readers.making import StudySettings, make_study
-from transmodal.evaluation.readers.materials import from_folders, from_runs
+from transmodal.evaluation.readers.making import StudySettings, choose_cases, make_study
+from transmodal.evaluation.readers.materials import Material, from_folders, from_runs
 from transmodal.evaluation.readers.study import Pictures, Study, read_answers
 from transmodal.images import Image, picture_affine, read, write
 
@@ -148,6 +148,29 @@ def test_a_seed_settles_choice_and_order_but_no_name(folders: Path, tmp_path: Pa
     assert studies[0].key.secret != studies[1].key.secret
     drawn = [make_small_study(folders, tmp_path / f"drawn{n}", "rating", seed=None) for n in range(2)]
     assert drawn[0].key.seed != drawn[1].key.seed
+
+
+def test_cases_are_spread_over_subjects() -> None:
+    cases = [Material(f"{subject}{pose}", subject, dict) for subject in "abcd" for pose in range(5)]
+    chosen = [choose_cases(cases, 6, seed) for seed in range(10)]
+    for each in chosen:
+        assert sorted(Counter(case.subject for case in each).values()) == [1, 1, 2, 2]
+        assert each == sorted(each, key=cases.index)
+    assert len({tuple(case.case for case in each) for each in chosen}) > 1
+    assert choose_cases(cases, None, 0) == cases
+
+
+def test_percentiles_are_those_of_the_whole_volume(tmp_path: Path) -> None:
+    volume = np.linspace(0, 1000, 9 * 9 * 5).astype(np.float32).reshape(9, 9, 5, order="F")
+    for name in ("real", "made"):
+        (tmp_path / name).mkdir()
+        write(Image(volume * (1 if name == "real" else 3), np.eye(4)), tmp_path / name / "head.nii.gz")
+    materials = from_folders({"made": tmp_path / "made"}, tmp_path / "real")
+    study = make_study(tmp_path / "study", materials, StudySettings(kind="rating", percentiles=(0, 100), slices=(0, 4)))
+    means = {(each.case, each.system): pixels_of(study, name).mean() for name, each in study.key.images.items()}
+    assert means["head_slice000", REAL] == pytest.approx(0.1 * 65535, rel=0.02)
+    assert means["head_slice004", REAL] == pytest.approx(0.9 * 65535, rel=0.02)
+    assert means["head_slice004", "made"] == pytest.approx(means["head_slice004", REAL], rel=1e-3)
 
 
 @pytest.mark.parametrize(

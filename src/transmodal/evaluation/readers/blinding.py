@@ -49,7 +49,7 @@ class Spool:
         folder: for temporary files.
         slices: "middle", or indices along `axis`; volumes give one case a slice.
         axis: the array axis along which volumes are cut.
-        percentiles: map each image by these percentiles of its own to 0–1; None leaves values as they are.
+        percentiles: map each image or volume by these percentiles of its own to 0–1; None leaves values as they are.
     """
 
     folder: Path
@@ -71,12 +71,13 @@ class Spool:
         for image in images.values():
             require_same_grid(first, image)
             _require_values(image)
+        limits = {system: self._own_limits(image) for system, image in images.items()}
         self.units |= {image.quantity for image in images.values()}
         volume = first.spatial_dims == 3
         for index in self._indices(first) if volume else [None]:
             case = material.case if index is None else f"{material.case}_slice{index:03d}"
             for system, image in images.items():
-                self._lay_aside(case, material.subject, system, image, index, self.percentiles)
+                self._lay_aside(case, material.subject, system, image, index, limits[system])
             if material.load_reference is not None:
                 beside = material.load_reference()
                 _require_values(beside)
@@ -99,6 +100,16 @@ class Spool:
                             "change --slice or --slice-axis")  # fmt: skip
         return list(self.slices)
 
+    def _own_limits(self, image: Image) -> tuple[float, float] | None:
+        """Return the image's own percentiles, of a whole volume: slices of one patient keep their contrast."""
+        if self.percentiles is None:
+            return None
+        low, high = (float(value) for value in np.percentile(image.pixels, self.percentiles))
+        if not high > low:
+            raise UserError(f"{image.name} is constant between its percentiles {self.percentiles[0]:g} and "
+                            f"{self.percentiles[1]:g}; take the case out, or state --range")  # fmt: skip
+        return low, high
+
     def _lay_aside(
         self,
         case: str,
@@ -106,15 +117,11 @@ class Spool:
         system: str,
         image: Image,
         index: int | None,
-        percentiles: tuple[float, float] | None,
+        limits: tuple[float, float] | None,
     ) -> None:
         pixels, aspect = _flat(image, self.axis, index)
-        if percentiles is not None:
-            low, high = np.percentile(pixels, percentiles)
-            if not high > low:
-                raise UserError(f"{image.name} is constant between its percentiles {percentiles[0]:g} and "
-                                f"{percentiles[1]:g}; take the case out, or state --range")  # fmt: skip
-            pixels = np.clip((pixels - low) / (high - low), 0, 1).astype(np.float32)
+        if limits is not None:
+            pixels = np.clip((pixels - limits[0]) / (limits[1] - limits[0]), 0, 1).astype(np.float32)
         kind = "beside" if system == REFERENCE else "shown"
         if abs(self.aspects.setdefault(kind, aspect) - aspect) > 1e-3 * aspect:
             raise UserError(f"{image.name} has other pixel proportions than the images before it; "
@@ -122,7 +129,7 @@ class Spool:
         path = self.folder / f"{len(self.pictures)}.npy"
         np.save(path, pixels)
         low, high = float(pixels.min()), float(pixels.max())
-        if image.pixels.dtype == np.uint8 and percentiles is None and system == REFERENCE:
+        if image.pixels.dtype == np.uint8 and system == REFERENCE:
             low, high = 0.0, 255.0  # a photograph keeps its exposure
         self.pictures.append(Spooled(case, subject, system, path, pixels.shape, low, high, quantisation_step(pixels)))
 

@@ -269,7 +269,8 @@ def _about(
 ) -> dict[str, str]:
     """Say for the report how the images were made."""
     if settings.percentiles:
-        scale = f"each image by its own percentiles {settings.percentiles[0]:g} and {settings.percentiles[1]:g} to 0–1"
+        low, high = settings.percentiles
+        scale = f"each image or volume by its own percentiles {low:g} and {high:g} to 0–1"
     else:
         unit = "" if pictures.unit == "intensity" else f" {pictures.unit}"
         scale = f"{pictures.low:g} to {pictures.high:g}{unit}"
@@ -277,7 +278,7 @@ def _about(
     facts = {
         "images": f"{pictures.width}×{pictures.height} pixels, {'colour' if pictures.channels == 3 else 'grey'}",
         "values": f"{scale}, rounded to {pictures.levels} levels as coarse as the coarsest source",
-        "cases": f"{len(cases)} of {subjects} subjects",
+        "cases": f"{len(cases)} of {subjects} subject{'' if subjects == 1 else 's'}",
         "readers see": "all items" if readers_see == "all" else "one version of each case, in turn",
         "repeats": f"{settings.repeats:.0%} of the items",
         "sources": "; ".join(materials.sources),
