@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from transmodal.cli import rate_analyse
+
 application = typer.Typer(
     help="Reader studies: make a blinded study, show it in the browser, analyse the answers.",
     no_args_is_help=True,
@@ -185,3 +187,5 @@ def _choice(option: str, value: str | None, allowed: tuple[str, ...]) -> str | N
 
 application.command("new", epilog=NEW_EXAMPLES)(new)
 application.command("serve", epilog=SERVE_EXAMPLES)(serve)
+application.command("analyse", epilog=rate_analyse.EXAMPLES)(rate_analyse.analyse)
+application.command("analyse", epilog=rate_analyse.EXAMPLES)(rate_analyse.analyse)

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from transmodal.evaluation.readers.expert_weights import FittedWaem
 from transmodal.evaluation.readers.resampling import Estimate
 from transmodal.evaluation.readers.results import Analysis, MetricResult
-from transmodal.evaluation.readers.wording import DASH, estimate_cell, interval_text, title_of
-from transmodal.reporting.figures import plain_number
-from transmodal.reporting.html import Block, Cell, Picture, Table, Text
+from transmodal.evaluation.readers.wording import DASH, estimate_cell, number, title_of
+from transmodal.reporting.html import Block, Cell, Details, Picture, Table, Text
 from transmodal.reporting.reader_charts import IntervalRow, interval_chart
 
 
@@ -39,7 +38,7 @@ def metric_blocks(analysis: Analysis) -> list[Block]:
             )
             words = "How often the metric's difference points to the preferred image; 95 % over subjects."
             blocks.append(Picture(chart, "Share of choices to which each metric points", words))
-        blocks.append(_metrics_table(results, of))
+        blocks += _metrics_tables(results, of)
     left_out = [result for result in analysis.metrics if result.images and result.images.left_out]
     if left_out:
         names = ", ".join(dict.fromkeys(title_of(result.metric) for result in left_out))
@@ -47,27 +46,37 @@ def metric_blocks(analysis: Analysis) -> list[Block]:
     return blocks
 
 
-def _metrics_table(results: Sequence[MetricResult], of: str) -> Table:
+def _metrics_tables(results: Sequence[MetricResult], of: str) -> list[Block]:
+    """Return the correlations with intervals over subjects, and folded away those over systems."""
     with_images = any(result.images for result in results)
     with_pairs = any(result.pairs for result in results)
     columns = ["metric"]
-    columns += ["τ_b, images", "by system", "Spearman ρ, images", "by system"] if with_images else []
+    columns += ["τ_b, images", "Spearman ρ, images"] if with_images else []
     columns += ["choices foretold"] if with_pairs else []
-    columns += ["τ_b, systems", "by system", "Spearman ρ, systems", "by system"]
-    rows: list[list[Cell | str]] = []
+    columns += ["τ_b, systems", "Spearman ρ, systems"]
+    over_subjects: list[list[Cell | str]] = []
+    over_systems: list[list[Cell | str]] = []
     for result in results:
-        row: list[Cell | str] = [Cell(title_of(result.metric), "lower is better" if result.lower_is_better else "")]
+        name = Cell(title_of(result.metric), "lower is better" if result.lower_is_better else "")
+        one: list[Cell | str] = [name]
+        other: list[Cell | str] = [name]
         for found in (result.images, result.systems) if with_images else (result.systems,):
-            if found is result.systems and with_pairs:
-                row.append(estimate_cell(result.pairs))
-            if found is None:
-                row += [DASH] * 4
-                continue
-            row += [estimate_cell(found.kendall), _limits(found.kendall_by_system)]
-            row += [estimate_cell(found.spearman), _limits(found.spearman_by_system)]
-        rows.append(row)
-    caption = f"95 % intervals over subjects{of}; in the columns “by system” those over systems, for other systems"
-    return Table(columns, rows, caption)
+            one += [DASH] * 2 if found is None else [estimate_cell(found.kendall), estimate_cell(found.spearman)]
+            other += (
+                [DASH] * 2
+                if found is None
+                else [estimate_cell(found.kendall_by_system), estimate_cell(found.spearman_by_system)]
+            )
+        if with_pairs:
+            one.insert(1, estimate_cell(result.pairs))
+            other.insert(1, DASH)
+        over_subjects.append(one)
+        over_systems.append(other)
+    words = Text("These intervals draw systems: they hold for systems like these, not for other images.", "note")
+    return [
+        Table(columns, over_subjects, f"95 % intervals over subjects{of}"),
+        Details("Intervals over systems", [Table(columns, over_systems), words]),
+    ]
 
 
 def waem_blocks(analysis: Analysis) -> list[Block]:
@@ -75,15 +84,15 @@ def waem_blocks(analysis: Analysis) -> list[Block]:
     waem = analysis.waem
     if not isinstance(waem, FittedWaem):
         return [Text(f"WAEM was {waem}.", "note")]
-    rows = [
+    rows: list[list[Cell | str]] = [
         [
             term,
             Cell(f"{weight:.3f}", "{:.3f} to {:.3f}".format(*waem.intervals[term]) if term in waem.intervals else ""),
         ]
         for term, weight in waem.waem.weights.items()
     ]
-    scores: list[list[Cell | str]] = [
-        [name, plain_number(round(value, 3))] for name, value in sorted(waem.scores.items(), key=lambda x: -x[1])
+    values: list[list[Cell | str]] = [
+        [name, number(value)] for name, value in sorted(waem.scores.items(), key=lambda x: -x[1])
     ]
     blocks: list[Block] = [
         Text(
@@ -92,15 +101,15 @@ def waem_blocks(analysis: Analysis) -> list[Block]:
             f"(fitted to {waem.waem.fitted_on}, ridge {waem.waem.ridge:g} towards equal weights)."
         ),
         Table(["term", "weight"], rows, "Weights with 95 % intervals" if waem.intervals else "Weights"),
-        Table(["system", waem.waem.title], scores, "Scores, in standard deviations of these systems"),
+        Table(["system", waem.waem.title], values, "Scores, in standard deviations of these systems"),
     ]
     found = waem.agreement
     if found is not None:
-        parts = [f"Kendall τ_b {DASH if found.tau_b is None else plain_number(round(found.tau_b, 3))}"]
+        parts = [f"Kendall τ_b {DASH if found.tau_b is None else number(found.tau_b)}"]
         if found.r_squared is not None:
-            parts.append(f"R² {plain_number(round(found.r_squared, 3))}")
+            parts.append(f"R² {number(found.r_squared)}")
         if found.log_likelihood is not None:
-            parts.append(f"log-likelihood {found.log_likelihood:.3f} an answer (a coin: {found.chance:.3f})")
+            parts.append(f"log-likelihood {number(found.log_likelihood)} an answer (a coin: {number(found.chance)})")
         blocks.append(Text(f"Each system foretold by a fit without it: {', '.join(parts)}."))
     return [*blocks, *[Text(note, "note") for note in (*waem.notes, *waem.waem.notes)]]
 
@@ -109,7 +118,3 @@ def _row(result: MetricResult, estimate: Estimate | None) -> IntervalRow:
     if estimate is None:
         return IntervalRow(title_of(result.metric), None)
     return IntervalRow(title_of(result.metric), estimate.value, estimate.low, estimate.high)
-
-
-def _limits(estimate: Estimate) -> Cell:
-    return Cell("", interval_text(estimate))

@@ -16,12 +16,12 @@ from transmodal.evaluation.readers.wording import (
     estimate_cell,
     estimate_text,
     interval_text,
+    number,
     p_text,
     percent_interval,
     share_cell,
 )
 from transmodal.images.files import write_text
-from transmodal.reporting.figures import plain_number
 from transmodal.reporting.html import (
     Block,
     Cell,
@@ -69,7 +69,7 @@ def page_of(analysis: Analysis, commands: Sequence[str] = ()) -> Report:
         sections.append(Section("Agreement between readers", _agreement(analysis)))
     if analysis.metrics:
         sections.append(Section("Metrics against readers", metric_blocks(analysis)))
-    if analysis.metrics or not isinstance(analysis.waem, str):
+    if answers.kind in ("rating", "preference"):
         sections.append(Section("WAEM weights", waem_blocks(analysis)))
     facts_table = Table(["fact", "value"], [[name, value] for name, value in answers.about.items()], words=2)
     how: list[Block] = [Text(line, "note") for line in _METHODS[answers.kind]]
@@ -141,9 +141,12 @@ def _detection_result(analysis: Analysis) -> list[Block]:
             "Each reader with the exact 95 % interval; below, the mean with its interval over readers and subjects.",
         ),
     ]
-    called = [[name, *_percent(estimate)] for name, estimate in analysis.called_real.items()]
+    called: list[list[Cell | str]] = [
+        [name, Cell(_percent(estimate)[0], _percent(estimate)[1].removeprefix("95 %: "))]
+        for name, estimate in analysis.called_real.items()
+    ]
     caption = "How often images were taken for real, mean over readers"
-    blocks.append(Table(["images of", "called real", "95 % interval"], called, caption))
+    blocks.append(Table(["images of", "called real"], called, caption))
     return blocks
 
 
@@ -192,12 +195,19 @@ def _rating_result(analysis: Analysis) -> list[Block]:
     for name in names:
         estimates = [analysis.ratings[criterion][name] for criterion in answers.criteria]
         rows.append([name, *(estimate_cell(estimate) for estimate in estimates)])
+    best = []
+    for criterion in answers.criteria[:4]:
+        means = analysis.ratings[criterion]
+        top = max((means[name].value or 0.0, name) for name in names)[1]
+        estimate = means[top]
+        best.append(Headline(f"Rated best, {criterion}", top, _95(estimate), f"mean {estimate_text(estimate)}"))
     blocks: list[Block] = [
+        Headlines(best),
         Table(
             ["mean rating", *answers.criteria],
             rows,
             f"1 the worst, {answers.points} the best; mean over readers with 95 % interval",
-        )
+        ),
     ]
     for criterion in answers.criteria:
         part = first[first["criterion"] == criterion]
@@ -215,7 +225,7 @@ def _rating_result(analysis: Analysis) -> list[Block]:
             estimate_cell(test.difference),
             p_text(test.p),
             p_text(test.p_holm),
-            DASH if test.rank_biserial is None else plain_number(round(test.rank_biserial, 3)),
+            DASH if test.rank_biserial is None else number(test.rank_biserial),
         ]
         for test in analysis.tests
     ]
@@ -234,42 +244,36 @@ def _rating_result(analysis: Analysis) -> list[Block]:
 def _readers(analysis: Analysis) -> list[Block]:
     kind = analysis.answers.kind
     detection = kind in ("real-or-synthetic", "which-is-real")
-    columns = ["reader", "trials", "seconds"]
-    columns += ["accuracy", "p (chance)", "d′", "criterion c"] if detection else []
-    columns += ["sensitivity", "specificity"] if kind == "real-or-synthetic" else []
-    columns += ["said left"] if kind in ("which-is-real", "preference") else []
-    columns += [
-        "same again",
-        *([f"κ again{f', {name}' if name else ''}" for name in analysis.answers.criteria or ("",)]),
+    skill: list[list[Cell | str]] = [
+        [Cell(reader.name, "simulated" if reader.simulated else ""), *_skill(reader.detection, kind)]
+        for reader in analysis.readers
     ]
+    blocks: list[Block] = []
+    if detection:
+        columns = ["reader", "accuracy", "p (chance)", "d′", "criterion c"]
+        columns += ["sensitivity", "specificity"] if kind == "real-or-synthetic" else []
+        if analysis.pooled is not None:
+            skill.append([Cell("all answers pooled", "as if independent"), *_skill(analysis.pooled, kind)])
+        blocks += [Table(columns, skill, "95 % intervals of each reader over his own answers"), Text(_POOLED, "note")]
+    criteria = analysis.answers.criteria or ("",)
+    columns = ["reader", "trials", "seconds"]
+    columns += ["said left"] if kind in ("which-is-real", "preference") else []
+    columns += ["same again", *(f"κ again{f', {name}' if name else ''}" for name in criteria)]
     rows: list[list[Cell | str]] = []
     for reader in analysis.readers:
-        missing = f"{reader.unanswered} unanswered" if reader.unanswered else ""
         row: list[Cell | str] = [
             Cell(reader.name, "simulated" if reader.simulated else ""),
-            Cell(str(reader.answered), missing),
+            Cell(str(reader.answered), f"{reader.unanswered} unanswered" if reader.unanswered else ""),
             DASH if reader.seconds is None else f"{reader.seconds:.1f}",
         ]
-        row += _skill(reader.detection, kind) if detection else []
-        if kind in ("which-is-real", "preference"):
-            row.append(share_cell(reader.left))
-        row.append(share_cell(reader.consistency))
-        row += [estimate_cell(reader.consistency_kappa.get(name)) for name in analysis.answers.criteria or ("",)]
+        row += [share_cell(reader.left)] if kind in ("which-is-real", "preference") else []
+        row += [
+            share_cell(reader.consistency),
+            *(estimate_cell(reader.consistency_kappa.get(name)) for name in criteria),
+        ]
         rows.append(row)
-    if analysis.pooled is not None:
-        pooled = analysis.pooled
-        row = [Cell("all answers pooled", "as if independent"), str(pooled.accuracy.trials), "", *_skill(pooled, kind)]
-        rows.append([*row, *[""] * (len(columns) - len(row))])
-    blocks: list[Block] = [Table(columns, rows)]
-    if analysis.pooled is not None:
-        blocks.append(
-            Text(
-                "Answers of several readers about the same images are not independent: the exact interval and p of the "
-                "pooled answers are too sure. The mean over readers above takes it into account.",
-                "note",
-            )
-        )
-    return blocks
+    words = "seconds: median of an answer; same again: repeated items that got the same answer twice"
+    return [*blocks, Table(columns, rows, words)]
 
 
 def _skill(found: Detection | None, kind: str) -> list[Cell | str]:
@@ -313,6 +317,10 @@ def _name(name: str, simulated: bool) -> str:
     return f"{name} (simulated)" if simulated else name
 
 
+_POOLED = (
+    "Answers of several readers about the same images are not independent: the exact interval and p of the pooled "
+    "answers are too sure. The mean over readers above takes it into account."
+)
 _SHARED = (
     "First answers count; second answers to repeated items show consistency alone.",
     "Mean over readers: readers, subjects and their cells are resampled, and variances put together by inclusion and "

@@ -1,17 +1,23 @@
 """Estimates, shares and p values as a table of a reader study shows them."""
 
+import math
+
 from transmodal.evaluation.readers.detection import Proportion
 from transmodal.evaluation.readers.resampling import Estimate
 from transmodal.metrics import metric_of
-from transmodal.reporting.figures import plain_number
 from transmodal.reporting.html import Cell
 
 DASH = "—"
 
 
+def number(value: float) -> str:
+    """Return a number with three decimals and a true minus."""
+    return (f"{value:.3f}" if math.isfinite(value) else "∞" if value > 0 else "-∞").replace("-", "−")
+
+
 def estimate_text(estimate: Estimate | None) -> str:
     """Return a value for a table."""
-    return DASH if estimate is None or estimate.value is None else plain_number(round(estimate.value, 3))
+    return DASH if estimate is None or estimate.value is None else number(estimate.value)
 
 
 def interval_text(estimate: Estimate | Proportion | None) -> str:
@@ -20,7 +26,7 @@ def interval_text(estimate: Estimate | Proportion | None) -> str:
         return ""
     if estimate.low is None or estimate.high is None:
         return getattr(estimate, "note", "") or ""
-    return f"{plain_number(round(estimate.low, 3))} to {plain_number(round(estimate.high, 3))}"
+    return f"{number(estimate.low)} to {number(estimate.high)}"
 
 
 def estimate_cell(estimate: Estimate | None) -> Cell:
