@@ -114,3 +114,16 @@ def test_a_port_that_is_taken_is_told_in_one_line(
         assert rate("serve", tmp_path / "study", "--port", str(taken.getsockname()[1])) == 2
     said = capsys.readouterr().err
     assert "choose another --port" in said and len(said.splitlines()) == 1
+
+
+def test_a_study_that_was_read_can_be_analysed(
+    folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = f"--real={folders / 'real'}"
+    assert rate("new", tmp_path / "study", "--kind", "real-or-synthetic", real, *systems(folders)) == 0
+    store = Study.open(tmp_path / "study").open_store()
+    store.add_reader("robot", simulated=True)
+    for trial, _ in enumerate(store.trials("robot")):
+        store.record("robot", trial, {"": ("real", "synthetic")[trial % 2]}, seconds=1)
+    assert rate("analyse", tmp_path / "study") == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("Report: ")
