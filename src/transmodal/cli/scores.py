@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from transmodal.evaluation.comparison_report import p_text, stability_text
+from transmodal.evaluation.comparison_report import p_text, reach_text, stability_text
 from transmodal.evaluation.intervals import Summary
 from transmodal.evaluation.report import (
     bare_title,
@@ -67,13 +67,20 @@ def print_scores(scores: Scores, *, title: str, comparison: SystemComparison | N
     console.width = max(console.width, 100)
     metrics, systems = scores.columns, scores.systems
     console.print(Text(title, style="bold"))
-    table = _table("", systems[0], *systems[1:])
-    for metric in metrics:
-        others = [plain(scores.summary_of(metric, system)) for system in systems[1:]]
-        table.add_row(titled(metric, scores), with_interval(scores.summary_of(metric)), *others)
-    console.print(table)
     summaries = scores.summary
-    intervals = ", 95 % intervals" if any(summary.ci95[0] is not None for summary in summaries.values()) else ""
+    intervals = ""
+    if comparison is not None:  # systems have long names and may be many: one a row
+        table = _table("", *(titled(metric, scores) for metric in metrics))
+        for system in systems:
+            table.add_row(Text(system), *(plain(scores.summary_of(metric, system)) for metric in metrics))
+    else:
+        table = _table("", systems[0], *systems[1:])
+        for metric in metrics:
+            others = [plain(scores.summary_of(metric, system)) for system in systems[1:]]
+            table.add_row(titled(metric, scores), with_interval(scores.summary_of(metric)), *others)
+        if any(summary.ci95[0] is not None for summary in summaries.values()):
+            intervals = ", 95 % intervals"
+    console.print(table)
     console.print(f"means over {over(scores)}{intervals}\n")
     if comparison is not None:
         _print_comparison(console, scores, comparison)
@@ -94,20 +101,15 @@ def print_scores(scores: Scores, *, title: str, comparison: SystemComparison | N
 
 def _print_comparison(console: Console, scores: Scores, comparison: SystemComparison) -> None:
     first, *others = scores.systems
-    table = _table(f"{first} minus", *others)
-    for metric in scores.columns:
-        found = {each.second: each for each in comparison.against_first if each.metric == metric}
-        cells = [f"{plain(found[other].summary)} (p {p_text(found[other].p_holm)})" for other in others]
-        table.add_row(titled(metric, scores), *cells)
+    table = _table("minus", *(titled(metric, scores) for metric in scores.columns))
+    found = {(each.metric, each.second): each for each in comparison.against_first}
+    for other in others:
+        row = [found[metric, other] for metric in scores.columns]
+        table.add_row(Text(other), *(f"{plain(each.summary)}\np {p_text(each.p_holm)}" for each in row))
     console.print(table)
-    tests = [each.test for each in comparison.against_first]
-    few = ""
-    if any(test.too_few and test.n for test in tests):
-        smallest = min(test.smallest_p for test in tests if test.n)
-        few = f"; with so few subjects no p can be below {p_text(smallest)} before Holm's correction"
-    console.print(
-        f"paired differences; p: Wilcoxon over subjects, Holm over {counted(len(tests), 'comparison')}{few}\n"
-    )
+    tests = counted(len(comparison.against_first), "comparison")
+    console.print(Text(f"{first} minus each other system, paired; p: Wilcoxon over subjects, Holm over {tests}"))
+    console.print(Text(reach_text(comparison.against_first)) if reach_text(comparison.against_first) else "")
     lead = lead_metric(scores)
     if lead in comparison.rankings:
         ranking = comparison.rankings[lead]

@@ -9,7 +9,7 @@ from transmodal.evaluation.intervals import FEWEST_SUBJECTS, Summary
 from transmodal.evaluation.ranking import Ranking, by_case
 from transmodal.evaluation.report import bare_title, counted, lead_metric, titled
 from transmodal.evaluation.scores import Scores
-from transmodal.evaluation.significance import FEWEST_FOR_A_TEST, ZEROS_IN_WORDS
+from transmodal.evaluation.significance import ZEROS_IN_WORDS
 from transmodal.evaluation.system_comparison import (
     LEVEL,
     Aggregate,
@@ -69,6 +69,23 @@ def p_text(p: float | None) -> str:
     return "< 0.0001" if p < 1e-4 else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
 
 
+def reach_text(differences: Sequence[Difference]) -> str:
+    """Say where so few subjects were tested so often that no corrected p can be below 0.05; "" where it can be."""
+    tests = [each.test for each in differences if each.test.p is not None]
+    differing = [test for test in tests if test.n]
+    if not differing:
+        return ""
+    smallest = min(test.smallest_p for test in differing)
+    corrected = min(1.0, smallest * len(tests))
+    if corrected < LEVEL:
+        return ""
+    most = counted(max(test.n for test in differing), "subject")
+    return (
+        f"With {most} and {counted(len(tests), 'test')} the smallest corrected p is {p_text(corrected)}, even if every "
+        "subject agrees: intervals say more here than p."
+    )
+
+
 def share_text(share: float | None) -> str:
     """Return a share in per cent."""
     return DASH if share is None else f"{100 * share:.0f} %"
@@ -98,7 +115,6 @@ def _differences_table(scores: Scores, differences: Sequence[Difference]) -> Tab
                 Cell(_signed(each.favour)),
             ]
         )
-    few = any(each.test.too_few for each in differences)
     exact = all(each.test.exact for each in differences)
     caption = (
         "Paired differences over the same cases; small: 95 % interval by bootstrap over subjects. p: Wilcoxon signed-"
@@ -107,8 +123,8 @@ def _differences_table(scores: Scores, differences: Sequence[Difference]) -> Tab
         f"bold below {LEVEL:g}. In favour: matched-pairs rank-biserial correlation, +1 when every subject speaks for "
         "the first of the two, −1 when every subject speaks for the other."
     )
-    if few:
-        caption += f" Below {FEWEST_FOR_A_TEST} subjects that differ no p can be below 0.05, whatever they say."
+    reach = reach_text(differences)
+    caption += f" {reach}" if reach else ""
     columns = ["metric", "difference", "mean", "subjects", "p", "p, Holm", "in favour"]
     return Table(columns, rows, caption, words=2)
 

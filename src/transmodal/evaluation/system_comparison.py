@@ -38,6 +38,7 @@ from transmodal.evaluation.waem_terms import MSE_FLOOR, NRMSE_FLOOR
 from transmodal.metrics import METRICS, metric_of
 
 LEVEL = 0.05
+_FAR = 10.0  # standard deviations of the development systems
 
 
 @dataclass(frozen=True)
@@ -311,10 +312,25 @@ def _waem(scores: Scores, asked: Waem | Sequence[float] | None, drawn: dict[str,
         if asked is not None:
             raise
         return WaemResult(None, terms, {}, None, tuple(notes), str(error))
+    notes += _off_the_scale(waem, terms)
     ranking = rank(
         scores.systems, values.to_numpy(float), _drawn_waem(waem, terms, scores, drawn), higher_is_better=True
     )
     return WaemResult(waem, terms, {str(name): float(value) for name, value in values.items()}, ranking, tuple(notes))
+
+
+def _off_the_scale(waem: Waem, terms: pandas.DataFrame) -> list[str]:
+    """Say which systems lie so far from the development systems that one term rules their score."""
+    if not waem.standardised:
+        return []
+    parts = waem.contributions(terms)
+    return [
+        f"{system} lies {abs(float(row[term])) / waem.weights[term]:.0f} standard deviations off the scale in "
+        f"{term.upper()}, which rules its score"
+        for system, row in parts.iterrows()
+        for term in [str((row.abs() / pandas.Series(waem.weights)[parts.columns]).idxmax())]
+        if abs(float(row[term])) / waem.weights[term] > _FAR
+    ]
 
 
 def _drawn_waem(waem: Waem, terms: pandas.DataFrame, scores: Scores, drawn: dict[str, Floats]) -> Floats | None:
@@ -353,5 +369,5 @@ def _verdict(scores: Scores, system: str) -> str:
             worse.setdefault(baseline, []).append(bare_title(metric) + remark)
     if not worse:
         return ""
-    parts = [f"the baseline {baseline} in {', '.join(metrics)}" for baseline, metrics in worse.items()]
-    return f"{system} is worse than {'; and than '.join(parts)}."
+    parts = [f"{baseline} in {', '.join(metrics)}" for baseline, metrics in worse.items()]
+    return f"{system} is worse than the baseline {'; and than the baseline '.join(parts)}."

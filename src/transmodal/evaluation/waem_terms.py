@@ -127,7 +127,9 @@ def _distance(scores: Scores, notes: list[str]) -> tuple[str, list[float], dict[
             why.append(f"{name.upper()} was computed from different N, and such values cannot be compared")
             continue
         if name == "fnsd":
-            notes.append(f"{why[0]}; FNSD, which needs no weights, stands in, and the score is called WAEM with FNSD")
+            notes.append(
+                f"{why[0]}; FNSD, which needs no weights, stands in, and a score that uses it is called WAEM with FNSD"
+            )
         features = str(found[0].get("features", ""))
         if found[0].get("sha256"):
             features += f", weights SHA-256 {found[0]['sha256']}"

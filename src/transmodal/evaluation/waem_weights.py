@@ -98,7 +98,7 @@ class Waem(BaseModel):
     @property
     def title(self) -> str:
         """ "WAEM", or "WAEM with FNSD" where FNSD stands in for FID, since the two numbers cannot be compared."""
-        return "WAEM with FNSD" if "1/fnsd" in self.weights else "WAEM"
+        return "WAEM with FNSD" if self.weights.get("1/fnsd") else "WAEM"
 
     @property
     def label(self) -> str:
