@@ -264,6 +264,7 @@ def test_bad_images_are_listed_and_the_rest_is_scored(
     assert content["number_of_cases"] == 2
     assert [failure["case"] for failure in content["failed"]] == ["a0_1", "a1_1"]
     lines = error.splitlines()
+    assert lines.pop(0).startswith("Every image counts as a subject of its own")
     assert len(lines) == 3
     assert "9×24" in lines[0] and "NaN" in lines[1] and "2 of 4" in lines[2]
 

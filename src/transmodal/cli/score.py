@@ -88,6 +88,9 @@ def score(
         typer.Option(help="Instead, sharp real images to fit it on.", show_default=False, metavar="DIR"),
     ] = None,
     lpips_weights: Annotated[Path | None, typer.Option(help="Weights of the network of lpips.", **_FILE)] = None,
+    lpips_linear: Annotated[
+        Path | None, typer.Option(help="Its learnt weights of channels, where they are a file apart.", **_FILE)
+    ] = None,
     subject_pattern: Annotated[
         str | None,
         typer.Option(metavar="REGEX", help="Takes the subject out of a name, for example '(?P<subject>.+)_pose'."),
@@ -118,7 +121,7 @@ def score(
     from transmodal.evaluation.case_table import CaseTable
     from transmodal.evaluation.files import to_text
     from transmodal.evaluation.folders import score_matched
-    from transmodal.evaluation.groups import check_grouping, choose_groupings, group_table, with_cuts
+    from transmodal.evaluation.groups import check_cells, check_grouping, choose_groupings, group_table, with_cuts
     from transmodal.evaluation.matching import match, match_by_table
     from transmodal.evaluation.scores import for_json
 
@@ -144,14 +147,15 @@ def score(
     systems = _systems(predicted, against or [])
     matched = match_by_table(match_by, systems, truth, mask) if match_by else match(systems, truth, mask)
     file, groupings = _groups(groups or [])
-    table_factors = []
+    table_factors = sorted({name for case in matched.cases for name in case.factors})
     if file is not None:
         table = CaseTable(file)
-        table_factors = table.factors
+        table_factors += table.factors
         matched = table.told_of(matched)
     for grouping in groupings:
         check_grouping(table_factors, grouping)
-    resources = _resources(policy, matched, fid_weights, niqe_model, niqe_fit, lpips_weights)
+    check_cells((case.factors for case in matched.cases), groupings)
+    resources = _resources(policy, matched, fid_weights, niqe_model, niqe_fit, lpips_weights, lpips_linear)
     with Progress("scoring") as progress:
         scores = score_matched(
             matched,
@@ -184,7 +188,7 @@ def score(
     if as_json:
         typer.echo(to_text(scores.to_json() | more), nl=False)
     else:
-        print_scores(scores, title=title)
+        print_scores(scores, title=title, comparison=comparison)
         _print_groups(scores, table_of_groups)
         if report is not None:
             typer.echo(f"Report: {report}")
@@ -269,6 +273,7 @@ def _resources(
     niqe_model: Path | None,
     niqe_fit: Path | None,
     lpips_weights: Path | None,
+    lpips_linear: Path | None,
 ) -> Any:
     from transmodal.errors import UserError
     from transmodal.evaluation.folders import completed_policy
@@ -283,7 +288,13 @@ def _resources(
             raise UserError(f"There is no folder {niqe_fit}; name one with sharp real images")
         files = [Path(file) for file in images_of(niqe_fit).values()]
         model = fit_pristine_model(files, completed_policy(policy, matched), str(niqe_fit))
-    return open_resources(policy, fid_weights=fid_weights, niqe_model=model, lpips_weights=lpips_weights)
+    return open_resources(
+        policy,
+        fid_weights=fid_weights,
+        niqe_model=model,
+        lpips_weights=lpips_weights,
+        lpips_linear=lpips_linear,
+    )
 
 
 def _tell_of_subjects(matched: Any, subject_of: Any) -> None:

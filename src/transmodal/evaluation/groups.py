@@ -5,7 +5,7 @@ group above it: "< 20", "20 to 25" (20 and more, below 25), "≥ 25".
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations, pairwise
 
@@ -82,6 +82,20 @@ def check_grouping(factors: Sequence[str], grouping: Sequence[str]) -> tuple[str
             hint = f"; {hint}" if hint.startswith("did") else ""
             raise UserError(f"There is no factor {column!r} to group by; the manifest has {known}{hint}")
     return tuple(grouping)
+
+
+def check_cells(cells: Iterable[Mapping[str, str]], groupings: Iterable[Sequence[str]]) -> None:
+    """Raise a UserError when a measure that is to be cut at edges holds something else than numbers.
+
+    Args:
+        cells: factor → cell, of each case.
+        groupings: as `parse_grouping` gives them.
+    """
+    cuts = [edges_of(factor) for grouping in groupings for factor in grouping]
+    for case in cells:
+        for column, edges in cuts:
+            if edges:
+                _place(case.get(column, ""), edges, column)
 
 
 def with_cuts(scores: Scores, groupings: Iterable[Sequence[str]]) -> Scores:

@@ -312,10 +312,11 @@ class _Channel:
                 data_range=1.0 if policy.range is None else policy.data_range,  # only PSNR looks at it
                 mask=region,
                 normalisation=policy.nrmse,
+                denominator=policy.nmae,
             )
-            scores = {column: getattr(errors, column) for column in POINTWISE if column in columns and column != "nmae"}
+            scores = {column: getattr(errors, column) for column in POINTWISE if column in columns}
         options: dict[str, Any] = {
-            "mask": region, "spatial_dims": truth.ndim, "denominator": policy.nmae, "bins": 64, "spacing": spacing,
+            "mask": region, "spatial_dims": truth.ndim, "bins": 64, "spacing": spacing,
         }  # fmt: skip
         if policy.range is not None:
             options |= {"data_range": policy.data_range, "limits": policy.limits}

@@ -22,8 +22,8 @@ NIQE_REMEDY = (
     "--niqe-fit DIR with sharp real images"
 )
 LPIPS_REMEDY = (
-    "it needs the weights of its network, which are not shipped; join the AlexNet and the linear layers of the package "
-    "'lpips' in one file and add --lpips-weights FILE"
+    "it needs the weights of its network, which are not shipped; save the state dict of the package 'lpips' and add "
+    "--lpips-weights FILE, or torchvision's AlexNet, and the package's linear layers as --lpips-linear FILE"
 )
 FID_REMEDY = (
     "not available: it needs the weights of an Inception network, which are not shipped; get "
@@ -80,6 +80,7 @@ def open_resources(
     fid_weights: str | Path | None = None,
     niqe_model: Any = None,
     lpips_weights: str | Path | None = None,
+    lpips_linear: str | Path | None = None,
 ) -> Resources:
     """Open what the policy's metrics need, and the extractor where its weights are given.
 
@@ -88,6 +89,7 @@ def open_resources(
         fid_weights: state dict of the Inception network; without it FID and KID say why they are not there.
         niqe_model: a pristine model, or the file of one.
         lpips_weights: state dict of the network.
+        lpips_linear: state dict of the learnt weights of the channels, where the network's file has none.
 
     Raises:
         UserError: a metric that is asked for lacks its file, or a file is missing or holds something else.
@@ -100,7 +102,7 @@ def open_resources(
     if "lpips" in policy.metrics:
         if lpips_weights is None:
             raise UserError(f"LPIPS cannot be had: {LPIPS_REMEDY}")
-        network = open_lpips_network(lpips_weights)
+        network = open_lpips_network(lpips_weights, lpips_linear)
     return Resources(model, network, None if fid_weights is None else open_extractor(fid_weights))
 
 
@@ -136,7 +138,7 @@ def open_pristine_model(path: str | Path) -> Any:
         raise UserError(f"{path} cannot be used for NIQE: {error}") from error
 
 
-def open_lpips_network(weights: str | Path) -> Any:
+def open_lpips_network(weights: str | Path, linear: str | Path | None = None) -> Any:
     """Open the network of LPIPS.
 
     Raises:
@@ -144,10 +146,11 @@ def open_lpips_network(weights: str | Path) -> Any:
     """
     from transmodal.metrics.lpips import LpipsNetwork
 
-    if not Path(weights).is_file():
-        raise UserError(f"There is no file {weights} for LPIPS; {LPIPS_REMEDY}")
+    for file in (weights, linear):
+        if file is not None and not Path(file).is_file():
+            raise UserError(f"There is no file {file} for LPIPS; {LPIPS_REMEDY}")
     try:
-        return LpipsNetwork(weights)
+        return LpipsNetwork(weights, linear=linear)
     except (ValueError, OSError) as error:
         raise UserError(f"{weights} cannot be used for LPIPS: {error}") from error
 

@@ -180,7 +180,7 @@ class SetFeatures:
             return {"value": None, "reason": f"not available: {error}"}
         return {
             "value": float(score.value),
-            "sd": float(score.sd),
+            "sd": None if score.sd is None else float(score.sd),
             **self._about(name),
             "subsets": int(score.subsets),
             "subset_size": int(score.subset_size),

@@ -1,0 +1,146 @@
+"""`transmodal score` from the command line: systems, groups, sets, conventions, labels, the report, and refusals."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+from tests.reporting.test_html import parse
+
+from transmodal.cli import main
+from transmodal.images import Image, picture_affine, write
+
+RANGED = ("--range", 0, 65535)
+
+
+def told(capsys: pytest.CaptureFixture[str], *arguments: object, status: int = 0) -> tuple[str, str]:
+    with pytest.raises(SystemExit) as end:
+        main(["score", *(str(argument) for argument in arguments)])
+    captured = capsys.readouterr()
+    assert end.value.code == status, captured.err
+    return captured.out, captured.err
+
+
+@pytest.fixture
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Eight images of four subjects, by two systems, with a manifest; the working folder."""
+    rows = ["subject,session,modality,path,coat,weight"]
+    for number in range(8):
+        subject, pose = divmod(number, 2)
+        pixels = np.random.default_rng(number).integers(1000, 60000, (40, 44)).astype(np.uint16)
+        for folder, offset in (("truth", 0), ("made", 50 + number), ("other", 400)):
+            write(
+                Image(pixels + np.uint16(offset), picture_affine((1, 1))), tmp_path / folder / f"m{subject}_{pose}.png"
+            )
+        coat, weight = ("white", "black")[subject % 2], 18 + 3 * subject
+        rows.append(f"m{subject},{pose},xray,truth/m{subject}_{pose}.png,{coat},{weight}")
+    (tmp_path / "manifest.csv").write_text("\n".join(rows))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_two_systems_groups_and_a_report_in_one_go(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["ours=made", "truth", "--against", "theirs=other", *RANGED, "--metrics", "mae,psnr,fnsd,fid"]
+    asked += ["--groups", "manifest.csv:coat", "--groups", "manifest.csv:weight@20,25", "--out", "scored"]
+    out, error = told(capsys, *asked)
+    assert out.splitlines()[-1] == "Report: scored/report.html"
+    for part in ("ours", "theirs", "black", "20 to 25", "0 to 65 535", "FNSD", "FID not available"):
+        assert part in out, part
+    assert error == ""
+    table = pandas.read_csv(folders / "scored" / "cases.csv")
+    assert len(table) == 16 and set(table["subject"]) == {"m0", "m1", "m2", "m3"}
+    assert pandas.read_csv(folders / "scored" / "groups.csv")["group_by"].unique().tolist() == ["coat", "weight@20,25"]
+    summary = json.loads((folders / "scored" / "summary.json").read_text())
+    assert summary["differences"]["ours − theirs"]["mae"]["mean"] < -300
+    assert summary["sets"]["ours"]["fid"]["value"] is None and "comparison" in summary and summary["groups"]
+    page = parse((folders / "scored" / "report.html").read_text())
+    assert "script" not in page.tags and summary["policy_in_words"] in page.text
+    assert "transmodal score ours=made truth --against theirs=other --range 0.0 65535.0" in page.text
+    assert "weight@20,25" in page.text
+
+
+def test_files_without_subjects_are_told_once(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, error = told(capsys, "made", "truth", *RANGED, "--metrics", "mae", "--json")
+    assert error.count("\n") == 1 and "subject of its own" in error
+    out, error = told(capsys, "made", "truth", *RANGED, "--metrics", "mae", "--json", "--groups", "manifest.csv")
+    assert error == "" and json.loads(out)["number_of_subjects"] == 4
+
+
+def test_a_convention_is_a_set_of_metrics_without_a_range(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, _ = told(capsys, "made", "truth", "--convention", "per-image-range", "--json")
+    content = json.loads(out)
+    assert set(content["summary"]) == {"psnr@per-image-range", "ssim@per-image-range"}
+    assert content["policy"]["range"] is None and "conventions fix" in content["policy_in_words"]
+
+
+def test_label_maps_are_scored_label_by_label(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for case in ("a", "b"):
+        labels = np.zeros((20, 22, 6), np.uint8)
+        labels[4:9, 4:9, 1:4], labels[12:16, 12:16, 1:4] = 1, 2
+        affine = np.diag([1.0, 1.0, 2.0, 1.0])
+        write(Image(labels, affine), tmp_path / "true" / f"{case}.nii.gz")
+        write(Image(np.roll(labels, 1, 0), affine), tmp_path / "made" / f"{case}.nii.gz")
+    asked = [tmp_path / "made", tmp_path / "true", "--metrics", "dice,hd95", "--labels", "1,2"]
+    out, _ = told(capsys, *asked, "--out", tmp_path / "scored")
+    assert "Dice of label 2" in out and "HD95 of label 1 (mm)" in out and "labels 1, 2" in out
+    summary = json.loads((tmp_path / "scored" / "summary.json").read_text())["summary"]
+    assert summary["dice[1]"]["mean"] == pytest.approx(0.8) and summary["hd95[2]"]["mean"] == pytest.approx(1)
+    page = parse((tmp_path / "scored" / "report.html").read_text()).text
+    assert "Dice of label 1" in page and "Compared as label maps" in page
+
+
+def test_volumes_by_slices_leave_their_totals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    truth = np.random.default_rng(0).uniform(0, 900, (16, 18, 4)).astype(np.float32)
+    write(Image(truth), tmp_path / "true" / "a.nii.gz")
+    write(Image(truth + np.array([0, 1, 2, 3], np.float32)), tmp_path / "made" / "a.nii.gz")
+    asked = [tmp_path / "made", tmp_path / "true", "--range", 0, 1000, "--metrics", "mae,psnr", "--dimension", 2]
+    told(capsys, *asked, "--out", tmp_path / "scored")
+    table = pandas.read_csv(tmp_path / "scored" / "slices.csv")
+    assert table.loc[0, "mae_total"] == pytest.approx(6, rel=1e-4)
+    assert table[["mae_slices", "psnr_slices"]].values.tolist() == [[4, 3]]
+    assert "1.5 × 4 slices" in parse((tmp_path / "scored" / "report.html").read_text()).text
+
+
+def test_niqe_is_fitted_on_a_folder_and_named(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(4):
+        pixels = np.random.default_rng(number).integers(1000, 60000, (128, 128)).astype(np.uint16)
+        for folder in ("big-made", "big-truth", "sharp"):
+            write(Image(pixels, picture_affine((1, 1))), folders / folder / f"s{number}.png")
+    asked = ["big-made", "big-truth", *RANGED, "--metrics", "mae,niqe"]
+    _, error = told(capsys, *asked, "--niqe-fit", "sharp", status=2)
+    assert "37 blocks or more" in error and error.count("\n") == 1
+    for number in range(4, 24):
+        pixels = np.random.default_rng(number).integers(1000, 60000, (128, 128)).astype(np.uint16)
+        write(Image(pixels, picture_affine((1, 1))), folders / "sharp" / f"s{number}.png")
+    out, _ = told(capsys, *asked, "--niqe-fit", "sharp", "--json")
+    content = json.loads(out)
+    assert "sharp" in content["resources"]["niqe"]["name"] and content["resources"]["niqe"]["block"] == 64
+    assert content["truth"]["niqe"]["mean"] == pytest.approx(content["summary"]["niqe"]["mean"])
+
+
+def test_a_wrong_call_is_told_in_one_line(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folders / "pairs.csv").write_text("predicted,truth\n../x.png,m0_0.png\n")
+    for arguments, what in (
+        (["made", "truth", *RANGED, "--metrics", "fnsd"], "score of whole sets"),
+        (["made", "truth", "--metrics", "nmi,fnsd"], "fnsd needs the range"),
+        (["made", "truth", *RANGED, "--metrics", "psnr,niqe"], "--niqe-model"),
+        (["made", "truth", *RANGED, "--metrics", "lpips"], "--lpips-weights"),
+        (["made", "truth", *RANGED, "--metrics", "psnr,fid", "--fid-weights", "none.pth"], "There is no file"),
+        (["made", "truth", *RANGED, "--metrics", "psnr,dice"], "cannot be mixed"),
+        (["made", "truth", "--convention", "lodopad"], "did you mean 'lodopab'"),
+        (["made", "truth", "--metrics", "dice", "--labels", "1,b"], "--labels"),
+        (["made", "truth", "--metrics", "dice", "--labels", "0,1"], "not 0"),
+        (["made", "truth", *RANGED, "--nmae", "min"], "--nmae"),
+        (["made", "truth", *RANGED, "--against", "truth=other"], "name of its own"),
+        (["made", "truth", *RANGED, "--against", "a=other", "--against", "a=made"], "name of its own"),
+        (["made", "truth", *RANGED, "--against", "a=nowhere"], "There is no nowhere"),
+        (["made", "truth", *RANGED, "--groups", "manifest.csv:coad"], "coad"),
+        (["made", "truth", *RANGED, "--groups", "manifest.csv:coat@2"], "no number to cut"),
+        (["made", "truth", *RANGED, "--groups", "manifest.csv:weight@25,20"], "rising"),
+        (["made", "truth", *RANGED, "--groups", "nowhere.csv:coat"], "There is no file nowhere.csv"),
+        (["made", "truth", *RANGED, "--match", "pairs.csv"], "leaves"),
+    ):
+        _, error = told(capsys, *arguments, status=2)
+        assert what in error, error
+        assert [line for line in error.splitlines() if "subject of its own" not in line][1:] == [], error
