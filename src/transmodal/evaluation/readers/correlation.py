@@ -90,16 +90,16 @@ def reader_scores(answers: Answers, criterion: str | None = None) -> pandas.Data
     Raises:
         ValueError: a preference study has no score of an image; see `pair_agreement`.
     """
+    if answers.kind == "preference":
+        raise ValueError("a preference study scores pairs, not images")
     table = answers.table[(answers.table["repeat"] == 0) & (answers.table["system"] != REAL)]
     if answers.kind == "rating":
         table = table if criterion is None else table[table["criterion"] == criterion]
         value = table["answer"].astype(float)
     elif answers.kind == "real-or-synthetic":
         value = (table["answer"] == "real").astype(float)
-    elif answers.kind == "which-is-real":
-        value = (table["answer"] != table["real_side"]).astype(float)
     else:
-        raise ValueError("a preference study scores pairs, not images")
+        value = (table["answer"] != table["real_side"]).astype(float)
     by_reader = (
         table.assign(value=value).groupby(["system", "case", "subject", "reader"], observed=True)["value"].mean()
     )
