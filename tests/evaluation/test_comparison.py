@@ -185,9 +185,9 @@ def test_evaluate_compares_runs_and_says_how_to_repeat_it(
     runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     weights = "0,1,2,30,0"
-    options = ["--group-by", "coat,bed", "--waem-weights", weights, "--out", tmp_path / "out"]
-    status, out, _ = told(capsys, "evaluate", *runs, *options)
-    assert status == 0
+    options = ["--group-by", "coat", "--waem-weights", weights, "--out", tmp_path / "out"]
+    status, out, error = told(capsys, "evaluate", *runs, *options)
+    assert status == 0, error
     text = " ".join(out.split())
     for part in (
         "second 0 0 0 0 0",
@@ -199,7 +199,7 @@ def test_evaluate_compares_runs_and_says_how_to_repeat_it(
     ):
         assert part in text, part
     html = parse((tmp_path / "out" / "comparison.html").read_text()).text
-    for part in (f"--waem-weights {weights}", "--group-by coat,bed", f"--out {tmp_path / 'out'}", "coat × bed"):
+    for part in (f"--waem-weights {weights}", "--group-by coat", f"--out {tmp_path / 'out'}"):
         assert part in html, part
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["comparison"]["waem"]["title"] == "WAEM"

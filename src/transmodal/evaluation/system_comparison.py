@@ -5,7 +5,7 @@ Pareto front and rank aggregation. Baselines always take part; whether they set 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -181,8 +181,8 @@ def compare_systems(scores: Scores, *, waem: Waem | Sequence[float] | None = Non
     systems = scores.systems
     if len(systems) < 2:
         raise UserError("A comparison needs two systems or more; name another run or folder")
-    against_first = differences(scores, [(systems[0], other) for other in systems[1:]])
     all_pairs = differences(scores, list(combinations(systems, 2)))
+    against_first = _corrected([each for each in all_pairs if each.first == systems[0]])
     sums = {metric: subject_sums(scores, metric) for metric in scores.policy.columns}
     ranked = {metric: each for metric, each in sums.items() if np.isfinite(each.means).all()}
     drawn = resampled_means(ranked, seed=scores.seed) if enough_subjects(ranked) else {}
@@ -197,7 +197,7 @@ def compare_systems(scores: Scores, *, waem: Waem | Sequence[float] | None = Non
         for metric, each in ranked.items()
     }
     result = _waem(scores, waem, drawn)
-    verdicts = tuple(_verdict(scores, system) for system in systems if system not in MEANING)
+    verdicts = tuple(_verdict(all_pairs, system) for system in systems if system not in MEANING)
     return SystemComparison(
         against_first,
         all_pairs,
@@ -218,12 +218,14 @@ def differences(scores: Scores, pairs: Sequence[tuple[str, str]]) -> tuple[Diffe
         for first, second in pairs:
             test = signed_rank(subject_differences(table[first].to_numpy(), table[second].to_numpy(), subjects))
             favour = None if test.rank_biserial is None else sign * test.rank_biserial
-            found.append((metric, first, second, scores.difference(metric, first, second), test, favour))
-    corrected = holm([test.p for *_, test, _ in found])
-    return tuple(
-        Difference(metric, first, second, summary, test, p_holm, favour)
-        for (metric, first, second, summary, test, favour), p_holm in zip(found, corrected, strict=True)
-    )
+            summary = scores.difference(metric, first, second)
+            found.append(Difference(metric, first, second, summary, test, None, favour))
+    return _corrected(found)
+
+
+def _corrected(found: Sequence[Difference]) -> tuple[Difference, ...]:
+    corrected = holm([each.test.p for each in found])
+    return tuple(replace(each, p_holm=p_holm) for each, p_holm in zip(found, corrected, strict=True))
 
 
 def set_level(scores: Scores) -> dict[str, list[float]]:
@@ -354,19 +356,21 @@ def _drawn_waem(waem: Waem, terms: pandas.DataFrame, scores: Scores, drawn: dict
     return np.asarray(total) if np.ndim(total) == 2 else None
 
 
-def _verdict(scores: Scores, system: str) -> str:
+def _verdict(differences: Sequence[Difference], system: str) -> str:
     """Say in one line where a system is worse than a baseline; "" where it is not."""
     worse: dict[str, list[str]] = {}
-    for baseline in (name for name in scores.systems if name in MEANING):
-        for metric in scores.policy.columns:
-            summary = scores.difference(metric, system, baseline)
-            sign = 1.0 if metric_of(metric).direction == "higher" else -1.0
-            if summary.mean is None or sign * summary.mean >= 0:
-                continue
-            low, high = summary.ci95
-            unsure = low is None or high is None or low <= 0 <= high
-            remark = " (no interval)" if low is None else " (its interval includes 0)" if unsure else ""
-            worse.setdefault(baseline, []).append(bare_title(metric) + remark)
+    for each in differences:
+        turn = 1.0 if each.first == system else -1.0
+        baseline = each.second if each.first == system else each.first
+        if system not in (each.first, each.second) or baseline not in MEANING or each.summary.mean is None:
+            continue
+        sign = turn if metric_of(each.metric).direction == "higher" else -turn
+        if sign * each.summary.mean >= 0:
+            continue
+        low, high = each.summary.ci95
+        remark = " (no interval)" if low is None or high is None else " (its interval includes 0)"
+        sure = low is not None and high is not None and (low > 0 or high < 0)
+        worse.setdefault(baseline, []).append(bare_title(each.metric) + ("" if sure else remark))
     if not worse:
         return ""
     parts = [f"{baseline} in {', '.join(metrics)}" for baseline, metrics in worse.items()]
