@@ -58,7 +58,7 @@ def load_scores(folder: str | Path, target: str | None = None) -> Scores:
             table, summary = _of_target(folder, table, summary, target)
         policy = Policy.model_validate(summary["policy"])
         columns = [name for name in policy.columns if name in table]
-        table = table.assign(**{name: pandas.to_numeric(table[name].replace("", "nan")) for name in columns})
+        table = table.assign(**{name: pandas.to_numeric(table[name].mask(table[name] == "")) for name in columns})
         sets = {str(name): dict(values) for name, values in summary.get("sets", {}).items()}
         missing = [name for name in KEYS if name not in table]
         if missing or not columns:
