@@ -28,7 +28,8 @@ def demo(
     """Simulate mice, train photograph to X-ray, prove it on held-out animals, translate their photographs."""
     from rich.console import Console
 
-    from transmodal.cli.scores import Progress, print_scores
+    from transmodal.cli.progress import Progress
+    from transmodal.cli.scores import print_scores
     from transmodal.datasets.manifest import Manifest
     from transmodal.datasets.splits import split_by_subject
     from transmodal.errors import UserError

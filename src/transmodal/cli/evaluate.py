@@ -73,7 +73,8 @@ def evaluate(
     Cases that cannot be scored are listed and stand in no average;
     the exit status is then 2.
     """
-    from transmodal.cli.scores import Progress, print_scores
+    from transmodal.cli.progress import Progress
+    from transmodal.cli.scores import print_scores
     from transmodal.errors import UserError
     from transmodal.evaluation.comparison import compare
     from transmodal.evaluation.files import to_text

@@ -116,7 +116,7 @@ def score(
 
     if (workers or cores()) > 1 and is_large_folder(truth):
         start_early()
-    from transmodal.cli.scores import Progress, print_scores
+    from transmodal.cli.progress import Progress
     from transmodal.errors import UserError
     from transmodal.evaluation.case_table import CaseTable
     from transmodal.evaluation.files import to_text
@@ -188,6 +188,8 @@ def score(
     if as_json:
         typer.echo(to_text(scores.to_json() | more), nl=False)
     else:
+        from transmodal.cli.scores import print_scores  # with what draws charts; long enough to wait for, if last
+
         print_scores(scores, title=title, comparison=comparison)
         _print_groups(scores, table_of_groups)
         if report is not None:

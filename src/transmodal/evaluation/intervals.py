@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 RESAMPLES = 5000
 FEWEST_SUBJECTS = 4
@@ -174,6 +174,6 @@ def _intervals(
         drawn += subjects * np.arange(len(drawn))[:, None]
         often = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape).astype(np.float64)
         means[start : start + len(drawn)] = (often @ sums) / (often @ counts)[:, None]
-    t = stats.t.ppf(0.5 - CONFIDENCE / 2, subjects - 1)
-    tail = float(stats.norm.cdf(t * np.sqrt(subjects / (subjects - 1))))
+    t = special.stdtrit(subjects - 1, 0.5 - CONFIDENCE / 2)  # the quantile of Student's t; scipy.stats loads slowly
+    tail = float(special.ndtr(t * np.sqrt(subjects / (subjects - 1))))
     return [(float(low), float(high)) for low, high in np.quantile(means, [tail, 1 - tail], axis=0).T]

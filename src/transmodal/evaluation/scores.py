@@ -288,7 +288,8 @@ def score_cases(
             failed.append((case.case, str(outcome)))
         else:
             complete, scored = outcome
-            policy = policy if rows.count else complete
+            if complete is not None and not rows.count:
+                policy = complete
             rows.add(scored)
             if gather is not None:
                 gather.join(scored.kept)
@@ -314,7 +315,7 @@ class _Work:
     resources: Resources | None
     gather: Gatherer | None
 
-    def __call__(self, case: CaseToScore) -> tuple[Policy, ScoredCase] | UserError:
+    def __call__(self, case: CaseToScore) -> tuple[Policy | None, ScoredCase] | UserError:
         try:
             images = case.load()
             policy = self.policy if self.policy.is_complete else complete_policy(self.policy, images.truth)
@@ -328,7 +329,8 @@ class _Work:
             return error
         values = {system: scores.values for system, scores in full.items()}
         slices = {system: scores.slices for system, scores in full.items() if scores.slices}
-        return policy, ScoredCase(case.case, case.subject, case.factors, values, slices, truth, kept)
+        filled = None if policy is self.policy else policy
+        return filled, ScoredCase(case.case, case.subject, case.factors, values, slices, truth, kept)
 
 
 class _Rows:
