@@ -138,8 +138,8 @@ def weights(coverage: Coverage, seed: int) -> None:
     """Twelve systems whose utility is a weighted sum of their terms; the weights are fitted to the answers."""
     scores = made_scores(seed)
     terms = terms_of(scores)
-    utility = ((terms - terms.mean()) / terms.std()) @ np.asarray(WEIGHTS)
-    world = World({str(name): float(value) for name, value in utility.items()}, agreement=0.1)
+    utility = ((terms - terms.mean()) / terms.std()).to_numpy() @ np.asarray(WEIGHTS)
+    world = World({str(name): float(value) for name, value in zip(terms.index, utility, strict=True)}, agreement=0.1)
     readers = readers_of(np.random.default_rng([seed, 5]), 0.0, 5)
     for kind, cases in (("rating", 30), ("preference", 12)):
         answers = simulate(kind, scores.systems, cases, readers, world, seed=5000 + seed)  # type: ignore[arg-type]

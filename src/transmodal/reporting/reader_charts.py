@@ -107,7 +107,7 @@ def ratings_chart(rows: Mapping[str, npt.NDArray[np.float64]]) -> Chart:
                         color="#ffffff" if dark else "#10151c",
                     )  # fmt: skip
                 edge += part
-        axis.axvline(0, color=theme.faint, linewidth=1)
+        axis.axvline(0, color=theme.faint, linewidth=1, zorder=0)
         axis.set_yticks(range(len(rows)), list(rows)[::-1])
         axis.set_xlabel("share of the ratings, %, worse than the middle to the left", color=theme.faint, size=9)
         axis.xaxis.set_major_formatter(lambda value, _: f"{abs(value):.0f}")

@@ -81,7 +81,7 @@ def test_icc_gives_the_published_values_and_intervals() -> None:
 def test_icc_without_readers_items_or_spread_has_words() -> None:
     assert intraclass_correlation([[1], [2]])[0].note.startswith("needs two readers")
     assert intraclass_correlation([[3, 3], [3, 3]])[0].note == "not defined: all ratings are the same"
-    assert intraclass_correlation([[1, 1], [2, 2], [np.nan, 3]])[0].value == pytest.approx(1.0)
+    assert intraclass_correlation(np.asarray([[1, 1], [2, 2], [np.nan, 3]]))[0].value == pytest.approx(1.0)
 
 
 def test_images_of_one_subject_widen_the_interval() -> None:

@@ -57,8 +57,10 @@ def made_scores(systems: int = 12, cases: int = 30, seed: int = 0, spread: float
 
 def planted(scores: Scores, weights: list[float], size: float = 1.0) -> World:
     terms = terms_of(scores)
-    utility = ((terms - terms.mean()) / terms.std()) @ np.asarray(weights)
-    return World({str(name): size * float(value) for name, value in utility.items()}, agreement=0.1)
+    utility = ((terms - terms.mean()) / terms.std()).to_numpy() @ np.asarray(weights)
+    return World(
+        {str(name): size * float(value) for name, value in zip(terms.index, utility, strict=True)}, agreement=0.1
+    )
 
 
 def study(kind: Kind, systems: list[str], world: World | None = None, **more: object) -> Answers:
@@ -80,7 +82,7 @@ def test_pairs_of_real_and_synthetic_are_scored_by_sides() -> None:
     answers = simulate("which-is-real", ["A"], 60, biased, World())
     found = analyse_answers(answers, resamples=200)
     assert found.readers[0].left is not None and found.readers[0].left.share > 0.5  # type: ignore[operator]
-    assert np.mean([reader.detection.criterion.value for reader in found.readers if reader.detection]) < -0.3  # type: ignore[misc]
+    assert np.mean([reader.detection.criterion.value for reader in found.readers if reader.detection]) < -0.3
     right = (answers.table["answer"] == answers.table["real_side"]).mean()
     assert found.means["accuracy"].value == pytest.approx(right)
     assert found.called_real["A"].value == pytest.approx(1 - right)
@@ -140,7 +142,7 @@ def test_metrics_are_turned_so_that_one_is_agreement() -> None:
     scores = made_scores(6, spread=1.0)
     world = planted(scores, [1.0, 0, 0, 0, 0], size=1.5)
     for kind in ("rating", "preference"):
-        found = analyse_answers(study(kind, scores.systems, world), scores, resamples=100)  # type: ignore[arg-type]
+        found = analyse_answers(study(kind, scores.systems, world), scores, resamples=100)
         by_name = {result.metric: result for result in found.metrics}
         assert by_name["mse"].lower_is_better and not by_name["ssim"].lower_is_better
         assert by_name["mse"].systems.kendall.value > 0.6  # type: ignore[operator]
@@ -179,8 +181,13 @@ def hard(kind: Kind, what: str) -> Answers:
         return replace(answers, table=table.drop(index=table.index[5:40]), unanswered={**answers.unanswered, "r0": 35})
     if what == "two subjects":
         return replace(answers, table=table.assign(subject=np.where(table["case"] < "c015", "s", "t")))
-    same = {"rating": 3, "preference": "tie", "which-is-real": "left", "real-or-synthetic": "real"}[kind]
-    return replace(answers, table=table.assign(answer=same))
+    same: dict[str, int | str] = {
+        "rating": 3,
+        "preference": "tie",
+        "which-is-real": "left",
+        "real-or-synthetic": "real",
+    }
+    return replace(answers, table=table.assign(answer=[same[kind]] * len(table)))
 
 
 @pytest.mark.parametrize("what", ["one reader", "one answer", "incomplete", "two subjects", "all the same"])

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 import transmodal
+from transmodal.evaluation.readers.answers import REAL
 from transmodal.evaluation.readers.detection import LOG_LINEAR, Detection, Proportion
 from transmodal.evaluation.readers.metric_report import metric_blocks, waem_blocks
 from transmodal.evaluation.readers.resampling import Estimate
@@ -198,7 +199,8 @@ def _rating_result(analysis: Analysis) -> list[Block]:
     best = []
     for criterion in answers.criteria[:4]:
         means = analysis.ratings[criterion]
-        top = max((means[name].value or 0.0, name) for name in names)[1]
+        made = [name for name in names if name != REAL] or names
+        top = max((means[name].value or 0.0, name) for name in made)[1]
         estimate = means[top]
         best.append(Headline(f"Rated best, {criterion}", top, _95(estimate), f"mean {estimate_text(estimate)}"))
     blocks: list[Block] = [
