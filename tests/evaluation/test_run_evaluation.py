@@ -294,3 +294,22 @@ def test_the_report_repeats_what_was_asked_and_says_what_cannot_be_repeated(
 def test_other_splits_are_marked_for_what_they_are(run: Run) -> None:
     evaluate_run(run.folder, split="validation")
     assert "the best checkpoint was chosen on them" in run.report.read_text()
+
+
+def test_niqe_needs_enough_texture_in_the_training_truths_or_a_model(run: Run, tmp_path: Path) -> None:
+    from transmodal.metrics.niqe import PristineModel
+
+    shutil.copytree(run.folder, tmp_path / "run")
+    policy = Policy(metrics=("psnr", "niqe"), sets=())
+    with pytest.raises(UserError, match="cannot be fitted on xray of the training cases"):
+        evaluate_run(tmp_path / "run", policy=policy)
+    noise = np.random.default_rng(0).uniform(0, 255, (4, 96, 96))
+    PristineModel.fit(noise, data_range=255, name="noise", block=16, sharpest=0.0).save(tmp_path / "model.json")
+    scores = evaluate_run(tmp_path / "run", policy=policy, niqe_model=tmp_path / "model.json").scores["xray"]
+    assert scores.resources["niqe"]["name"] == "noise" and scores.resources["niqe"]["sha256"]
+    assert scores.truth_summary["niqe"].cases == len(scores.cases)
+    page = parse((tmp_path / "run" / "report.html").read_text()).text
+    assert "NIQE's pristine model: noise, blocks of 16 pixels" in page and "The truths themselves have NIQE" in page
+    assert f"--niqe-model {tmp_path / 'model.json'}" in page
+    with pytest.raises(UserError, match="--lpips-weights"):
+        evaluate_run(tmp_path / "run", policy=Policy(metrics=("lpips",)))

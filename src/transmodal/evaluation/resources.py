@@ -184,15 +184,16 @@ def fit_pristine_model(paths: Iterable[Path], policy: Policy, name: str) -> Any:
     if first is None:
         raise UserError(f"NIQE's pristine model cannot be fitted: there is no readable image of {name}")
     count = f"{len(chosen)} images" if step == 1 else f"{len(chosen)} of {len(every)} images"
-    try:
-        return PristineModel.fit(
-            pictures(),
-            data_range=policy.data_range,
-            name=f"fitted on {name} ({count})",
-            block=niqe_block(*first.shape),
-        )
-    except ValueError as error:
-        raise UserError(f"NIQE's pristine model cannot be fitted on {name}: {error}") from error
+    block = niqe_block(*first.shape)
+    problem: ValueError | None = None
+    for side in sorted({block, max(16, block // 4 * 2), 16}, reverse=True):  # few images need smaller blocks
+        try:
+            return PristineModel.fit(
+                pictures(), data_range=policy.data_range, name=f"fitted on {name} ({count})", block=side
+            )
+        except ValueError as error:
+            problem = problem or error
+    raise UserError(f"NIQE's pristine model cannot be fitted on {name}: {problem}")
 
 
 def niqe_block(rows: int, columns: int) -> int:
