@@ -98,6 +98,19 @@ def test_the_mean_over_readers_covers_the_truth_of_new_readers_and_new_cases() -
     assert naive < 0.8 * 150  # as if independent: too sure
 
 
+def test_both_readers_and_subjects_widen_the_interval_of_the_mean() -> None:
+    generator = np.random.default_rng(7)
+    of_reader, of_subject = generator.normal(0.5, 0.02, 8), generator.normal(0, 0.04, 25)
+    values = of_reader[:, None] + of_subject  # no noise: the variance of the mean is known
+    reader, subject = np.indices(values.shape)
+    found = mean_share(values.ravel(), Layout.of(reader.ravel(), subject.ravel()), resamples=4000)
+    parts = of_reader.var(ddof=1) / 8, of_subject.var(ddof=1) / 25
+    freedom = sum(parts) ** 2 / (parts[0] ** 2 / 7 + parts[1] ** 2 / 24)
+    reach = stats.t.ppf(0.975, freedom) * np.sqrt(sum(parts))
+    assert found.low is not None and found.high is not None
+    assert (found.high - found.low) / 2 == pytest.approx(reach, rel=0.06)
+
+
 def test_readers_count_alike_however_much_they_answered() -> None:
     layout = Layout.of(["a"] * 8 + ["b"] * 2, list("stuvwxyzst"))
     found = mean_share([1] * 8 + [0] * 2, layout)

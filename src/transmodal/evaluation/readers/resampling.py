@@ -11,7 +11,7 @@ readers + subjects − cells (Cameron, Gelbach and Miller, "Robust Inference wit
 Business & Economic Statistics 29(2), 2011), with Student's t and Satterthwaite's degrees of freedom.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,7 +113,7 @@ def over_subjects(
     values = statistic(np.ones((1, subjects)))[0]
     if subjects < FEWEST_SUBJECTS:
         return [_without_interval(value, subjects, f"{subjects} subjects: no interval", undefined) for value in values]
-    drawn = np.concatenate([statistic(part) for part in _chunks(draws(subjects, resamples, seed), subjects)])
+    drawn = np.concatenate([statistic(part) for part in _drawn_in_chunks(subjects, resamples, seed, subjects)])
     return [_percentiles(value, drawn[:, place], subjects, undefined) for place, value in enumerate(values)]
 
 
@@ -171,7 +171,7 @@ def _variance(
     """Return the bootstrap variance of the statistic when the units that own the answers are drawn."""
     by_reader = owner is layout.reader
     parts = []
-    for part in _chunks(draws(units, resamples, seed), len(layout.reader)):
+    for part in _drawn_in_chunks(units, resamples, seed, len(layout.reader)):
         readers = part if by_reader else np.ones((len(part), layout.readers))
         parts.append(statistic(part[:, owner], readers))
     values = np.concatenate(parts)
@@ -235,6 +235,10 @@ def _without_interval(value: float, subjects: int, note: str, undefined: str) ->
     return Estimate(float(value), n=subjects, unit="subjects", note=note)
 
 
-def _chunks(weights: Array, wide: int) -> list[Array]:
+def _drawn_in_chunks(units: int, resamples: int, seed: int, wide: int) -> Iterator[Array]:
+    """Give `draws` in parts small enough that weights of so many answers fit into memory."""
+    generator = np.random.default_rng(seed)
     step = max(1, _CHUNK // max(1, wide))
-    return [weights[start : start + step] for start in range(0, len(weights), step)]
+    for start in range(0, resamples, step):
+        count = min(step, resamples - start)
+        yield generator.multinomial(units, np.full(units, 1.0 / units), count).astype(np.float64)
