@@ -24,7 +24,11 @@ import numpy as np
 import psutil
 from scipy.ndimage import gaussian_filter
 
+from transmodal.evaluation.folders import score_matched
+from transmodal.evaluation.matching import match
+from transmodal.evaluation.parallel import start_early
 from transmodal.images import Image, picture_affine, write
+from transmodal.metrics.policy import Policy
 
 SIDE = 256
 METRICS = "mse,mae,nrmse,psnr,ssim"
@@ -75,7 +79,7 @@ def score(folder: Path, workers: int, metrics: str = METRICS) -> tuple[float, fl
             with contextlib.suppress(psutil.Error):
                 used[process.pid] = sum(process.cpu_times()[:2])
                 peak[process.pid] = max(peak.get(process.pid, 0), process.memory_info().rss / 2**20)
-        time.sleep(0.1)
+        time.sleep(0.5)  # looking at processes takes time of the processors too
     wall = time.perf_counter() - start
     errors = running.stderr.read() if running.stderr else ""
     own, status = json.loads(errors.splitlines()[-1])
@@ -85,6 +89,24 @@ def score(folder: Path, workers: int, metrics: str = METRICS) -> tuple[float, fl
     longest = used[running.pid] + max(others, default=0.0)
     workers_peak = max((value for pid, value in peak.items() if pid != running.pid), default=0.0)
     return wall, sum(used.values()), longest, own / 1024, workers_peak
+
+
+def scaling(folder: Path, rounds: int) -> None:
+    """Time the scoring of a folder alone, without the start of Python and of its libraries, in turn."""
+    systems, truth = {"predicted": folder / "made"}, folder / "truth"
+    matched = match(systems, truth, None)
+    policy = Policy(range=(0, 65535), mask="none", sets=(), metrics=tuple(METRICS.split(",")))
+    start_early()
+    ratios = []
+    for _ in range(rounds):
+        seconds = []
+        for workers in (1, 2):
+            start = time.perf_counter()
+            score_matched(matched, policy, workers=workers, processes=workers > 1)
+            seconds.append(time.perf_counter() - start)
+        ratios.append(seconds[0] / seconds[1])
+        print(f"scoring alone: 1 worker {seconds[0]:.1f} s, 2 workers {seconds[1]:.1f} s: {ratios[-1]:.2f}x")
+    print(f"median {statistics.median(ratios):.2f}x")
 
 
 def main() -> None:
@@ -115,7 +137,8 @@ def main() -> None:
             ratios.append(one[0] / two[0])
             print(f"{many} slices: 1 worker {one[0]:.1f} s, 2 workers {two[0]:.1f} s: {ratios[-1]:.2f}x "
                   f"(longest way {one[2]:.1f} s and {two[2]:.1f} s: {one[2] / two[2]:.2f}x)")  # fmt: skip
-        print(f"median {statistics.median(ratios):.2f}x")
+        print(f"the command, start included: median {statistics.median(ratios):.2f}x")
+        scaling(folder / "many", options.rounds)
 
 
 if __name__ == "__main__":

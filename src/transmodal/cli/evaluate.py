@@ -32,6 +32,14 @@ def evaluate(
             help="Factors to group by, crossed; weight@20,25 cuts a measure. Can be repeated. Default: what fits.",
         ),
     ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(metavar="A,B", help="Names with commas between, instead of the recipe's.", show_default=False),
+    ] = None,
+    convention: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Metrics as a challenge fixed them, for example synthrad2023."),
+    ] = None,
     fid_weights: Annotated[
         Path | None,
         typer.Option(help="Inception weights (pt_inception-2015-12-05) for FID and KID.", show_default=False),
@@ -42,6 +50,10 @@ def evaluate(
     ] = None,
     lpips_weights: Annotated[
         Path | None, typer.Option(help="Weights of the network of LPIPS.", show_default=False)
+    ] = None,
+    lpips_linear: Annotated[
+        Path | None,
+        typer.Option(help="Its learnt weights of channels, where they are a file apart.", show_default=False),
     ] = None,
     waem: Annotated[
         Path | None,
@@ -73,6 +85,7 @@ def evaluate(
     Cases that cannot be scored are listed and stand in no average;
     the exit status is then 2.
     """
+    from transmodal.cli.chosen_metrics import named_metrics, named_weights
     from transmodal.cli.progress import Progress
     from transmodal.cli.scores import print_scores
     from transmodal.errors import UserError
@@ -81,13 +94,19 @@ def evaluate(
     from transmodal.evaluation.groups import parse_grouping
     from transmodal.evaluation.run import evaluate_run
     from transmodal.evaluation.run_report import baseline_warnings
+    from transmodal.metrics.policy import Policy
+    from transmodal.training.run import Run
 
     groupings = [parse_grouping(names) for names in group_by or []]
-    weights = _weights(waem, waem_weights)
+    weights = named_weights(waem, waem_weights)
     if weights is not None and len(runs) < 2:
         raise UserError("WAEM scores systems against each other; name two runs or more, or leave --waem out")
     evaluations = []
     policy = None
+    if metrics is not None or convention:
+        of_images, of_sets = named_metrics(metrics, convention or [])
+        own = Run.open(runs[0]).recipe.evaluation
+        policy = Policy(**(own.model_dump() | {"metrics": of_images, "sets": of_sets or own.sets}))
     for folder in runs:
         with Progress(folder.name) as progress:
             evaluation = evaluate_run(
@@ -97,6 +116,7 @@ def evaluate(
                 fid_weights=fid_weights,
                 niqe_model=niqe_model,
                 lpips_weights=lpips_weights,
+                lpips_linear=lpips_linear,
                 groupings=groupings,
                 workers=workers,
                 device=device,
@@ -131,27 +151,3 @@ def evaluate(
         typer.echo(f"Report: {report}")
     if failed:
         raise typer.Exit(2)
-
-
-def _weights(file: Path | None, raw: str | None) -> Path | list[float] | None:
-    """Return the file of fitted weights, or the five raw ones, or None.
-
-    Raises:
-        UserError: both are given, the file is none, or one of the five is no number.
-    """
-    from transmodal.errors import UserError
-    from transmodal.evaluation.waem import Waem
-
-    if file is not None and raw is not None:
-        raise UserError("--waem and --waem-weights are two ways to say one thing; give one of them")
-    if raw is None:
-        if file is not None:
-            Waem.load(file)  # refuse a wrong file before anything is scored
-        return file
-    try:
-        weights = [float(part) for part in raw.split(",")]
-    except ValueError as error:
-        raise UserError(f"--waem-weights takes five numbers a,b,c,d,e, not {raw!r}") from error
-    if len(weights) != 5:
-        raise UserError(f"--waem-weights takes five numbers a,b,c,d,e and {len(weights)} were given; 0 leaves one out")
-    return weights

@@ -1,7 +1,9 @@
 """`transmodal score`."""
 
 import shlex
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from typing import Annotated, Any
 
 import typer
@@ -95,6 +97,13 @@ def score(
         str | None,
         typer.Option(metavar="REGEX", help="Takes the subject out of a name, for example '(?P<subject>.+)_pose'."),
     ] = None,
+    waem: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="WAEM weights fitted to readers. Default: equal weights.")
+    ] = None,
+    waem_weights: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,C,D,E", help="Instead: raw weights, of 1/MSE, 1/NRMSE, PSNR, SSIM and 1/FID."),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Folder for report.html, cases.csv, groups.csv and summary.json."),
@@ -116,10 +125,10 @@ def score(
 
     if (workers or cores()) > 1 and is_large_folder(truth):
         start_early()
+    from transmodal.cli.chosen_metrics import named_metrics, named_weights
     from transmodal.cli.progress import Progress
     from transmodal.errors import UserError
     from transmodal.evaluation.case_table import CaseTable
-    from transmodal.evaluation.files import to_text
     from transmodal.evaluation.folders import score_matched
     from transmodal.evaluation.groups import check_cells, check_grouping, choose_groupings, group_table, with_cuts
     from transmodal.evaluation.matching import match, match_by_table
@@ -127,7 +136,7 @@ def score(
 
     if mask is not None and mask_foreground:
         raise UserError("--mask and --mask-foreground are two masks; give one")
-    of_images, of_sets = _named_metrics(metrics, convention or [])
+    of_images, of_sets = named_metrics(metrics, convention or [])
     policy = _policy(
         metrics=of_images,
         sets=of_sets,
@@ -145,6 +154,9 @@ def score(
         raise UserError(f"{of_sets[0]} needs the range of the values; give --range LOW HIGH")
     subject_of = _subject_of(subject_pattern)
     systems = _systems(predicted, against or [])
+    weights = named_weights(waem, waem_weights)
+    if weights is not None and len(systems) < 2:
+        raise UserError("WAEM scores systems against each other; add one with --against, or leave --waem out")
     matched = match_by_table(match_by, systems, truth, mask) if match_by else match(systems, truth, mask)
     file, groupings = _groups(groups or [])
     table_factors = sorted({name for case in matched.cases for name in case.factors})
@@ -156,6 +168,8 @@ def score(
         check_grouping(table_factors, grouping)
     check_cells((case.factors for case in matched.cases), groupings)
     resources = _resources(policy, matched, fid_weights, niqe_model, niqe_fit, lpips_weights, lpips_linear)
+    if (workers or cores()) > 1:  # what prints and draws takes a second to load; workers need not wait for it
+        Thread(target=import_module, args=("transmodal.cli.scores",), daemon=True).start()
     with Progress("scoring") as progress:
         scores = score_matched(
             matched,
@@ -173,8 +187,10 @@ def score(
     comparison = None
     if len(scores.systems) > 1:
         from transmodal.evaluation.system_comparison import compare_systems
+        from transmodal.evaluation.waem import Waem
 
-        comparison = compare_systems(scores)
+        fitted = Waem.load(weights) if isinstance(weights, Path) else weights
+        comparison = compare_systems(scores, waem=fitted)
     more = {"groups": for_json(table_of_groups.to_dict("records"))}
     if comparison is not None:
         more["comparison"] = comparison.to_json()
@@ -186,6 +202,8 @@ def score(
         page = score_page(scores, table_of_groups, title=title, command=_command(context), comparison=comparison)
         report = write_scores(out, scores, table_of_groups, page, more)
     if as_json:
+        from transmodal.evaluation.files import to_text
+
         typer.echo(to_text(scores.to_json() | more), nl=False)
     else:
         from transmodal.cli.scores import print_scores  # with what draws charts; long enough to wait for, if last
@@ -199,28 +217,6 @@ def score(
     if scores.failed:
         all_cases = len(scores.failed) + len(scores.cases)
         raise UserError(f"{len(scores.failed)} of {all_cases} cases were not scored, listed above; mend or remove them")
-
-
-def _named_metrics(metrics: str | None, conventions: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the metrics of images and those of sets that are asked for."""
-    from transmodal.datasets.manifest import nearest
-    from transmodal.errors import UserError
-    from transmodal.metrics import METRICS
-    from transmodal.metrics import conventions as known_conventions
-
-    known = known_conventions()
-    asked = [name.strip() for name in (metrics or "").split(",") if name.strip()]
-    for convention in conventions:
-        if convention not in known:
-            raise UserError(f"There is no convention {convention!r}; {nearest(convention, known)}")
-        asked += [name for name in known[convention] if name not in asked]
-    if metrics is None and not conventions:
-        asked = ["mse", "mae", "nrmse", "psnr", "ssim"]
-    if asked and all(name in METRICS and METRICS[name].level == "set" for name in asked):
-        raise UserError(f"{asked[0]} is a score of whole sets; name a metric of images too, for example --metrics "
-                        f"psnr,{asked[0]}")  # fmt: skip
-    sets = tuple(name for name in asked if name in METRICS and METRICS[name].level == "set")
-    return tuple(name for name in asked if name not in sets), sets
 
 
 def _numbers(labels: str | None) -> tuple[int, ...]:

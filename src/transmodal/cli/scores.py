@@ -1,10 +1,11 @@
 """How scores look in a terminal; shared by `evaluate` and `score`."""
 
+from typing import TYPE_CHECKING
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from transmodal.evaluation.comparison_report import p_text, reach_text, stability_text
 from transmodal.evaluation.intervals import Summary
 from transmodal.evaluation.report import (
     bare_title,
@@ -18,11 +19,13 @@ from transmodal.evaluation.report import (
 )
 from transmodal.evaluation.scores import Scores
 from transmodal.evaluation.sets import describe_set_score
-from transmodal.evaluation.system_comparison import SystemComparison
 from transmodal.reporting.figures import plain_number
 
+if TYPE_CHECKING:
+    from transmodal.evaluation.system_comparison import SystemComparison
 
-def print_scores(scores: Scores, *, title: str, comparison: SystemComparison | None = None) -> None:
+
+def print_scores(scores: Scores, *, title: str, comparison: "SystemComparison | None" = None) -> None:
     """Print each metric of each system, paired differences, set-level scores, and the policy beneath them.
 
     Args:
@@ -39,7 +42,8 @@ def print_scores(scores: Scores, *, title: str, comparison: SystemComparison | N
     if comparison is not None:  # systems have long names and may be many: one a row
         table = _table("", *(titled(metric, scores) for metric in metrics))
         for system in systems:
-            table.add_row(Text(system), *(plain(scores.summary_of(metric, system)) for metric in metrics))
+            cells = (scores.summary_of(metric, system) for metric in metrics)
+            table.add_row(Text(system), *(with_interval(summary).replace(" (", "\n(") for summary in cells))
     else:
         table = _table("", systems[0], *systems[1:])
         for metric in metrics:
@@ -66,16 +70,22 @@ def print_scores(scores: Scores, *, title: str, comparison: SystemComparison | N
     console.print(Text(" ".join([scores.policy.describe(), *notes(scores)])))
 
 
-def _print_comparison(console: Console, scores: Scores, comparison: SystemComparison) -> None:
+def _print_comparison(console: Console, scores: Scores, comparison: "SystemComparison") -> None:
+    from transmodal.evaluation.comparison_report import p_text, reach_text, stability_text
+
     first, *others = scores.systems
     table = _table("minus", *(titled(metric, scores) for metric in scores.columns))
     found = {(each.metric, each.second): each for each in comparison.against_first}
     for other in others:
         row = [found[metric, other] for metric in scores.columns]
-        table.add_row(Text(other), *(f"{plain(each.summary)}\np {p_text(each.p_holm)}" for each in row))
+        table.add_row(Text(other), *(_difference(each.summary, p_text(each.p_holm)) for each in row))
     console.print(table)
     tests = counted(len(comparison.against_first), "comparison")
-    console.print(Text(f"{first} minus each other system, paired; p: Wilcoxon over subjects, Holm over {tests}"))
+    console.print(
+        Text(
+            f"{first} minus each other system, paired, with 95 % intervals; p: Wilcoxon over subjects, Holm over {tests}"
+        )
+    )
     console.print(Text(reach_text(comparison.against_first)) if reach_text(comparison.against_first) else "")
     lead = lead_metric(scores)
     if lead in comparison.rankings:
@@ -106,6 +116,11 @@ def plain(summary: Summary) -> str:
 def with_interval(summary: Summary) -> str:
     """Return a mean and its interval for the terminal."""
     return plain(summary) + (f" ({interval_text(summary)})" if summary.ci95[0] is not None else "")
+
+
+def _difference(summary: Summary, p: str) -> str:
+    lines = [plain(summary)] + ([f"({interval_text(summary)})"] if summary.ci95[0] is not None else [])
+    return "\n".join([*lines, f"p {p}"])
 
 
 def _table(*columns: str) -> Table:

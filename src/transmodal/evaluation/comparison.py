@@ -85,15 +85,7 @@ def _command(
     """Return the command that makes this comparison again, with every option that its numbers depend on."""
     first = evaluations[0]
     words = ["transmodal", "evaluate", *(str(each.run.folder) for each in evaluations), "--split", split]
-    for factors in first.groupings:
-        words += ["--group-by", ",".join(factors)]
-    files = {
-        "--fid-weights": first.fid_weights,
-        "--niqe-model": first.niqe_model,
-        "--lpips-weights": first.lpips_weights,
-    }
-    for option, file in files.items():
-        words += [] if file is None else [option, str(file)]
+    words += first.options
     if isinstance(waem, Waem):
         words += ["--waem", "WEIGHTS.json"]
     elif isinstance(waem, str | Path):

@@ -1,7 +1,7 @@
 """Evaluate a run: its translator and its baselines on the cases of one split, in the files' own grid and unit."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -58,9 +58,7 @@ class RunEvaluation:
         pictures: target → best, median and worst case.
         report: the HTML file.
         groupings: factors that the user asked to group by, crossed within each.
-        fid_weights: the file of Inception weights, where one was given.
-        niqe_model: the file of NIQE's pristine model, where one was given.
-        lpips_weights: the file of LPIPS' network, where one was given.
+        options: words of the command line that this evaluation depends on, beside the run and the split.
     """
 
     run: Run
@@ -69,9 +67,7 @@ class RunEvaluation:
     pictures: dict[str, list[CasePicture]]
     report: Path
     groupings: Sequence[Sequence[str]] = ()
-    fid_weights: Path | None = None
-    niqe_model: Path | None = None
-    lpips_weights: Path | None = None
+    options: tuple[str, ...] = ()
 
 
 def evaluate(run: Run | str | Path, *, split: str = "test", **options: Any) -> Scores:
@@ -97,6 +93,7 @@ def evaluate_run(
     fid_weights: str | Path | None = None,
     niqe_model: str | Path | None = None,
     lpips_weights: str | Path | None = None,
+    lpips_linear: str | Path | None = None,
     groupings: Sequence[Sequence[str]] = (),
     workers: int = 1,
     device: str = "cpu",
@@ -113,6 +110,7 @@ def evaluate_run(
         fid_weights: Inception weights, for FID and KID.
         niqe_model: a pristine model for NIQE; None fits one on the training cases' truths when NIQE is asked for.
         lpips_weights: the weights of LPIPS' network.
+        lpips_linear: its learnt weights of channels, where they are a file apart.
         groupings: factors to group by, crossed within each, as `groups.parse_grouping` gives them ("weight@20,25" is
             weight cut at 20 and 25); empty takes what the manifest offers.
         workers: threads that read and score.
@@ -130,17 +128,38 @@ def evaluate_run(
         check_grouping(run.manifest.factors, names)
     translator = load_translator(run.model, device=device)
     scores, groups, pictures = {}, {}, {}
+    chosen_policy = policy or run.recipe.evaluation
+    files = {
+        "fid_weights": fid_weights,
+        "niqe_model": niqe_model,
+        "lpips_weights": lpips_weights,
+        "lpips_linear": lpips_linear,
+    }
     for target in run.recipe.targets:
-        job = _Target(run, translator, target, split, policy or run.recipe.evaluation, workers, on_progress)
-        scores[target] = with_cuts(job.score(fid_weights, niqe_model, lpips_weights), groupings)
+        job = _Target(run, translator, target, split, chosen_policy, workers, on_progress)
+        scores[target] = with_cuts(job.score(files), groupings)
         chosen = [tuple(names) for names in groupings] or choose_groupings(scores[target])
         groups[target] = group_table(scores[target], chosen)
         pictures[target] = job.pictures(scores[target])
     write_evaluation(run.evaluation, scores, groups, {"run": run.name, "recipe": run.recipe.name})
-    files = [None if file is None else Path(file) for file in (fid_weights, niqe_model, lpips_weights)]
-    evaluation = RunEvaluation(run, scores, groups, pictures, run.report, groupings, *files)
+    options = _options(chosen_policy, run.recipe.evaluation, groupings, files)
+    evaluation = RunEvaluation(run, scores, groups, pictures, run.report, groupings, options)
     write_report(evaluation, translator.card)
     return evaluation
+
+
+def _options(
+    policy: Policy, own: Policy, groupings: Sequence[Sequence[str]], files: Mapping[str, str | Path | None]
+) -> tuple[str, ...]:
+    """Return the options of the command line that make this evaluation again."""
+    words: list[str] = []
+    if (policy.metrics, policy.sets) != (own.metrics, own.sets):
+        words += ["--metrics", ",".join((*policy.metrics, *(policy.sets if policy.sets != own.sets else ())))]
+    for factors in groupings:
+        words += ["--group-by", ",".join(factors)]
+    for name, file in files.items():
+        words += [] if file is None else [f"--{name.replace('_', '-')}", str(file)]
+    return tuple(words)
 
 
 class _Target:
@@ -177,17 +196,12 @@ class _Target:
         self.baselines: Baselines | None = None
         self.not_in_baselines: dict[str, str] = {}
 
-    def score(
-        self,
-        fid_weights: str | Path | None,
-        niqe_model: str | Path | None = None,
-        lpips_weights: str | Path | None = None,
-    ) -> Scores:
+    def score(self, files: Mapping[str, str | Path | None]) -> Scores:
         """Fit the baselines, score every case, gather set-level features."""
         first = self._first_truth()
         policy = complete_policy(self.policy, first)
         self.policy = policy
-        resources = self._opened(fid_weights, niqe_model, lpips_weights)
+        resources = self._opened(files)
         self.baselines = self._fitted_baselines(policy)
         features = SetFeatures(policy, resources.extractor)
         features.prepare(first, policy)
@@ -211,15 +225,13 @@ class _Target:
         )
         return replace(scores, sets=features.results(), not_in_baselines=tuple(self.not_in_baselines.items()))
 
-    def _opened(
-        self, fid_weights: str | Path | None, niqe_model: str | Path | None, lpips_weights: str | Path | None
-    ) -> Resources:
+    def _opened(self, files: Mapping[str, str | Path | None]) -> Resources:
         """Open what the metrics need; NIQE's model is fitted on the training truths where none is given."""
-        model: Any = niqe_model
+        model: Any = files["niqe_model"]
         if model is None and "niqe" in self.policy.metrics:
             name = f"{self.target} of the training cases"
             model = fit_pristine_model([case.files[self.target] for case in self.training], self.policy, name)
-        return open_resources(self.policy, fid_weights=fid_weights, niqe_model=model, lpips_weights=lpips_weights)
+        return open_resources(self.policy, **{**files, "niqe_model": model})
 
     def _first_truth(self) -> Image:
         """Return the first truth that can be read; one bad file is no reason to score none."""

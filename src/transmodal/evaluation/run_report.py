@@ -155,15 +155,7 @@ def repeat_blocks(evaluation: "RunEvaluation", card: Card) -> list[Block]:
     """Return the commands that make this run and report again, with versions and machine."""
     run = evaluation.run
     words = ["--split", next(iter(evaluation.scores.values())).split]
-    for names in evaluation.groupings:
-        words += ["--group-by", ",".join(names)]
-    files = {
-        "--fid-weights": evaluation.fid_weights,
-        "--niqe-model": evaluation.niqe_model,
-        "--lpips-weights": evaluation.lpips_weights,
-    }
-    for option, file in files.items():
-        words += [] if file is None else [option, str(file)]
+    words += evaluation.options
     remark = "Translations were made without the noise z (no dropout), so that one translator always has these scores."
     if run.recipe.train.max_minutes is not None:
         remark += (

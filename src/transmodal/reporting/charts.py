@@ -69,7 +69,7 @@ def distribution_chart(rows: Sequence[Row], *, axis_label: str) -> Chart:
 
     def draw(theme: Theme) -> Figure:
         figure = Figure(figsize=(8.6, 0.75 + 0.62 * len(rows)), dpi=120)
-        axis = _bare_axis(figure, theme)
+        axis = bare_axis(figure, theme)
         jitter = np.random.default_rng(0)
         for place, row in enumerate(rows):
             colour = theme.colours[place % len(theme.colours)]
@@ -89,7 +89,7 @@ def distribution_chart(rows: Sequence[Row], *, axis_label: str) -> Chart:
         axis.grid(axis="x", color=theme.rule, linewidth=0.8)
         return figure
 
-    return _both(draw)
+    return for_both_themes(draw)
 
 
 def group_chart(rows: Sequence[Row], *, axis_label: str, reference: float | None = None) -> Chart:
@@ -103,7 +103,7 @@ def group_chart(rows: Sequence[Row], *, axis_label: str, reference: float | None
 
     def draw(theme: Theme) -> Figure:
         figure = Figure(figsize=(8.6, 2.9), dpi=120)
-        axis = _bare_axis(figure, theme)
+        axis = bare_axis(figure, theme)
         jitter = np.random.default_rng(0)
         if reference is not None:
             axis.axhline(reference, color=theme.faint, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
@@ -120,7 +120,7 @@ def group_chart(rows: Sequence[Row], *, axis_label: str, reference: float | None
         axis.grid(axis="y", color=theme.rule, linewidth=0.8)
         return figure
 
-    return _both(draw)
+    return for_both_themes(draw)
 
 
 def curves_chart(columns: Mapping[str, Sequence[float]], *, x: Sequence[float], x_label: str = "epoch") -> Chart:
@@ -138,7 +138,7 @@ def curves_chart(columns: Mapping[str, Sequence[float]], *, x: Sequence[float], 
         down = -(-count // across)
         figure = Figure(figsize=(8.6, 0.35 + 1.65 * down), dpi=120)
         for place, (name, values) in enumerate(columns.items()):
-            axis = _bare_axis(figure, theme, (down, across, place + 1))
+            axis = bare_axis(figure, theme, (down, across, place + 1))
             y = np.asarray(values, float)
             known = np.isfinite(y)
             mark = "o" if known.sum() < 25 else ""
@@ -154,7 +154,7 @@ def curves_chart(columns: Mapping[str, Sequence[float]], *, x: Sequence[float], 
                 axis.set_xlabel(x_label, color=theme.faint, size=8)
         return figure
 
-    return _both(draw)
+    return for_both_themes(draw)
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ def paired_chart(
 
     def draw(theme: Theme) -> Figure:
         figure = Figure(figsize=(8.6, 3.6), dpi=120)
-        axis = _bare_axis(figure, theme)
+        axis = bare_axis(figure, theme)
         places = np.arange(len(labels))
         shown = np.where(np.isfinite(subjects), subjects, np.nan)
         for values in shown:
@@ -211,7 +211,7 @@ def paired_chart(
         axis.grid(axis="y", color=theme.rule, linewidth=0.8)
         return figure
 
-    return _both(draw)
+    return for_both_themes(draw)
 
 
 def differences_chart(rows: Sequence[Row], *, axis_label: str, better: str) -> Chart:
@@ -225,7 +225,7 @@ def differences_chart(rows: Sequence[Row], *, axis_label: str, better: str) -> C
 
     def draw(theme: Theme) -> Figure:
         figure = Figure(figsize=(8.6, 0.95 + 0.52 * len(rows)), dpi=120)
-        axis = _bare_axis(figure, theme)
+        axis = bare_axis(figure, theme)
         jitter = np.random.default_rng(0)
         axis.axvline(0, color=theme.faint, linewidth=1.2, linestyle=(0, (4, 3)), zorder=0)
         for place, row in enumerate(rows):
@@ -245,7 +245,7 @@ def differences_chart(rows: Sequence[Row], *, axis_label: str, better: str) -> C
         axis.grid(axis="x", color=theme.rule, linewidth=0.8)
         return figure
 
-    return _both(draw)
+    return for_both_themes(draw)
 
 
 def rank_chart(grids: Sequence[RankGrid]) -> Chart:
@@ -262,7 +262,7 @@ def rank_chart(grids: Sequence[RankGrid]) -> Chart:
     def draw(theme: Theme) -> Figure:
         figure = Figure(figsize=(8.6, down * (0.75 + 0.3 * systems)), dpi=120)
         for number, grid in enumerate(grids):
-            axis = _bare_axis(figure, theme, (down, across, number + 1))
+            axis = bare_axis(figure, theme, (down, across, number + 1))
             for row, shares in enumerate(grid.shares):
                 for column, share in enumerate(shares):
                     box = (column + 0.53, row - 0.47)
@@ -281,7 +281,7 @@ def rank_chart(grids: Sequence[RankGrid]) -> Chart:
             axis.set_title(grid.title, color=theme.text, size=9, loc="left", parse_math=False)
         return figure
 
-    return _both(draw)
+    return for_both_themes(draw)
 
 
 def _wrapped(label: str) -> str:
@@ -303,7 +303,8 @@ def _subject_means(row: Row) -> npt.NDArray[np.float64]:
     return np.asarray(np.bincount(owner, row.cases[finite]) / np.bincount(owner), np.float64)
 
 
-def _bare_axis(figure: Figure, theme: Theme, place: tuple[int, int, int] = (1, 1, 1)) -> Any:
+def bare_axis(figure: Figure, theme: Theme, place: tuple[int, int, int] = (1, 1, 1)) -> Any:
+    """Add an axis without frame or background, in the colours of the page, at place (rows, columns, number)."""
     figure.set_layout_engine("constrained")
     axis = figure.add_subplot(*place)
     axis.set_facecolor("none")
@@ -314,7 +315,8 @@ def _bare_axis(figure: Figure, theme: Theme, place: tuple[int, int, int] = (1, 1
     return axis
 
 
-def _both(draw: Callable[[Theme], Figure]) -> Chart:
+def for_both_themes(draw: Callable[[Theme], Figure]) -> Chart:
+    """Draw a chart twice, for light and for dark pages, on a transparent ground."""
     drawn = []
     for theme in (LIGHT, DARK):
         figure = draw(theme)

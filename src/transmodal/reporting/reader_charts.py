@@ -8,7 +8,7 @@ import numpy.typing as npt
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 
-from transmodal.reporting.charts import DARK, Chart, Theme, _bare_axis, _both
+from transmodal.reporting.charts import DARK, Chart, Theme, bare_axis, for_both_themes
 
 _WORST_TO_BEST_LIGHT = ("#a83a00", "#e6b48a", "#d5dae1", "#8ab8de", "#0060a0")
 _WORST_TO_BEST_DARK = ("#e8843c", "#8f5a35", "#4a5462", "#3a7fb5", "#6cbcf0")
@@ -51,7 +51,7 @@ def interval_chart(
 
     def draw(theme: Theme) -> Figure:
         figure = Figure(figsize=(8.6, 0.85 + 0.34 * len(rows)), dpi=120)
-        axis = _bare_axis(figure, theme)
+        axis = bare_axis(figure, theme)
         if reference is not None:
             axis.axvline(reference, color=theme.faint, linewidth=1.1, linestyle=(0, (4, 3)), zorder=1)
             axis.annotate(
@@ -76,7 +76,7 @@ def interval_chart(
         axis.grid(axis="x", color=theme.rule, linewidth=0.8)
         return figure
 
-    return _both(draw)
+    return for_both_themes(draw)
 
 
 def ratings_chart(rows: Mapping[str, npt.NDArray[np.float64]]) -> Chart:
@@ -89,7 +89,7 @@ def ratings_chart(rows: Mapping[str, npt.NDArray[np.float64]]) -> Chart:
 
     def draw(theme: Theme) -> Figure:
         figure = Figure(figsize=(8.6, 1.05 + 0.36 * len(rows)), dpi=120)
-        axis = _bare_axis(figure, theme)
+        axis = bare_axis(figure, theme)
         ends = _WORST_TO_BEST_DARK if theme is DARK else _WORST_TO_BEST_LIGHT
         colours = LinearSegmentedColormap.from_list("points", [to_rgb(end) for end in ends])(np.linspace(0, 1, points))
         for place, counts in enumerate(rows.values()):
@@ -118,7 +118,7 @@ def ratings_chart(rows: Mapping[str, npt.NDArray[np.float64]]) -> Chart:
         legend.get_title().set(color=theme.faint, size=8)
         return figure
 
-    return _both(draw)
+    return for_both_themes(draw)
 
 
 def preference_chart(names: Sequence[str], wins: npt.NDArray[np.float64]) -> Chart:
@@ -136,7 +136,7 @@ def preference_chart(names: Sequence[str], wins: npt.NDArray[np.float64]) -> Cha
         ends = _WORST_TO_BEST_DARK if theme is DARK else _WORST_TO_BEST_LIGHT
         colours = LinearSegmentedColormap.from_list("share", [to_rgb(end) for end in ends])
         figure = Figure(figsize=(8.6, 1.0 + 0.5 * count), dpi=120)
-        axis = _bare_axis(figure, theme)
+        axis = bare_axis(figure, theme)
         axis.imshow(share, cmap=colours, vmin=0, vmax=1, aspect="auto")
         for row in range(count):
             for column in range(count):
@@ -153,4 +153,4 @@ def preference_chart(names: Sequence[str], wins: npt.NDArray[np.float64]) -> Cha
         axis.xaxis.tick_top()
         return figure
 
-    return _both(draw)
+    return for_both_themes(draw)

@@ -8,6 +8,7 @@ import hmac
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 ReadersSee = Literal["all", "one"]
 
 _FARTHEST = 20  # trials between a repeat and the first time, where the study is long enough
+_ATTEMPTS = 50  # draws of the repeats before two presentations of one case may touch
 _ADDRESS = 32  # hexadecimal digits
 
 
@@ -60,8 +62,8 @@ def plan_trials(
     """Plan what one reader sees.
 
     Every group lies on the left as often as on the right (±1), and so does the whole. Items of one case never follow
-    one another unless nothing else is left. A repeat comes at least min(20, a third of the study) trials after the
-    first time, with the sides exchanged, and repeats are drawn evenly from the groups.
+    one another unless fifty draws find no other order. A repeat comes at least min(20, a third of the study) trials
+    after the first time, with the sides exchanged, and repeats are drawn evenly from the groups.
 
     Args:
         items: of the study.
@@ -81,7 +83,7 @@ def plan_trials(
     order = [chosen[place] for place in order]
     swapped = _balanced_sides(items, order, generator, reader)
     shown = [(index, 0) for index in order]
-    _insert_repeats(shown, items, round(repeats * len(order)), generator)
+    shown = _with_repeats(shown, items, round(repeats * len(order)), generator)
     return [
         Trial(index, items[index].images[:: -1 if swapped[index] ^ bool(repeat) else 1], repeat)
         for index, repeat in shown
@@ -146,10 +148,30 @@ def _balanced_sides(
     return swapped
 
 
+def _with_repeats(
+    once: Sequence[tuple[int, int]], items: Sequence[Item], count: int, generator: np.random.Generator
+) -> list[tuple[int, int]]:
+    """Return the order with second presentations in it.
+
+    In a small study a repeat may find no place that is late enough and away from its own case; other draws then do.
+    """
+    best: list[tuple[int, int]] = []
+    fewest = len(items) + count
+    for _ in range(_ATTEMPTS):
+        shown = _insert_repeats(once, items, count, generator)
+        cases = [items[index].case for index, _ in shown]
+        touching = sum(before == after for before, after in pairwise(cases))
+        if touching < fewest:
+            best, fewest = shown, touching
+        if not touching:
+            break
+    return best
+
+
 def _insert_repeats(
-    shown: list[tuple[int, int]], items: Sequence[Item], count: int, generator: np.random.Generator
-) -> None:
-    """Insert second presentations into the order, in place."""
+    once: Sequence[tuple[int, int]], items: Sequence[Item], count: int, generator: np.random.Generator
+) -> list[tuple[int, int]]:
+    shown = list(once)
     order = [index for index, _ in shown]
     distance = min(_FARTHEST, len(order) // 3)
     for index in _to_repeat(order[: len(order) - distance] if distance else order, items, count, generator):
@@ -162,6 +184,7 @@ def _insert_repeats(
             if all(items[other].case != case for other, _ in shown[max(0, place - 1) : place + 1])
         )
         shown.insert(next(free, places[0]), (index, 1))
+    return shown
 
 
 def _to_repeat(early: Sequence[int], items: Sequence[Item], count: int, generator: np.random.Generator) -> list[int]:
