@@ -81,11 +81,8 @@ def _print_comparison(console: Console, scores: Scores, comparison: "SystemCompa
         table.add_row(Text(other), *(_difference(each.summary, p_text(each.p_holm)) for each in row))
     console.print(table)
     tests = counted(len(comparison.against_first), "comparison")
-    console.print(
-        Text(
-            f"{first} minus each other system, paired, with 95 % intervals; p: Wilcoxon over subjects, Holm over {tests}"
-        )
-    )
+    means = f"{first} minus each other system, paired, with 95 % intervals"
+    console.print(Text(f"{means}; p: Wilcoxon over subjects, Holm over {tests}"))
     console.print(Text(reach_text(comparison.against_first)) if reach_text(comparison.against_first) else "")
     lead = lead_metric(scores)
     if lead in comparison.rankings:
