@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -190,7 +191,7 @@ def test_evaluate_compares_runs_and_says_how_to_repeat_it(
     assert status == 0, error
     text = " ".join(out.split())
     for part in (
-        "second 0 0 0 0 0",
+        "second 0 0 0",
         "p 1.00",
         "Ranking by PSNR:",
         "first = second",
@@ -237,3 +238,13 @@ def test_weights_for_one_run_are_refused(runs: list[Path], capsys: pytest.Captur
     status, _, error = told(capsys, "evaluate", runs[0], "--waem-weights", "1,1,1,1,1")
     assert status == 2
     assert "two runs or more" in error
+
+
+def test_a_metric_that_most_subjects_lack_is_not_ranked_and_hides_no_other_rank() -> None:
+    scores = scores_of(SHIFTS)
+    rows = scores.table["system"].eq("broken") & ~scores.table["subject"].isin(["s0", "s1"])
+    table = scores.table.assign(ssim=scores.table["ssim"].mask(rows))
+    found = compare_systems(replace(scores, table=table))
+    assert "ssim" not in found.rankings and found.rankings["psnr"].probabilities is not None
+    assert found.notes == ("SSIM is not ranked: all systems have a value together in 2 of 12 subjects only.",)
+    assert found.notes[0] in page(replace(scores, table=table))

@@ -287,10 +287,10 @@ def test_the_report_repeats_what_was_asked_and_says_what_cannot_be_repeated(
     assert commands[1].endswith("--split test --group-by coat,bed --group-by sex --fid-weights 'my weights.pth'")
     assert "limited to 2.5 minutes" in note and "cannot be repeated to the bit" in note
     shutil.copytree(evaluation.run.folder, tmp_path / "run")
-    other = evaluation.run.recipe.evaluation.model_copy(update={"metrics": ("psnr", "vif")})
+    other = evaluation.run.recipe.evaluation.model_copy(update={"metrics": ("psnr", "nmae")})
     evaluate_run(tmp_path / "run", groupings=[["coat"]], policy=other)
     page = parse((tmp_path / "run" / "report.html").read_text()).text
-    assert "--split test --metrics psnr,vif --group-by coat" in page
+    assert "--split test --metrics psnr,nmae --group-by coat" in page
 
 
 def test_other_splits_are_marked_for_what_they_are(run: Run) -> None:

@@ -1,5 +1,6 @@
 """How scores look in a terminal; shared by `evaluate` and `score`."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -24,6 +25,8 @@ from transmodal.reporting.figures import plain_number
 if TYPE_CHECKING:
     from transmodal.evaluation.system_comparison import SystemComparison
 
+_ACROSS = 3  # metrics side by side, each with its interval
+
 
 def print_scores(scores: Scores, *, title: str, comparison: "SystemComparison | None" = None) -> None:
     """Print each metric of each system, paired differences, set-level scores, and the policy beneath them.
@@ -40,10 +43,12 @@ def print_scores(scores: Scores, *, title: str, comparison: "SystemComparison | 
     summaries = scores.summary
     intervals = ""
     if comparison is not None:  # systems have long names and may be many: one a row
-        table = _table("", *(titled(metric, scores) for metric in metrics))
-        for system in systems:
-            cells = (scores.summary_of(metric, system) for metric in metrics)
-            table.add_row(Text(system), *(with_interval(summary).replace(" (", "\n(") for summary in cells))
+        for part in _parts(metrics):
+            table = _table("", *(titled(metric, scores) for metric in part))
+            for system in systems:
+                cells = (scores.summary_of(metric, system) for metric in part)
+                table.add_row(Text(system), *(with_interval(summary).replace(" (", "\n(") for summary in cells))
+            console.print(table)
     else:
         table = _table("", systems[0], *systems[1:])
         for metric in metrics:
@@ -51,7 +56,7 @@ def print_scores(scores: Scores, *, title: str, comparison: "SystemComparison | 
             table.add_row(titled(metric, scores), with_interval(scores.summary_of(metric)), *others)
         if any(summary.ci95[0] is not None for summary in summaries.values()):
             intervals = ", 95 % intervals"
-    console.print(table)
+        console.print(table)
     console.print(f"means over {over(scores)}{intervals}\n")
     if comparison is not None:
         _print_comparison(console, scores, comparison)
@@ -74,12 +79,13 @@ def _print_comparison(console: Console, scores: Scores, comparison: "SystemCompa
     from transmodal.evaluation.comparison_report import p_text, reach_text, stability_text
 
     first, *others = scores.systems
-    table = _table("minus", *(titled(metric, scores) for metric in scores.columns))
     found = {(each.metric, each.second): each for each in comparison.against_first}
-    for other in others:
-        row = [found[metric, other] for metric in scores.columns]
-        table.add_row(Text(other), *(_difference(each.summary, p_text(each.p_holm)) for each in row))
-    console.print(table)
+    for part in _parts(scores.columns):
+        table = _table("minus", *(titled(metric, scores) for metric in part))
+        for other in others:
+            row = [found[metric, other] for metric in part]
+            table.add_row(Text(other), *(_difference(each.summary, p_text(each.p_holm)) for each in row))
+        console.print(table)
     tests = counted(len(comparison.against_first), "comparison")
     means = f"{first} minus each other system, paired, with 95 % intervals"
     console.print(Text(f"{means}; p: Wilcoxon over subjects, Holm over {tests}"))
@@ -98,6 +104,8 @@ def _print_comparison(console: Console, scores: Scores, comparison: "SystemCompa
     else:
         values = ", ".join(f"{system} {plain_number(waem.scores[system])}" for system in waem.ranking.systems)
         console.print(Text(f"{waem.waem.label}: {values} ({stability_text(waem.ranking)})"))
+    for note in comparison.notes:
+        console.print(Text(note))
     for verdict in comparison.verdicts:
         console.print(Text(verdict, style="bold"))
     console.print()
@@ -113,6 +121,11 @@ def plain(summary: Summary) -> str:
 def with_interval(summary: Summary) -> str:
     """Return a mean and its interval for the terminal."""
     return plain(summary) + (f" ({interval_text(summary)})" if summary.ci95[0] is not None else "")
+
+
+def _parts(metrics: Sequence[str]) -> list[Sequence[str]]:
+    """Return the metrics in parts that stand side by side in 100 columns."""
+    return [metrics[start : start + _ACROSS] for start in range(0, len(metrics), _ACROSS)]
 
 
 def _difference(summary: Summary, p: str) -> str:

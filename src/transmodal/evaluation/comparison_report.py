@@ -56,6 +56,7 @@ def comparison_blocks(
         blocks.append(Details(title, [_differences_table(scores, found.all_pairs)]))
     blocks += _pictures(scores, found)
     blocks += _ranking_blocks(scores, found)
+    blocks += [Text(note, "note") for note in found.notes]
     blocks += _waem_blocks(scores, found.waem)
     if found.aggregate is not None:
         blocks += _aggregate_blocks(scores, found.aggregate)

@@ -55,6 +55,7 @@ def left_out_in_words(metric: str, summary: Summary, scores: Scores) -> str:
         "nmae": "whose truth has a denominator of 0",
         "dice": "where both maps lack the label",
         "hd95": "where a map lacks the label",
+        "niqe": "which show texture in fewer than two blocks",
     }.get(metric_of(metric).name.partition("@")[0], "infinite or undefined there")
     return (
         f"{bare_title(metric)}: {summary.left_out} of {counted(len(scores.cases), 'case')} without a finite value, "

@@ -146,7 +146,10 @@ class Aggregate:
 
 @dataclass(frozen=True)
 class SystemComparison:
-    """Everything: differences of the first system from each other one, of all pairs, ranks, aggregate, WAEM."""
+    """Everything: differences of the first system from each other one, of all pairs, ranks, aggregate, WAEM.
+
+    `notes` say which metrics are not ranked, since some system has no value in most subjects.
+    """
 
     against_first: tuple[Difference, ...]
     all_pairs: tuple[Difference, ...]
@@ -154,6 +157,7 @@ class SystemComparison:
     aggregate: Aggregate | None
     waem: WaemResult
     verdicts: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the comparison for summary.json."""
@@ -165,6 +169,7 @@ class SystemComparison:
             "aggregate": self.aggregate and self.aggregate.to_json(),
             "waem": self.waem.to_json(),
             "verdicts": list(self.verdicts),
+            "notes": list(self.notes),
         }
 
 
@@ -184,7 +189,17 @@ def compare_systems(scores: Scores, *, waem: Waem | Sequence[float] | None = Non
     all_pairs = differences(scores, list(combinations(systems, 2)))
     against_first = _corrected([each for each in all_pairs if each.first == systems[0]])
     sums = {metric: subject_sums(scores, metric) for metric in scores.policy.columns}
-    ranked = {metric: each for metric, each in sums.items() if np.isfinite(each.means).all()}
+    ranked = {
+        metric: each
+        for metric, each in sums.items()
+        if np.isfinite(each.means).all() and 2 * int((each.counts > 0).sum()) >= len(each.counts)
+    }
+    notes = tuple(
+        f"{METRICS[metric_of(metric).name].title} is not ranked: all systems have a value together in "
+        f"{int((each.counts > 0).sum())} of {len(each.counts)} subjects only."
+        for metric, each in sums.items()
+        if metric not in ranked
+    )
     drawn = resampled_means(ranked, seed=scores.seed) if enough_subjects(ranked) else {}
     rankings = {
         metric: rank(
@@ -205,6 +220,7 @@ def compare_systems(scores: Scores, *, waem: Waem | Sequence[float] | None = Non
         _aggregate(scores, ranked, drawn),
         result,
         tuple(verdict for verdict in verdicts if verdict),
+        notes,
     )
 
 

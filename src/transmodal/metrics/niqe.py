@@ -192,17 +192,23 @@ def niqe(predicted: Any, *, data_range: float, model: PristineModel) -> float:
         data_range: R in the image's units, mapped to 255 grey levels, as in the model's fit.
         model: the pristine model, whose name belongs beside the value.
 
+    Returns:
+        The distance; NaN where fewer than two blocks show texture: such an image has no statistics to compare.
+
     Raises:
-        ValueError: the image is not (H, W), holds NaN, or has fewer than two blocks of the model with texture.
+        ValueError: the image is not (H, W), holds NaN, or is smaller than two blocks of the model.
     """
     if not isinstance(model, PristineModel):
         raise ValueError(f"niqe: model must be a PristineModel, got {type(model).__name__}; {_REMEDY}")
     features = natural_scene_features(predicted, data_range=data_range, block=model.block)
-    if len(features) < 2:
+    height, width = np.shape(predicted)
+    if (height // model.block) * (width // model.block) < 2:
         raise ValueError(
-            f"niqe: an image of {np.shape(predicted)} has {len(features)} blocks of {model.block} pixels with texture, "
-            f"needs 2 or more; use a model fitted with a smaller block"
+            f"niqe: an image of {np.shape(predicted)} has fewer than 2 blocks of {model.block} pixels; use a model "
+            "fitted with a smaller block"
         )
+    if len(features) < 2:
+        return math.nan
     gathered = FrechetStatistics()
     gathered.update(features)
     step = gathered.mean - model.mean
