@@ -188,7 +188,8 @@ def severity(columns: list[str], values: NDArray[np.float64]) -> NDArray[np.floa
     signs = np.array([-1.0 if metric_of(column).direction == "higher" else 1.0 for column in columns])
     bad = values * signs[:, None]
     low, high = bad.min(1, keepdims=True), bad.max(1, keepdims=True)
-    return (bad - low) / np.where(high > low, high - low, 1.0)
+    equal = high - low < 1e-6 * np.abs(bad).max(1, keepdims=True)  # by construction, up to rounding
+    return np.where(equal, 0.5, (bad - low) / np.where(equal, 1.0, high - low))
 
 
 def markdown(columns: list[str], systems: list[str], values: NDArray[np.float64]) -> str:

@@ -13,6 +13,7 @@ from transmodal.images import Image, picture_affine
 from transmodal.metrics.niqe import PristineModel
 from transmodal.metrics.overlap import dice
 from transmodal.metrics.pointwise import nmae
+from transmodal.metrics.policy import Policy
 from transmodal.metrics.published_conventions import (
     mae_synthrad2023,
     psnr_lodopab,
@@ -175,3 +176,17 @@ def test_volumes_have_totals_and_means_over_the_same_slices() -> None:
     assert table is not None and table.rows[0][1].small == "2.5 × 6 slices"  # type: ignore[union-attr]
     whole = score_cases([case], policy.model_copy(update={"dimension": 3, "metrics": ("mae",)}))
     assert slices_table(whole) is None and slice_totals(whole).empty
+
+
+@pytest.mark.parametrize("name", ["ssim", "ms_ssim"])
+def test_similarity_does_not_depend_on_where_the_scale_has_its_zero(name: str) -> None:
+    generator = np.random.default_rng(0)
+    truth = generator.normal(40, 60, (176, 176)).astype(np.float32)
+    made = truth + generator.normal(10, 20, truth.shape).astype(np.float32)
+    scores = []
+    for low in (-1024.0, 0.0):  # the same images in HU, and counted from air
+        images = [Image(pixels - np.float32(-1024 - low), picture_affine((1, 1))) for pixels in (made, truth)]
+        policy = Policy(metrics=(name,), range=(low, low + 4024), mask="none").resolved(unit="HU", dimension=2)
+        scores.append(score_pair(images[0], images[1], policy)[name])
+        assert ("counted from -1 024" in policy.describe()) == (low != 0)
+    assert scores[0] == pytest.approx(scores[1], abs=1e-6)

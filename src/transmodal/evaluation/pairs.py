@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 # The world axis (of x to the right, y to the front, z to the head) across which slices follow one another.
 _ACROSS = {"sagittal": 0, "coronal": 1, "axial": 2}
 POINTWISE = ("mse", "mae", "nrmse", "nmae", "psnr")
+# Their luminance compares means by their ratio, so that 40 and 60 HU would differ more than 1040 and 1060.
+_FROM_LOWER_LIMIT = ("ssim", "ms_ssim")
 SET_SLICES = 24  # of a volume, evenly spaced, where pictures are wanted of it
 
 
@@ -332,9 +334,20 @@ class _Channel:
                 raise UserError(f"{metric.title} is in mm and {self.name} does not say its pixel size; add it to the "
                                 "file or leave the metric out")  # fmt: skip
             made, true = (raw_predicted, raw_truth) if _is_raw(metric) else (predicted, truth)
+            if metric.name in _FROM_LOWER_LIMIT:
+                made, true = (_from_lower_limit(pixels, policy) for pixels in (made, true))
             given = (made, true) if metric.needs_truth else (made,)
             scores[column] = float(metric.function(*given, **{key: options[key] for key in metric.options}))
         return scores
+
+
+def _from_lower_limit(pixels: npt.NDArray[Any], policy: Policy) -> npt.NDArray[Any]:
+    """Return the values counted from the lower limit of the range, on which no similarity of two images may depend."""
+    low = policy.limits[0]
+    if low == 0:
+        return pixels
+    exact = pixels.dtype == np.float32 or (pixels.dtype.kind in "iu" and pixels.dtype.itemsize <= 2)
+    return np.subtract(pixels, low, dtype=np.float32 if exact else np.float64)
 
 
 def _means(each: Mapping[str, list[float]], refusal: ValueError | None) -> tuple[dict[str, float], dict[str, SliceSum]]:

@@ -233,6 +233,10 @@ class Policy(BaseModel):
             found.append(f"NRMSE is divided by {_NRMSE[self.nrmse]}")
         if "nmae" in self.metrics:
             found.append(f"NMAE is divided by {_NMAE[self.nmae]}")
+        if self.range is not None and self.range[0] != 0:
+            counted = [METRICS[name].title for name in ("ssim", "ms_ssim") if name in self.metrics]
+            if counted:
+                found.append(f"{' and '.join(counted)} of values counted from {_plain(self.range[:1])}")
         flat = [metric.title for metric in ruled if 3 not in metric.dimensions]
         if flat and self.dimension != 2:
             found.append(f"{' and '.join(flat)} of a volume by its {self._slices_in_words()}, mean over them")
@@ -269,5 +273,5 @@ _NRMSE = {"euclidean": "√mean(truth²)", "min-max": "the truth's max − min",
 _NMAE = {"max-min": "the truth's max − min", "max": "the truth's max", "mean-magnitude": "mean |truth|"}
 
 
-def _plain(limits: tuple[float, float]) -> str:
+def _plain(limits: tuple[float, ...]) -> str:
     return " to ".join(f"{limit:,.6g}".replace(",", " ") if abs(limit) < 1e6 else f"{limit:g}" for limit in limits)

@@ -61,7 +61,7 @@ def sample_errors(predicted: npt.NDArray[np.float32], truth: npt.NDArray[np.floa
     errors = {"mse": float(np.mean(error**2)), "mae": float(np.mean(np.abs(error)))}
     if min(truth.shape[1:]) >= SMALLEST_FOR_SSIM:
         channels = [
-            ssim(mine, true, data_range=2.0, spatial_dims=truth.ndim - 1)
+            ssim(mine + 1.0, true + 1.0, data_range=2.0, spatial_dims=truth.ndim - 1)
             for mine, true in zip(predicted, truth, strict=True)
         ]
         errors["ssim"] = float(np.mean(channels))
