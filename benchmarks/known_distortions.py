@@ -60,7 +60,7 @@ CT = Slices(
     "CT, axial, 7 people",
     (-1024.0, 3000.0),
     36.0,
-    "psnr,mae,nrmse,ssim,ms_ssim,vif,nmi,niqe,fnsd,psnr@synthrad2023,psnr@per-image-range,ssim@lodopab",
+    "psnr,mae,nrmse,ssim,ms_ssim,vif,nmi,niqe,fnsd,psnr@synthrad2023,psnr@per-image-range",
     "COVID-19-NY-SBU (TCIA), CC BY 4.0",
 )
 
@@ -210,15 +210,17 @@ def picture(out: Path, settings: Slices, name: str, summary: dict[str, Any]) -> 
     grid = figure.add_gridspec(3, len(systems) + 1, height_ratios=[2.0, 2.0, 0.3 * len(columns)])
     low, high = settings.limits if settings is MRI else (-160.0, 240.0)
     shown = {key: _read(out / key / f"{name}.nii.gz") for key in ("truth", *systems)}
+    if settings is MRI:  # x to the right and y to the front; the CT slices keep the rows of their DICOM files
+        shown = {key: pixels.T[::-1] for key, pixels in shown.items()}
     limit = 4 * (settings.limits[1] - settings.limits[0]) * 10 ** (-settings.psnr / 20)
     for place, (key, pixels) in enumerate(shown.items()):
         axis = figure.add_subplot(grid[0, place])
-        axis.imshow(pixels.T[::-1], cmap="gray", vmin=low, vmax=high)
+        axis.imshow(pixels, cmap="gray", vmin=low, vmax=high)
         axis.set_title("truth" if key == "truth" else DISTORTIONS[key], size=11)
         axis.axis("off")
         if key != "truth":
             axis = figure.add_subplot(grid[1, place])
-            axis.imshow((pixels - shown["truth"]).T[::-1], cmap="RdBu_r", vmin=-limit, vmax=limit)
+            axis.imshow(pixels - shown["truth"], cmap="RdBu_r", vmin=-limit, vmax=limit)
             axis.axis("off")
     axis = figure.add_subplot(grid[2, :])
     axis.imshow(np.hstack([np.zeros((len(columns), 1)), dark]), cmap="Oranges", vmin=0, vmax=1.6, aspect="auto")
@@ -256,8 +258,8 @@ def main() -> None:
         if arguments.picture:
             names = sorted(path.name.removesuffix(".nii.gz") for path in (out / "truth").iterdir())
             name = example if example in names else names[len(names) // 2]
-            target = arguments.picture.with_name(f"{arguments.picture.name}-{settings.name}.png")
-            picture(out, settings, name, summary).savefig(target)
+            target = arguments.picture.with_name(f"{arguments.picture.name}-{settings.name}.jpg")
+            picture(out, settings, name, summary).savefig(target, pil_kwargs={"quality": 90})
             print(f"picture: {target} ({name})")
 
 
