@@ -97,6 +97,14 @@ def test_repeats_count_for_consistency_only() -> None:
     assert any("No item was repeated" in note for note in other.notes)
 
 
+@pytest.mark.parametrize("kind", ["rating", "real-or-synthetic"])
+def test_consistency_is_not_tested_against_one_half(kind: Kind) -> None:
+    found = analyse_answers(study(kind, ["A", "B"], repeats=0.5), resamples=50)
+    for reader in found.readers:
+        assert reader.consistency is not None and reader.consistency.low is not None
+        assert reader.consistency.p is None and reader.consistency_kappa
+
+
 @pytest.mark.parametrize("kind", ["rating", "preference"])
 def test_planted_weights_are_recovered(kind: Kind) -> None:
     scores, weights = made_scores(), [0.1, 0.1, 0.3, 0.4, 0.1]

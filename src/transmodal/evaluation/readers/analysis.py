@@ -192,7 +192,8 @@ def _reader(answers: Answers, name: str, seed: int, resamples: int) -> ReaderRes
         answers.unanswered[name],
         float(table.drop_duplicates("trial")["seconds"].median()),
         _detection(answers.kind, first),
-        proportion(int(again.sum()), len(again)) if len(again) else None,
+        # What chance repeats depends on how often each answer is given: κ takes it into account, one half does not.
+        replace(proportion(int(again.sum()), len(again)), p=None) if len(again) else None,
         kappas,
         left,
     )

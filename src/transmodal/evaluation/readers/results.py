@@ -24,7 +24,8 @@ class ReaderResult:
         answered, unanswered: trials.
         seconds: median time of an answer.
         detection: skill; None in studies that do not ask what is real.
-        consistency: share of repeated items that got the same answer again; None without repeats.
+        consistency: share of repeated items that got the same answer again, without p: chance is not one half there,
+            see `consistency_kappa`; None without repeats.
         consistency_kappa: criterion ("" where there is none) → κ of the two occasions, quadratic weights for ratings.
         left: how often the left image was chosen, against one half; None for single images.
     """
