@@ -9,7 +9,7 @@ import pytest
 from tests.reporting.test_html import parse
 
 from transmodal.cli import main
-from transmodal.images import Image, picture_affine, write
+from transmodal.images import Image, picture_affine, read, write
 
 RANGED = ("--range", 0, 65535)
 
@@ -60,6 +60,19 @@ def test_two_systems_groups_and_a_report_in_one_go(folders: Path, capsys: pytest
     assert "weight@20,25" in page.text
 
 
+def test_every_system_has_its_set_scores_and_groups_told(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in (folders / "other").iterdir():
+        pixels = read(path).pixels
+        write(Image((pixels // 2) + (np.roll(pixels, 1, 0) // 2), picture_affine((1, 1))), path)
+    asked = ["ours=made", "truth", "--against", "theirs=other", *RANGED, "--metrics", "mae,psnr,fnsd"]
+    out, _ = told(capsys, *asked, "--groups", "manifest.csv:coat", "--out", "scored")
+    lines = out.splitlines()
+    for system in ("ours", "theirs"):
+        assert sum(line.startswith(f"{system}: FNSD") for line in lines) == 1, out
+    assert any(line.startswith("  each term is centred") for line in lines), out  # what WAEM notes
+    assert "The same of theirs" in parse((folders / "scored" / "report.html").read_text()).text
+
+
 def test_files_without_subjects_are_told_once(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, error = told(capsys, "made", "truth", *RANGED, "--metrics", "mae", "--json")
     assert error.count("\n") == 1 and "subject of its own" in error
@@ -88,6 +101,18 @@ def test_label_maps_are_scored_label_by_label(tmp_path: Path, capsys: pytest.Cap
     assert summary["dice[1]"]["mean"] == pytest.approx(0.8) and summary["hd95[2]"]["mean"] == pytest.approx(1)
     page = parse((tmp_path / "scored" / "report.html").read_text()).text
     assert "Dice of label 1" in page and "Compared as label maps" in page
+
+
+def test_a_label_absent_everywhere_has_no_value_rather_than_an_infinite_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = np.zeros((20, 22, 6), np.uint8)
+    labels[4:9, 4:9, 1:4] = 1
+    for folder in ("true", "made"):
+        write(Image(labels), tmp_path / folder / "a.nii.gz")
+    out, _ = told(capsys, tmp_path / "made", tmp_path / "true", "--metrics", "dice", "--labels", "1,2")
+    assert "∞" not in next(line for line in out.splitlines() if "label 2" in line)
+    assert "—" in next(line for line in out.splitlines() if "label 2" in line)
 
 
 def test_volumes_by_slices_leave_their_totals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -160,6 +160,12 @@ def test_a_constant_term_is_dropped_with_a_note_and_nothing_but_constants_is_ref
         equal_weights(terms[["psnr"]])
 
 
+def test_terms_that_cancel_score_zero_and_not_their_rounding() -> None:
+    terms = pandas.DataFrame({"psnr": [20.1, 30.3, 25.7], "ssim": [-20.1, -30.3, -25.7]}, index=["a", "b", "c"])
+    scored = equal_weights(terms).score(terms)
+    assert scored.tolist() == [0.0, 0.0, 0.0]
+
+
 def test_ratings_of_twelve_systems_give_back_the_planted_weights() -> None:
     terms = systems(12)
     waem = fit_to_ratings(terms, ratings_of(terms), ridge=1e-6)

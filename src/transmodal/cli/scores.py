@@ -70,8 +70,13 @@ def print_scores(scores: Scores, *, title: str, comparison: "SystemComparison | 
     for metric, summary in summaries.items():
         if summary.left_out:
             console.print(Text(left_out_in_words(metric, summary, scores)))
-    for name, score in next(iter(scores.sets.values()), {}).items():
-        console.print(Text(describe_set_score(name, score)))
+    for name in next(iter(scores.sets.values()), {}):
+        found = {system: describe_set_score(name, values[name]) for system, values in scores.sets.items()}
+        if len(set(found.values())) == 1:  # one system, or the same reason why there is none
+            console.print(Text(next(iter(found.values()))))
+            continue
+        for system, text in found.items():
+            console.print(Text(f"{system}: {text}"))
     console.print(Text(" ".join([scores.policy.describe(), *notes(scores)])))
 
 
@@ -104,6 +109,8 @@ def _print_comparison(console: Console, scores: Scores, comparison: "SystemCompa
     else:
         values = ", ".join(f"{system} {plain_number(waem.scores[system])}" for system in waem.ranking.systems)
         console.print(Text(f"{waem.waem.label}: {values} ({stability_text(waem.ranking)})"))
+        for note in waem.notes:
+            console.print(Text(f"  {note}"))
     for note in comparison.notes:
         console.print(Text(note))
     for verdict in comparison.verdicts:
@@ -114,7 +121,7 @@ def _print_comparison(console: Console, scores: Scores, comparison: "SystemCompa
 def plain(summary: Summary) -> str:
     """Return a mean for the terminal."""
     if summary.mean is None:
-        return "∞" if summary.left_out else "—"
+        return "∞" if summary.infinite else "—"
     return plain_number(summary.mean)
 
 

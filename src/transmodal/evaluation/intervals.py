@@ -8,7 +8,7 @@ interval"). Below four subjects even that covers the truth less than nine times 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -33,6 +33,7 @@ class Summary:
         n: how many units, subjects or cases, the mean is over.
         subjects, cases: how many with a finite value went in.
         left_out: cases without a finite value (PSNR of an image identical to its truth is +inf), never in the mean.
+        infinite: how many of those are infinite; the others are undefined there.
     """
 
     mean: float | None
@@ -43,6 +44,7 @@ class Summary:
     subjects: int
     cases: int
     left_out: int
+    infinite: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the five numbers of the public JSON."""
@@ -99,7 +101,7 @@ def summarise_columns(
         kept = np.stack([values[name][finite] for name in names], axis=1)  # (cases, columns)
         found |= zip(names, _summaries(kept, owners[finite], int((~finite).sum()), aggregation, seed, resamples),
                      strict=True)  # fmt: skip
-    return {name: found[name] for name in columns}
+    return {name: replace(found[name], infinite=int(np.isinf(values[name]).sum())) for name in columns}
 
 
 def _summaries(

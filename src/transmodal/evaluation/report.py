@@ -217,7 +217,11 @@ def group_blocks(scores: Scores, groups: pandas.DataFrame) -> list[Block]:
     blocks += [table for name, table in tables if name == finest]
     folded = [table for name, table in tables if name != finest]
     if folded:
-        blocks.append(Details(f"{len(folded)} more groupings", folded))
+        blocks.append(Details(counted(len(folded), "more grouping"), folded))
+    for other in scores.systems[1:]:
+        its = groups[groups["system"] == other]
+        tables_of_it = [_group_table(scores, part, str(name)) for name, part in its.groupby("group_by", sort=False)]
+        blocks.append(Details(f"The same of {other}", tables_of_it))
     return blocks
 
 
@@ -239,7 +243,7 @@ def set_blocks(scores: Scores) -> list[Block]:
                 what = "Fréchet distance"
                 if score.get("subsets"):
                     what = f"kernel distance, mean over {score['subsets']} subsets of {score['subset_size']} images,"
-                remarks.append(f"{name.upper()}: {what} of {score['features']}{digest}.")
+                remarks.append(f"{name.upper()} of {system}: {what} of {score['features']}{digest}.")
         rows.append(row)
     names = list(next(iter(scores.sets.values())))
     caption = "Distance of all predictions from all truths; lower is better. Compare only at equal N."
@@ -257,7 +261,8 @@ def cases_table(scores: Scores) -> Details:
         for _, row in ordered.iterrows()
     ]
     columns = [*names, *(titled(metric, scores) for metric in scores.columns)]
-    return Details(f"{counted(len(rows), 'case')}, worst first", [Table(columns, rows, words=len(names))])
+    of = f" of {scores.systems[0]}" if len(scores.systems) > 1 else ""
+    return Details(f"{counted(len(rows), 'case')}{of}, worst first", [Table(columns, rows, words=len(names))])
 
 
 def _group_table(scores: Scores, part: pandas.DataFrame, name: str) -> Table:
@@ -312,7 +317,7 @@ def _arrow(metric: str) -> str:
 
 def _mean_text(summary: Summary) -> str:
     if summary.mean is None:
-        return "∞" if summary.left_out else DASH
+        return "∞" if summary.infinite else DASH
     return plain_number(summary.mean)
 
 

@@ -354,6 +354,7 @@ def _off_the_scale(waem: Waem, terms: pandas.DataFrame) -> list[str]:
 def _drawn_waem(waem: Waem, terms: pandas.DataFrame, scores: Scores, drawn: dict[str, Floats]) -> Floats | None:
     """Return WAEM of every resample; None where a term cannot be drawn again."""
     total: Any = 0.0
+    largest: Any = 0.0
     for term, weight in waem.weights.items():
         if not weight:
             continue
@@ -369,7 +370,9 @@ def _drawn_waem(waem: Waem, terms: pandas.DataFrame, scores: Scores, drawn: dict
         if waem.standardised:
             values = (values - waem.centre[term]) / waem.spread[term]
         total = total + weight * values
-    return np.asarray(total) if np.ndim(total) == 2 else None
+        largest = np.maximum(largest, np.abs(weight * values))
+    # Terms that cancel leave rounding, which is no difference between systems.
+    return np.where(np.abs(total) > 1e-12 * largest, total, 0.0) if np.ndim(total) == 2 else None
 
 
 def _verdict(differences: Sequence[Difference], system: str) -> str:

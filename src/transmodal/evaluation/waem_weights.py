@@ -132,7 +132,10 @@ class Waem(BaseModel):
         Standardised scores are in standard deviations of the development systems, around 0; raw ones have no unit that
         means anything beyond their weights.
         """
-        return self.contributions(terms).sum(axis=1).rename(self.title)
+        parts = self.contributions(terms)
+        total = parts.sum(axis=1)
+        # Terms that cancel leave rounding, which is no difference between systems.
+        return total.where(total.abs() > 1e-12 * parts.abs().max(axis=1), 0.0).rename(self.title)
 
     def cautions(self, terms: pandas.DataFrame) -> list[str]:
         """Say where the terms were made under other circumstances than those that the weights were found under."""

@@ -31,6 +31,8 @@ class Metric:
         needs_truth: whether the function looks at a truth; else it is ``function(predicted, **options)``.
         convention: the published convention that fixes range, mask, clipping and dimension of this score, which the
             policy then does not touch; "" where the policy rules.
+        states: with a convention, its unit, clipping, range and window in words, to stand beside every such score.
+        expected_mask: the mask that its convention scores inside, in words; "" where it asks for none.
     """
 
     name: str
@@ -44,6 +46,8 @@ class Metric:
     dimensions: tuple[int, ...] = (2, 3)
     needs_truth: bool = True
     convention: str = ""
+    states: str = ""
+    expected_mask: str = ""
 
     @property
     def function(self) -> Callable[..., Any]:
@@ -65,18 +69,39 @@ _SKIMAGE = "definition of skimage.metrics"
 _WANG = "Wang et al., IEEE TIP 13(4), 2004"
 _SYNTHRAD23 = "SynthRAD2023 challenge, evaluation code"
 _SYNTHRAD25 = "SynthRAD2025 challenge, evaluation code"
+_EXTENT = "R = max − min of each truth"
 _DIVAL = "DIVAL, the library of LoDoPaB-CT"
 
 
+_BODY = {"expected_mask": "the challenge's body outline"}
+_DILATED_BODY = {"expected_mask": "the challenge's dilated body outline"}
+_UNCLIPPED_HU = "values taken as HU, not clipped, no range"
+_CLIPPED_HU = "values taken as HU, clipped to −1024 to 3000, R = 4024"
+_FROM_BOTTOM = (
+    "counted from −1024, which also fills what is outside a mask, window 7×7×7 uniform with sample covariance"
+)
+_OWN_EXTENT = "unchanged values, not clipped, R = max − min of each truth where it is compared"
+_SLICE_EXTENT = "unchanged values, not clipped, R = max − min of each true slice"
+
+
 def _convention(
-    metric: str, convention: str, title: str, direction: Literal["higher", "lower"], unit: str, source: str, **more: Any
+    metric: str,
+    convention: str,
+    title: str,
+    direction: Literal["higher", "lower"],
+    unit: str,
+    source: str,
+    states: str,
+    **more: Any,
 ) -> Metric:
     function = f"{metric}_{convention}".replace("-", "_")
     # Not "conventions": a module of that name would take the place of the function below once it is imported.
     load = _of("published_conventions", function)
     name = f"{metric}@{convention}"
     options = more.pop("options", ("mask",))
-    return Metric(name, title, direction, "image", options, unit, source, load, convention=convention, **more)
+    return Metric(
+        name, title, direction, "image", options, unit, source, load, convention=convention, states=states, **more
+    )
 
 
 METRICS: dict[str, Metric] = {
@@ -164,16 +189,60 @@ METRICS: dict[str, Metric] = {
             "larger of the two directed 95th percentiles of surface distances",
             _of("surface", "hd95"),
         ),
-        _convention("mae", "synthrad2023", "MAE@SynthRAD2023", "lower", "HU", _SYNTHRAD23),
-        _convention("psnr", "synthrad2023", "PSNR@SynthRAD2023", "higher", "dB", _SYNTHRAD23),
-        _convention("ssim", "synthrad2023", "SSIM@SynthRAD2023", "higher", "1", _SYNTHRAD23, dimensions=(3,)),
-        _convention("mae", "synthrad2025", "MAE@SynthRAD2025", "lower", "HU", _SYNTHRAD25),
-        _convention("psnr", "synthrad2025", "PSNR@SynthRAD2025", "higher", "dB", _SYNTHRAD25),
-        _convention("ms_ssim", "synthrad2025", "MS-SSIM@SynthRAD2025", "higher", "1", _SYNTHRAD25, dimensions=(3,)),
-        _convention("psnr", "per-image-range", "PSNR@per-image-range", "higher", "dB", "R = max − min of each truth"),
-        _convention("ssim", "per-image-range", "SSIM@per-image-range", "higher", "1", "R = max − min of each truth"),
-        _convention("psnr", "lodopab", "PSNR@LoDoPaB", "higher", "dB", _DIVAL, options=(), dimensions=(2,)),
-        _convention("ssim", "lodopab", "SSIM@LoDoPaB", "higher", "1", _DIVAL, options=(), dimensions=(2,)),
+        _convention("mae", "synthrad2023", "MAE@SynthRAD2023", "lower", "HU", _SYNTHRAD23, _UNCLIPPED_HU, **_BODY),
+        _convention("psnr", "synthrad2023", "PSNR@SynthRAD2023", "higher", "dB", _SYNTHRAD23, _CLIPPED_HU, **_BODY),
+        _convention(
+            "ssim",
+            "synthrad2023",
+            "SSIM@SynthRAD2023",
+            "higher",
+            "1",
+            _SYNTHRAD23,
+            f"{_CLIPPED_HU}, {_FROM_BOTTOM}",
+            dimensions=(3,),
+            **_BODY,
+        ),
+        _convention(
+            "mae", "synthrad2025", "MAE@SynthRAD2025", "lower", "HU", _SYNTHRAD25, _UNCLIPPED_HU, **_DILATED_BODY
+        ),
+        _convention(
+            "psnr", "synthrad2025", "PSNR@SynthRAD2025", "higher", "dB", _SYNTHRAD25, _CLIPPED_HU, **_DILATED_BODY
+        ),
+        _convention(
+            "ms_ssim",
+            "synthrad2025",
+            "MS-SSIM@SynthRAD2025",
+            "higher",
+            "1",
+            _SYNTHRAD25,
+            f"{_CLIPPED_HU}, {_FROM_BOTTOM}, five scales with luminance at each, axes below 97 voxels padded",
+            dimensions=(3,),
+            **_DILATED_BODY,
+        ),
+        _convention("psnr", "per-image-range", "PSNR@per-image-range", "higher", "dB", _EXTENT, _OWN_EXTENT),
+        _convention(
+            "ssim",
+            "per-image-range",
+            "SSIM@per-image-range",
+            "higher",
+            "1",
+            _EXTENT,
+            f"{_OWN_EXTENT}, window Gaussian of 11 an axis with sigma 1.5",
+        ),
+        _convention(
+            "psnr", "lodopab", "PSNR@LoDoPaB", "higher", "dB", _DIVAL, _SLICE_EXTENT, options=(), dimensions=(2,)
+        ),
+        _convention(
+            "ssim",
+            "lodopab",
+            "SSIM@LoDoPaB",
+            "higher",
+            "1",
+            _DIVAL,
+            f"{_SLICE_EXTENT}, window 7×7 uniform with sample covariance",
+            options=(),
+            dimensions=(2,),
+        ),
         Metric(
             "fnsd",
             "Fréchet natural-scene distance",

@@ -34,11 +34,11 @@ def nmi(predicted: Any, truth: Any, *, bins: int = 64, mask: Any = None) -> floa
         mask: boolean array of the same shape; only pixels where it is True are compared. None compares all.
 
     Returns:
-        A value from 1 to 2.
+        A value from 1 to 2. An image that is constant in the compared region tells nothing of the other: 1.
 
     Raises:
-        ValueError: shapes, types or bins do not fit, the mask is empty, a compared pixel is not finite, or an image is
-            constant in the compared region, so that its entropy is 0.
+        ValueError: shapes, types or bins do not fit, the mask is empty, a compared pixel is not finite, or both images
+            are constant in the compared region, so that there is no entropy at all.
     """
     if isinstance(bins, bool) or not isinstance(bins, int | np.integer) or not 2 <= bins <= LARGEST_BINS:
         raise ValueError(f"nmi: bins must be a whole number from 2 to {LARGEST_BINS}, got {bins!r}")
@@ -46,6 +46,10 @@ def nmi(predicted: Any, truth: Any, *, bins: int = 64, mask: Any = None) -> floa
     region = checked_mask(mask, first.shape)
     compared = [image.ravel() if region is None else image[region > 0] for image in (first, second)]
     edges = [_edges(values, int(bins), name) for values, name in zip(compared, ("predicted", "truth"), strict=True)]
+    if any(each is None for each in edges):
+        if all(each is None for each in edges):
+            raise ValueError("nmi: both images are constant in the compared region and have no entropy")
+        return 1.0
     joint = _joint_histogram(read_only(compared[0]), read_only(compared[1]), *edges).astype(np.float64)
     joint /= joint.sum()
     return (_entropy(joint.sum(axis=1)) + _entropy(joint.sum(axis=0))) / _entropy(joint)
@@ -56,12 +60,13 @@ def _entropy(shares: NDArray[np.float64]) -> float:
     return -float((filled * np.log(filled)).sum())
 
 
-def _edges(values: NDArray[Any], bins: int, name: str) -> NDArray[np.float64]:
+def _edges(values: NDArray[Any], bins: int, name: str) -> NDArray[np.float64] | None:
+    """Return the edges of the bins, or None for a constant image."""
     low, high = float(values.min()), float(values.max())
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError(f"nmi: {name} holds NaN or infinite pixels in the compared region")
     if low == high:
-        raise ValueError(f"nmi: {name} is constant ({low:g}) in the compared region and has no entropy")
+        return None
     edges = np.linspace(low, high, bins + 1)
     if not (np.diff(edges) > 0).all():
         raise ValueError(f"nmi: {name} spans only {low!r} to {high!r}, too little for {bins} bins")

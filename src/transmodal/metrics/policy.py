@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from transmodal.metrics import METRICS
+from transmodal.metrics import METRICS, Metric
 
 
 class Policy(BaseModel):
@@ -192,37 +192,79 @@ class Policy(BaseModel):
 
     def describe(self) -> str:
         """Return the convention as one sentence for people, to stand beside every table."""
-        if self._of_labels:
-            units = "as label maps"
-        elif self.scale == "percentile":
-            low, high = self.percentiles
-            units = f"after each volume was mapped by its own {low:g}th and {high:g}th percentiles to 0–1"
-        elif self.range is None and self.is_complete:
-            units = f"in units of {self.unit}, without a range"
-        elif self.range is None:
-            units = "in the unit of the target, over the range of its intensity map"
-        else:
-            units = (
-                f"in {f'units of {self.unit}' if self.unit else 'the unit of the target'}, range {_plain(self.range)}"
-            )
+        mean = {
+            "subjects": "the mean over subjects of the mean over each subject's cases",
+            "cases": "the mean over cases",
+        }[self.aggregation]
+        summary = f"A summary is {mean} of the per-case value."
+        facts = "; ".join(f"{METRICS[name].title} has {fact}" for name, fact in self.convention_facts().items())
+        if all(METRICS[name].convention for name in self.metrics):
+            # The range and scale of this policy are not theirs; only scores of whole sets look at them.
+            of_sets = f" Scores of whole sets: {self._units()}." if self.sets and self._has_units else ""
+            return f"Compared by published conventions, whatever else is set: {facts}.{of_sets} {summary}"
         clipping = {True: "clipped to the range", False: "not clipped", None: "clipping not yet resolved"}[self.clip]
         clipping = "" if self._of_labels else f"{clipping}, "
-        mask = {
-            None: "inside the mask that suits the target",
-            "none": "without a mask",
-            "foreground": f"inside the foreground (truth above {self.foreground_above:g})",
-        }.get(self.mask, f"inside the mask '{self.mask}'")
         dimension = {
             2: f"in two dimensions (a volume by its {self._slices_in_words()}, mean over them)",
             3: "in three dimensions",
             None: "in the dimension of the images",
         }[self.dimension]
-        mean = {
-            "subjects": "the mean over subjects of the mean over each subject's cases",
-            "cases": "the mean over cases",
-        }[self.aggregation]
         remarks = "".join(f"; {remark}" for remark in self._remarks())
-        return f"Compared {units}, {clipping}{mask}, {dimension}{remarks}. A summary is {mean} of the per-case value."
+        apart = f" By published conventions instead: {facts}." if facts else ""
+        return f"Compared {self._units()}, {clipping}{self._mask_in_words()}, {dimension}{remarks}.{apart} {summary}"
+
+    def convention_facts(self) -> dict[str, str]:
+        """Return metric → what its published convention fixes: range, clipping, window, mask, dimension.
+
+        The mask is the one that these scores had, with a remark where the convention scores inside another. Metrics
+        that this policy rules are not in it.
+        """
+        metrics = (METRICS[name] for name in self.metrics)
+        return {
+            metric.name: f"{metric.states}, {self._mask_of(metric)}, {self._dimension_of(metric)}"
+            for metric in metrics
+            if metric.convention
+        }
+
+    def _mask_of(self, metric: Metric) -> str:
+        if "mask" not in metric.options:
+            return "without a mask"
+        if metric.expected_mask and self.mask == "none":
+            return f"without a mask although the convention scores inside {metric.expected_mask}"
+        if metric.expected_mask and self.mask == "foreground":
+            return f"{self._mask_in_words()} instead of {metric.expected_mask}"
+        return self._mask_in_words()
+
+    def _dimension_of(self, metric: Metric) -> str:
+        if 3 not in metric.dimensions:
+            # Volumes lose the slices outside a mask for every metric, so that all are over the same ones.
+            chosen = "" if self.mask == "none" else ", those outside the mask left out"
+            return f"a volume by its {self._slices_in_words()}{chosen}, mean over them"
+        return "whole volumes" if self.dimension == 3 or 2 not in metric.dimensions else "a volume as a whole"
+
+    @property
+    def _has_units(self) -> bool:
+        return self.range is not None or self.scale == "percentile"
+
+    def _units(self) -> str:
+        if self._of_labels:
+            return "as label maps"
+        if self.scale == "percentile":
+            low, high = self.percentiles
+            return f"after each volume was mapped by its own {low:g}th and {high:g}th percentiles to 0–1"
+        if self.range is None:
+            if self.is_complete:
+                return f"in units of {self.unit}, without a range"
+            return "in the unit of the target, over the range of its intensity map"
+        unit = f"units of {self.unit}" if self.unit else "the unit of the target"
+        return f"in {unit}, range {_plain(self.range)}"
+
+    def _mask_in_words(self) -> str:
+        return {
+            None: "inside the mask that suits the target",
+            "none": "without a mask",
+            "foreground": f"inside the foreground (truth above {self.foreground_above:g})",
+        }.get(self.mask, f"inside the mask '{self.mask}'")
 
     def _remarks(self) -> list[str]:
         """Return what single metrics do otherwise than the sentence says of all."""
@@ -246,10 +288,6 @@ class Policy(BaseModel):
         if self._of_labels:
             labels = ", ".join(map(str, self.labels))
             found.append(f"of the label{'s' * (len(self.labels) > 1)} {labels}" if labels else "of all labels as one")
-        fixed = [metric.name for metric in metrics if metric.convention]
-        if fixed:
-            its = "its convention fixes" if len(fixed) == 1 else "their conventions fix"
-            found.append(f"{' and '.join(fixed)} as {its} range, clipping, mask and window, from unchanged values")
         return found
 
     def _slices_in_words(self) -> str:
