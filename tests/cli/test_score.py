@@ -84,7 +84,7 @@ def test_a_convention_is_a_set_of_metrics_without_a_range(folders: Path, capsys:
     out, _ = told(capsys, "made", "truth", "--convention", "per-image-range", "--json")
     content = json.loads(out)
     assert set(content["summary"]) == {"psnr@per-image-range", "ssim@per-image-range"}
-    assert content["policy"]["range"] is None and "conventions fix" in content["policy_in_words"]
+    assert content["policy"]["range"] is None and "R = max − min of each truth" in content["policy_in_words"]
 
 
 def test_label_maps_are_scored_label_by_label(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -44,7 +44,7 @@ def test_a_convention_gets_unchanged_values_and_the_whole_volume_whatever_the_po
     assert found["mae@synthrad2023"] == mae_synthrad2023(made, truth, mask=body)
     assert found["psnr@synthrad2023"] == psnr_synthrad2023(made, truth, mask=body)
     assert found["ssim@synthrad2023"] == ssim_synthrad2023(made, truth, mask=body)
-    assert "psnr@synthrad2023" in policy.describe() and "conventions fix" in policy.describe()
+    assert "PSNR@SynthRAD2023: values taken as HU, clipped to −1024 to 3000" in policy.describe()
 
 
 def policy_of(metrics: tuple[str, ...], **settings: object):  # type: ignore[no-untyped-def]

@@ -3,6 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
+from transmodal.metrics import METRICS, conventions
 from transmodal.metrics.policy import Policy
 
 
@@ -57,3 +58,46 @@ def test_the_sentence_names_range_mask_dimension_and_aggregation() -> None:
     sentence = Policy(mask="brain", nrmse="min-max").resolved(range=(0, 65535), unit="counts", dimension=3).describe()
     for part in ("0 to 65 535", "counts", "'brain'", "three dimensions", "not clipped", "max − min", "over subjects"):
         assert part in sentence, part
+
+
+def convened(*names: str, mask: str = "none", sets: tuple[str, ...] = (), dimension: int = 3) -> Policy:
+    policy = Policy(metrics=names, sets=sets, mask=mask, range=(0, 77), clip=True)
+    return policy.resolved(unit="HU", dimension=dimension)
+
+
+def test_every_convention_tells_its_range_clipping_mask_and_dimension() -> None:
+    for convention, names in conventions().items():
+        policy = convened(*names, mask="bodies")
+        facts = policy.convention_facts()
+        assert list(facts) == list(names)
+        for name, fact in facts.items():
+            assert METRICS[name].states in fact and ("mask" in fact) and ("volume" in fact), fact
+            assert f"{METRICS[name].title}: {fact}" in policy.describe()
+            assert ("'bodies'" in fact) == (convention != "lodopab"), fact
+
+
+def test_a_range_that_was_stated_is_not_told_of_conventions() -> None:
+    sentence = convened(*conventions()["synthrad2023"]).describe()
+    assert "77" not in sentence and "in three dimensions" not in sentence and "clipped to the range" not in sentence
+    assert "−1024 to 3000" in sentence and "R = 4024" in sentence
+    beside = convened("mae", *conventions()["synthrad2023"]).describe()
+    assert "range 0 to 77, clipped to the range" in beside and "−1024 to 3000" in beside
+    with_sets = convened("psnr@synthrad2023", sets=("fnsd",)).describe()
+    assert "Scores of whole sets: in units of HU, range 0 to 77" in with_sets
+
+
+def test_a_challenge_scored_without_its_mask_is_told_so() -> None:
+    names = conventions()["synthrad2025"]
+    assert "scores inside the challenge's dilated body outline" in convened(*names).describe()
+    assert "instead of the challenge's" in convened(*names, mask="foreground").describe()
+    assert "the challenge's" not in convened(*names, mask="bodies").describe()
+    assert "the challenge's" not in convened(*conventions()["per-image-range"]).describe()
+
+
+def test_conventions_of_slices_tell_that_volumes_were_cut() -> None:
+    fact = convened("psnr@lodopab").convention_facts()["psnr@lodopab"]
+    assert "by its slices along array axis 2" in fact and "each true slice" in fact and "left out" not in fact
+    # Slices without a pixel in the mask are in no mean, whatever the metric does with masks.
+    assert "those outside the mask left out" in convened("psnr@lodopab", mask="bodies").describe()
+    whole = convened("psnr@synthrad2023", dimension=2).convention_facts()["psnr@synthrad2023"]
+    assert "volume as one" in whole and "slices" not in whole

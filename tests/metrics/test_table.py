@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from transmodal.metrics import METRICS, conventions, metric_of
+from transmodal.metrics import METRICS, conventions, metric_of, published_conventions
 
 WITHOUT_RANGE = {"mse", "mae", "nrmse", "nmae", "nmi", "dice", "hd95"}
 
@@ -38,7 +38,19 @@ def test_a_convention_names_its_metrics_after_itself() -> None:
         for name in names:
             assert name.partition("@")[2] == convention == METRICS[name].convention
             assert name.partition("@")[0] in METRICS
+            assert METRICS[name].states and "clipped" in METRICS[name].states
             assert METRICS[name].direction == METRICS[name.partition("@")[0]].direction
+
+
+def test_the_words_of_a_challenge_are_the_numbers_that_it_is_computed_with() -> None:
+    low, high = published_conventions.SYNTHRAD_LIMITS
+    for name in ("psnr@synthrad2023", "ssim@synthrad2023", "psnr@synthrad2025", "ms_ssim@synthrad2025"):
+        assert f"clipped to −{-low:g} to {high:g}, R = {published_conventions.SYNTHRAD_RANGE:g}" in METRICS[name].states
+    for name in ("mae@synthrad2023", "mae@synthrad2025"):
+        assert "not clipped" in METRICS[name].states
+    for name in ("ssim@synthrad2023", "ms_ssim@synthrad2025", "ssim@lodopab"):
+        assert "window 7×7" in METRICS[name].states and "uniform" in METRICS[name].states
+    assert "Gaussian of 11" in METRICS["ssim@per-image-range"].states
 
 
 def test_a_column_leads_to_its_metric() -> None:

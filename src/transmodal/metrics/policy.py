@@ -197,11 +197,11 @@ class Policy(BaseModel):
             "cases": "the mean over cases",
         }[self.aggregation]
         summary = f"A summary is {mean} of the per-case value."
-        facts = "; ".join(f"{METRICS[name].title} has {fact}" for name, fact in self.convention_facts().items())
+        facts = "; ".join(f"{METRICS[name].title}: {fact}" for name, fact in self.convention_facts().items())
         if all(METRICS[name].convention for name in self.metrics):
             # The range and scale of this policy are not theirs; only scores of whole sets look at them.
             of_sets = f" Scores of whole sets: {self._units()}." if self.sets and self._has_units else ""
-            return f"Compared by published conventions, whatever else is set: {facts}.{of_sets} {summary}"
+            return f"Compared by published conventions alone. {facts}.{of_sets} {summary}"
         clipping = {True: "clipped to the range", False: "not clipped", None: "clipping not yet resolved"}[self.clip]
         clipping = "" if self._of_labels else f"{clipping}, "
         dimension = {
@@ -210,7 +210,7 @@ class Policy(BaseModel):
             None: "in the dimension of the images",
         }[self.dimension]
         remarks = "".join(f"; {remark}" for remark in self._remarks())
-        apart = f" By published conventions instead: {facts}." if facts else ""
+        apart = f" By published conventions instead, {facts}." if facts else ""
         return f"Compared {self._units()}, {clipping}{self._mask_in_words()}, {dimension}{remarks}.{apart} {summary}"
 
     def convention_facts(self) -> dict[str, str]:
@@ -240,7 +240,7 @@ class Policy(BaseModel):
             # Volumes lose the slices outside a mask for every metric, so that all are over the same ones.
             chosen = "" if self.mask == "none" else ", those outside the mask left out"
             return f"a volume by its {self._slices_in_words()}{chosen}, mean over them"
-        return "whole volumes" if self.dimension == 3 or 2 not in metric.dimensions else "a volume as a whole"
+        return "volumes as one" if self.dimension == 3 or 2 not in metric.dimensions else "a volume as one"
 
     @property
     def _has_units(self) -> bool:
