@@ -16,7 +16,16 @@ import SimpleITK
 import tifffile
 
 from transmodal.errors import UserError
-from transmodal.images import FORMATS, Image, is_image_file, picture_affine, read, read_geometry, write
+from transmodal.images import (
+    FORMATS,
+    Image,
+    is_image_file,
+    picture_affine,
+    read,
+    read_geometry,
+    require_same_grid,
+    write,
+)
 from transmodal.images.guard import quiet
 
 RAMP = np.arange(0, 240, dtype=np.uint8).reshape(12, 20)
@@ -280,3 +289,31 @@ def test_image_files_are_known_by_their_content(picture: Image, tmp_path: Path) 
         assert is_image_file(renamed), suffix
         np.testing.assert_array_equal(read(renamed).pixels, picture.pixels)
     assert not is_image_file(tmp_path) and not is_image_file(tmp_path / "none")
+
+
+def test_the_refusal_of_another_grid_names_what_differs(volume: Image) -> None:
+    moved, coarser, flipped, tilted = (volume.affine.copy() for _ in range(4))
+    moved[:3, 3] += (0, 0, 2.5)
+    coarser[:3, 0] *= 1.25
+    flipped[:3, 0] *= -1
+    angle = np.radians(3)
+    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    tilted[:3, :3] = turn @ tilted[:3, :3]
+    for affine, named in (
+        (moved, "origin"),
+        (coarser, "pixel size"),
+        (flipped, "turned by 180°"),
+        (tilted, "turned by 3°"),
+    ):
+        with pytest.raises(UserError) as refusal:
+            require_same_grid(volume, replace(volume, affine=affine))
+        told = str(refusal.value)
+        others = [what for what in ("origin", "pixel size", "orientation") if what in told]
+        assert named in told and len(others) == 1, told
+    both = volume.affine.copy()
+    both[:3, 0] *= -1
+    both[0, 3] += 9
+    with pytest.raises(UserError, match=r"orientation .* and origin"):
+        require_same_grid(volume, replace(volume, affine=both))
+    with pytest.raises(UserError, match="×"):
+        require_same_grid(volume, replace(volume, pixels=volume.pixels[:-1]))

@@ -134,6 +134,29 @@ def require_same_grid(first: Image, second: Image) -> None:
         )
     if not first.same_grid(second):
         raise UserError(
-            f"{first.name} and {second.name} have the same size but another position or pixel size "
-            f"({first.spacing} and {second.spacing} mm); bring them on one grid with 'transmodal data align'"
+            f"{first.name} and {second.name} have the same size but differ in "
+            f"{' and '.join(_differences(first, second))}; "
+            "bring them on one grid with 'transmodal data align'"
         )
+
+
+def _differences(first: Image, second: Image, tolerance: float = 1e-3) -> list[str]:
+    """Return in words what of two grids of one shape differs by more than `tolerance` mm somewhere in the image."""
+    axes = slice(first.spatial_dims)
+    reach = np.array(first.shape) - 1
+    spacings = np.array([image.spacing for image in (first, second)])
+    directions = np.array([image.affine[:3, axes] for image in (first, second)]) / spacings[:, None]
+    origins = np.array([image.affine[:3, 3] for image in (first, second)])
+    found = []
+    if (np.abs(spacings[0] - spacings[1]) * reach > tolerance).any():
+        found.append(f"pixel size {_numbers(spacings[0])} ≠ {_numbers(spacings[1])} mm")
+    if (np.linalg.norm(directions[0] - directions[1], axis=0) * spacings.max(axis=0) * reach > tolerance).any():
+        angles = np.degrees(2 * np.arcsin(np.linalg.norm(directions[0] - directions[1], axis=0).clip(0, 2) / 2))
+        found.append(f"orientation (an axis is turned by {angles.max():.3g}°)")
+    if (np.abs(origins[0] - origins[1]) > tolerance).any():
+        found.append(f"origin {_numbers(origins[0])} ≠ {_numbers(origins[1])} mm")
+    return found or ["position"]  # several differences below the tolerance, which add up
+
+
+def _numbers(values: npt.NDArray[np.float64]) -> str:
+    return f"({', '.join(f'{value + 0:.7g}' for value in values)})"
