@@ -8,8 +8,12 @@ import numpy as np
 import pytest
 
 from transmodal.cli import main
+from transmodal.cli.reader_tables import print_analysis
 from transmodal.errors import UserError
-from transmodal.evaluation.readers.simulated import SimulatedReader, World, fill_study
+from transmodal.evaluation.readers.analysis import analyse_answers
+from transmodal.evaluation.readers.answers import Kind
+from transmodal.evaluation.readers.simulated import SimulatedReader, World, fill_study, simulate
+from transmodal.evaluation.readers.wording import interval_text, number
 
 SYSTEMS = ("sharp", "blurry", "noisy")
 
@@ -76,3 +80,35 @@ def test_mistakes_are_told_in_one_line(study: Path, capsys: pytest.CaptureFixtur
         assert len(lines) == 1 and words in lines[0]
     with pytest.raises(UserError, match="has answered already"):
         fill_study(study, [SimulatedReader("program-1")], World())
+
+
+@pytest.mark.parametrize("kind", ["rating", "preference", "real-or-synthetic"])
+@pytest.mark.parametrize("columns", ["50", "80", "200"])
+def test_no_name_and_no_number_is_cut(
+    kind: Kind, columns: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    systems = ["a-system-with-a-rather-long-name-of-its-training-1", "pix2pix", "cut"]
+    readers = [SimulatedReader("Dr. Ana María de la Fuente y Castillo [bold]"), SimulatedReader("ben")]
+    found = analyse_answers(simulate(kind, systems, 12, readers, World()), resamples=60)
+    capsys.readouterr()
+    print_analysis(found)
+    printed = capsys.readouterr().out
+    assert "…" not in printed and max(len(line) for line in printed.splitlines()) <= int(columns)
+    told = "".join(printed.split())
+    estimates = (
+        [found.means["d_prime"]] if found.means else [agreement.fleiss for agreement in found.agreement.values()]
+    )
+    estimates += [each.strength for each in found.strengths]
+    estimates += [estimate for ratings in found.ratings.values() for estimate in ratings.values()]
+    for words in (*[interval_text(estimate) for estimate in estimates], readers[0].name if found.means else systems[0]):
+        assert "".join(words.split()) in told
+
+
+def test_notes_about_intervals_stand_beneath_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    readers = [SimulatedReader("ana"), SimulatedReader("ben")]
+    print_analysis(analyse_answers(simulate("rating", ["A", "B"], 12, readers, World()), resamples=60))
+    assert capsys.readouterr().out.count("the interval holds for these 2 readers only") == 1
+    print_analysis(analyse_answers(simulate("real-or-synthetic", ["A"], 3, readers, World()), resamples=60))
+    assert "mean over readers: 3 subjects: no interval" in capsys.readouterr().out
+    assert number(-1e-9) == "0.000" and number(-0.5) == "−0.500"

@@ -1,14 +1,9 @@
 """`transmodal rate analyse`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from transmodal.evaluation.readers.results import Analysis
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -43,6 +38,7 @@ def analyse(
     Writes report.html, analysis.json, and waem.json where weights were fitted,
     for 'transmodal evaluate --waem'.
     """
+    from transmodal.cli.reader_tables import print_analysis
     from transmodal.evaluation.files import to_text
     from transmodal.evaluation.readers.analysis import analyse as analyse_study
     from transmodal.evaluation.readers.report import write_report
@@ -73,103 +69,3 @@ def analyse(
         return
     print_analysis(analysis)
     typer.echo(f"Report: {report}")
-
-
-def print_analysis(analysis: "Analysis") -> None:
-    """Print the tables that matter most, and the notes."""
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console(highlight=False)
-    console.width = max(console.width, 100)
-    console.print(Text(f"{analysis.answers.title}: {analysis.who}", style="bold"))
-    for table in _tables(analysis):
-        console.print(table)
-        console.print()
-    for note in analysis.notes:
-        console.print(Text(note))
-    if isinstance(analysis.waem, str) and analysis.metrics:
-        console.print(Text(f"WAEM {analysis.waem}"))
-
-
-def _tables(analysis: "Analysis") -> "list[Table]":
-    from transmodal.evaluation.readers.wording import (
-        estimate_text,
-        interval_text,
-        number,
-        p_text,
-        percent_interval,
-        title_of,
-    )
-
-    tables = []
-    if analysis.means:
-        table = _table("reader", "right", "95 %", "p (chance)", "d′", "95 %")
-        for reader in analysis.readers:
-            if reader.detection is not None and reader.detection.accuracy.share is not None:
-                share, d_prime = reader.detection.accuracy, reader.detection.d_prime
-                name = f"{reader.name} (simulated)" if reader.simulated else reader.name
-                limits = percent_interval(share.low, share.high)
-                found = (f"{100 * (share.share or 0):.1f} %", limits, p_text(share.p))
-                _add(table, name, *found, estimate_text(d_prime), interval_text(d_prime))
-        accuracy, d_prime = analysis.means["accuracy"], analysis.means["d_prime"]
-        value = "—" if accuracy.value is None else f"{100 * accuracy.value:.1f} %"
-        limits = percent_interval(accuracy.low, accuracy.high) or accuracy.note
-        _add(table, "mean over readers", value, limits, "", estimate_text(d_prime), interval_text(d_prime))
-        tables.append(table)
-    for criterion, systems in analysis.ratings.items():
-        table = _table(f"rating of {criterion}", "mean", "95 %")
-        for name, estimate in systems.items():
-            _add(table, name, estimate_text(estimate), interval_text(estimate))
-        tables.append(table)
-    if analysis.strengths:
-        table = _table("preference", "strength", "95 %", "won")
-        for each in sorted(analysis.strengths, key=lambda each: -(each.strength.value or 0.0)):
-            _add(
-                table,
-                each.system,
-                estimate_text(each.strength),
-                interval_text(each.strength),
-                f"{100 * each.share:.0f} %",
-            )
-        tables.append(table)
-    if analysis.agreement:
-        table = _table("agreement", "Fleiss κ", "95 %", "observed")
-        for criterion, agreement in analysis.agreement.items():
-            limits, observed = interval_text(agreement.fleiss), estimate_text(agreement.observed)
-            _add(table, criterion or "all answers", estimate_text(agreement.fleiss), limits, observed)
-        tables.append(table)
-    if analysis.metrics:
-        pairs = any(result.pairs for result in analysis.metrics)
-        table = _table("metric against readers", "choices foretold" if pairs else "τ_b, images", "95 %", "τ_b, systems")
-        for result in analysis.metrics:
-            if result.criterion in ("", "mean") or len(analysis.answers.criteria) == 1:
-                shown = result.pairs if pairs else result.images.kendall if result.images else None
-                systems_tau = estimate_text(result.systems.kendall)
-                _add(table, title_of(result.metric), estimate_text(shown), interval_text(shown), systems_tau)
-        tables.append(table)
-    if not isinstance(analysis.waem, str):
-        waem = analysis.waem
-        table = _table(waem.waem.title, "weight", "95 %")
-        for term, weight in waem.waem.weights.items():
-            limits = " to ".join(number(limit) for limit in waem.intervals.get(term, ()))
-            _add(table, term, number(weight), limits)
-        tables.append(table)
-    return tables
-
-
-def _add(table: "Table", *cells: str) -> None:
-    from rich.text import Text
-
-    table.add_row(*(Text(cell) for cell in cells))  # a reader may be called "[bold]"
-
-
-def _table(*columns: str) -> "Table":
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False)
-    table.add_column(Text(columns[0]), no_wrap=True)
-    for column in columns[1:]:
-        table.add_column(Text(column), justify="right", no_wrap=True)
-    return table

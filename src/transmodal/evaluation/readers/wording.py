@@ -11,8 +11,8 @@ DASH = "—"
 
 
 def number(value: float) -> str:
-    """Return a number with three decimals and a true minus."""
-    return (f"{value:.3f}" if math.isfinite(value) else "∞" if value > 0 else "-∞").replace("-", "−")
+    """Return a number with three decimals and a true minus, which a rounded 0 has not."""
+    return (f"{value:z.3f}" if math.isfinite(value) else "∞" if value > 0 else "-∞").replace("-", "−")
 
 
 def estimate_text(estimate: Estimate | None) -> str:
