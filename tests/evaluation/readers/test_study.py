@@ -1,5 +1,6 @@
 """Making a study and reading it back: what the images give away, which items there are, how answers are joined."""
 
+import re
 import stat
 from collections import Counter
 from dataclasses import replace
@@ -69,6 +70,68 @@ def test_real_and_synthetic_images_have_the_same_grey_levels(folders: Path, tmp_
     allowed = set(np.rint(np.arange(levels) * (65535 / (levels - 1))).astype(int))
     for name, known in study.key.images.items():
         assert set(np.unique(pixels_of(study, name))) <= allowed, known.system
+
+
+def with_extreme_made_images(folder: Path) -> Path:
+    """Return folders where both systems leave the true images' values, zebra on both sides."""
+    folders = make_folders(folder)
+    for system, slope in zip(SYSTEMS, (1.2, -3.0), strict=True):
+        for path in (folders / system).iterdir():
+            image = read(path)
+            write(Image((image.pixels - 100) * slope + 100, picture_affine((0.5, 0.5))), path)
+    return folders
+
+
+def extremes_of(study: Study) -> dict[str, tuple[int, int]]:
+    served: dict[str, list[np.ndarray]] = {}
+    for name, known in study.key.images.items():
+        served.setdefault(known.system, []).append(pixels_of(study, name))
+    return {system: (int(np.min(pixels)), int(np.max(pixels))) for system, pixels in served.items()}
+
+
+@pytest.mark.parametrize(
+    "scale",
+    [{}, {"limits": (-500.0, 900.0)}, {"limits": (20.0, 200.0)}, {"limits": (-500.0, 100.0)}, {"percentiles": (0, 90)}],
+)
+@pytest.mark.parametrize("kind", ["real-or-synthetic", "which-is-real", "rating"])
+def test_no_made_image_is_darker_or_brighter_than_every_true_one(
+    tmp_path: Path, kind: Kind, scale: dict[str, Any]
+) -> None:
+    study = make_small_study(with_extreme_made_images(tmp_path / "images"), tmp_path / "study", kind, **scale)
+    extremes = extremes_of(study)
+    for system in SYSTEMS:
+        assert extremes[REAL][0] <= extremes[system][0] and extremes[system][1] <= extremes[REAL][1]
+    if not scale:  # the true images fill the scale, and made ones have their greys
+        assert extremes[REAL] == extremes["zebra"] == (0, 65535)
+        greys = np.rint(np.arange(250) * (65535 / 249))
+        assert all(np.isin(pixels_of(study, name), greys).all() for name in study.key.images)
+
+
+@pytest.mark.parametrize("low", [-0.5, -0.3, 0.0])
+def test_true_greys_stay_apart_where_the_range_begins_between_them(low: float) -> None:
+    true = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    sort = Pictures(width=16, height=16, channels=1, low=low, high=low + 256, unit="", levels=257)
+    assert len(np.unique(blinded(true, sort))) == 256
+
+
+def test_clipped_pixels_are_counted_for_each_system(tmp_path: Path) -> None:
+    folders = with_extreme_made_images(tmp_path / "images")
+    study = make_small_study(folders, tmp_path / "study", "rating")
+    assert (study.protocol.pictures.low, study.protocol.pictures.high) == (0, 249)
+    values = np.stack([read(path).pixels for path in (folders / "zebra").iterdir()])
+    outside = int(((values < 0) | (values > 249)).sum())
+    assert f"zebra {outside} of {values.size} pixels ({outside / values.size:.1%})" in study.key.about["clipped"]
+    assert "real none" in study.key.about["clipped"] and "the true ones' 0 to 249" in study.key.about["clipped"]
+    narrow = make_small_study(folders, tmp_path / "narrow", "rating", limits=(0, 200))
+    assert re.search(r"real \d+ of 1440 pixels", narrow.key.about["clipped"])
+    assert "the true ones' 0 to 200" in narrow.key.about["clipped"]
+
+
+def test_without_true_images_the_scale_holds_all_values(tmp_path: Path) -> None:
+    folders = with_extreme_made_images(tmp_path / "images")
+    study = make_small_study(folders, tmp_path / "study", "preference")
+    assert study.key.about["clipped"] == "wobbly none, zebra none"
+    assert {extremes_of(study)["zebra"]} == {(0, 65535)}
 
 
 def test_values_keep_their_meaning(folders: Path, tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 Names of files are drawn at random, files are written in the order of these names, without header or metadata; values
 are rounded to the grey levels of the coarsest source, so that 8-bit truth and 32-bit output have one look in any
-histogram; all dates are equal. What stays is what readers are asked about: the content.
+histogram; made images get no grey that is darker or brighter than those of the true images; all dates are equal. What
+stays is what readers are asked about: the content.
 """
 
 import os
@@ -16,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transmodal.errors import UserError
+from transmodal.evaluation.readers.answers import REAL
 from transmodal.evaluation.readers.materials import Material
 from transmodal.evaluation.readers.study import Pictures
 from transmodal.images import Image, require_same_grid
@@ -25,6 +27,7 @@ REFERENCE = ""  # stands for the image beside, where a system's name would stand
 _FULL = 65535
 _FEW = 16  # an image with fewer values says nothing about how finely its source is quantised
 _NAME_BYTES = 12
+_TINY = 1e-6  # levels; more than float64 errs
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,27 @@ class Spooled:
     low: float
     high: float
     step: float
+    dtype: np.dtype[Any]
+
+
+@dataclass
+class Tally:
+    """What clipping did to the pictures of one system.
+
+    Attributes:
+        clipped: pixels that lay outside the values they were brought to.
+        pixels: all pixels.
+        varies: one picture has two values left.
+    """
+
+    clipped: int = 0
+    pixels: int = 0
+    varies: bool = False
+
+    @property
+    def share(self) -> float:
+        """Clipped pixels of all, 0 to 1."""
+        return self.clipped / self.pixels
 
 
 @dataclass
@@ -131,7 +155,14 @@ class Spool:
         low, high = float(pixels.min()), float(pixels.max())
         if image.pixels.dtype == np.uint8 and system == REFERENCE:
             low, high = 0.0, 255.0  # a photograph keeps its exposure
-        self.pictures.append(Spooled(case, subject, system, path, pixels.shape, low, high, quantisation_step(pixels)))
+        step, dtype = quantisation_step(pixels), image.pixels.dtype
+        self.pictures.append(Spooled(case, subject, system, path, pixels.shape, low, high, step, dtype))
+
+
+def true_extremes(spooled: Sequence[Spooled]) -> tuple[float, float] | None:
+    """Return the least and the greatest value of the true images; None where there is none."""
+    true = [picture for picture in spooled if picture.system == REAL]
+    return (min(each.low for each in true), max(each.high for each in true)) if true else None
 
 
 def write_pictures(
@@ -144,13 +175,17 @@ def write_pictures(
     aspect: float,
     date: float,
     on_written: Callable[[], None] | None = None,
-) -> tuple[Pictures, dict[str, Spooled]]:
+) -> tuple[Pictures, dict[str, Spooled], dict[str, Tally]]:
     """Write pictures blinded: raw, under random names, in the order of these names.
+
+    Where there are true images, made ones are clipped to their extremes, whatever the limits: a grey that no true image
+    has would tell a made one at a glance.
 
     Args:
         spooled: pictures of one sort.
         folder: for the files; made when absent.
-        limits: the values that become 0 and 65535; None takes the least and the greatest of all.
+        limits: the values that become 0 and 65535; None takes the least and the greatest of the true images, or of all
+            where there is none.
         per_image: values were mapped image by image, so that rounding must suit the coarsest image, not the coarsest
             system.
         unit: of the values.
@@ -159,7 +194,7 @@ def write_pictures(
         on_written: called after each file.
 
     Returns:
-        How to read the files, and opaque name → picture.
+        How to read the files, opaque name → picture, and system → what clipping did to it.
 
     Raises:
         UserError: colour and grey are mixed, or all values are equal.
@@ -167,9 +202,11 @@ def write_pictures(
     channels = {shape[2] if len(shape) == 3 else 1 for shape in (picture.shape for picture in spooled)}
     if len(channels) > 1:
         raise UserError("Some images are in colour and some are grey; convert them to one of the two")
-    low, high = limits or (min(each.low for each in spooled), max(each.high for each in spooled))
+    true = true_extremes(spooled)
+    low, high = limits or true or (min(each.low for each in spooled), max(each.high for each in spooled))
     if not high > low:
-        raise UserError(f"All values of all images are {low:g}; state --range, or check the images")
+        raise UserError(f"All values of all {'true ' if true else ''}images are {low:g}; "
+                        "state --range, or check the images")  # fmt: skip
     rows, columns = (max(picture.shape[axis] for picture in spooled) for axis in (0, 1))
     levels = _common_levels(spooled, high - low, per_image)
     count: Literal[1, 3] = 3 if channels == {3} else 1
@@ -178,13 +215,38 @@ def write_pictures(
     )
     folder.mkdir(parents=True, exist_ok=True)
     names = {secrets.token_hex(_NAME_BYTES): picture for picture in spooled}
+    tallies: dict[str, Tally] = {}
     # Written in the order of random names, places on the disk and the folder's own order say nothing either.
     for name in sorted(names):
-        (folder / name).write_bytes(blinded(np.load(names[name].path), sort).tobytes())
+        pixels, system = np.load(names[name].path), names[name].system
+        bounds = made_bounds((low, high), true if system != REAL else None)
+        _count(tallies.setdefault(system, Tally()), pixels, bounds)
+        (folder / name).write_bytes(blinded(np.clip(pixels, *bounds), sort).tobytes())
         os.utime(folder / name, (date, date))
         if on_written:
             on_written()
-    return sort, names
+    return sort, names, tallies
+
+
+def made_bounds(limits: tuple[float, float], true: tuple[float, float] | None) -> tuple[float, float]:
+    """Return what made images are clipped to: the extremes of the true images within the limits.
+
+    Args:
+        limits: the values that are shown.
+        true: extremes of the true images; None where there is none.
+    """
+    if true is None:
+        return limits
+    return float(np.clip(true[0], *limits)), float(np.clip(true[1], *limits))
+
+
+def _count(tally: Tally, pixels: npt.NDArray[Any], bounds: tuple[float, float]) -> None:
+    outside = (pixels < bounds[0]) | (pixels > bounds[1])
+    tally.clipped += int(np.count_nonzero(outside.any(axis=2) if outside.ndim == 3 else outside))
+    tally.pixels += pixels.shape[0] * pixels.shape[1]
+    # Against the ends of the bounds: the least and the greatest value become one where both lie beyond one end.
+    least, greatest = np.clip((pixels.min(), pixels.max()), *bounds)
+    tally.varies |= bool(least < greatest)
 
 
 def blinded(pixels: npt.NDArray[Any], sort: Pictures) -> npt.NDArray[np.uint16]:
@@ -198,7 +260,10 @@ def blinded(pixels: npt.NDArray[Any], sort: Pictures) -> npt.NDArray[np.uint16]:
     """
     steps = sort.levels - 1
     scaled = (np.clip(pixels.astype(np.float64), sort.low, sort.high) - sort.low) / (sort.high - sort.low)
-    rounded = np.rint(np.rint(scaled * steps) * (_FULL / steps)).astype("<u2")
+    # Halves go up together: rounded to even, or by chance, integers half a level off would leave every second level
+    # to images that are no integers.
+    level = np.floor(scaled * steps + 0.5 + _TINY)
+    rounded = np.rint(level * (_FULL / steps)).astype("<u2")
     canvas = np.zeros((sort.height, sort.width, *rounded.shape[2:]), "<u2")
     top, left = ((whole - part) // 2 for whole, part in zip(canvas.shape[:2], rounded.shape[:2], strict=True))
     canvas[top : top + rounded.shape[0], left : left + rounded.shape[1]] = rounded

@@ -5,7 +5,7 @@ import secrets
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import combinations
@@ -17,7 +17,7 @@ import numpy as np
 import transmodal
 from transmodal.errors import UserError
 from transmodal.evaluation.readers.answers import REAL, Kind
-from transmodal.evaluation.readers.blinding import Spool, Spooled, write_pictures
+from transmodal.evaluation.readers.blinding import Spool, Spooled, Tally, made_bounds, true_extremes, write_pictures
 from transmodal.evaluation.readers.materials import Material, Materials
 from transmodal.evaluation.readers.study import (
     IMAGES,
@@ -59,7 +59,8 @@ class StudySettings:
             "one" where a recurring image would betray that it is the real one, else "all".
         seed: of the choice of cases and of every reader's order. None draws one: whoever knows the seed and the number
             of cases can compute the order of real and synthetic.
-        limits: (low, high) of the values that are shown.
+        limits: (low, high) of the values that are shown; None takes the runs' own, else the extremes of the true
+            images, else of all. Made images are always clipped to the extremes of the true ones.
         percentiles: map each image by its own percentiles instead.
         slices: of volumes: "middle", or indices along `axis`.
         axis: array axis of the slices.
@@ -213,17 +214,18 @@ def _write(
         written += 1
         progress("blinding", written, len(spool.pictures))
 
-    pictures, names = write_pictures(
+    pictures, names, tallies = write_pictures(
         shown, folder / IMAGES, limits=limits, per_image=settings.percentiles is not None, unit=unit,
         aspect=spool.aspects["shown"], date=date, on_written=advance,
     )  # fmt: skip
     reference, references = None, dict[str, Spooled]()
     if beside:
-        reference, references = write_pictures(
+        reference, references, _ = write_pictures(
             beside, folder / IMAGES, limits=None, per_image=False, unit="", aspect=spool.aspects["beside"],
             date=date, on_written=advance,
         )  # fmt: skip
     os.utime(folder / IMAGES, (date, date))
+    clipped = _clipping(tallies, pictures, true_extremes(shown))
     name_of = {(picture.case, picture.system): name for name, picture in names.items()}
     cases = list(dict.fromkeys(picture.case for picture in shown))
     see: ReadersSee = settings.readers_see or ("one" if settings.kind == "which-is-real" else "all")
@@ -239,7 +241,7 @@ def _write(
         turns=tuple(turns),
         repeats=settings.repeats,
         readers_see=see,
-        about=_about(pictures, settings, materials, cases, shown, see),
+        about=_about(pictures, settings, materials, cases, shown, see) | {"clipped": clipped},
     )  # fmt: skip
     once = len(items) if see == "all" else len(turns)
     protocol = Protocol(
@@ -287,6 +289,17 @@ def _about(
     if any(picture.shape[:2] != shown[0].shape[:2] for picture in shown):
         facts["images"] += "; smaller ones lie in the middle of an empty field"
     return facts
+
+
+def _clipping(tallies: Mapping[str, Tally], pictures: Pictures, true: tuple[float, float] | None) -> str:
+    """Say for the report how many pixels were clipped, and to what."""
+    low, high = made_bounds((pictures.low, pictures.high), true)
+    counts = [
+        f"{system} {tally.clipped} of {tally.pixels} pixels ({tally.share:.1%})" if tally.clipped else f"{system} none"
+        for system, tally in sorted(tallies.items())
+    ]
+    within = "" if true is None else f"; made images to the true ones' {low:g} to {high:g}, so that greys tell nothing"
+    return ", ".join(counts) + within
 
 
 def _write_private(path: Path, text: str) -> None:
