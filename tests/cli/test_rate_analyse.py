@@ -22,12 +22,12 @@ SYSTEMS = ("sharp", "blurry", "noisy")
 def study(tmp_path: Path) -> Path:
     """A rating study of three systems that two programs have answered, with scores beside it."""
     generator = np.random.default_rng(0)
-    for number in range(6):
+    for case in range(6):
         truth = generator.integers(0, 60000, (24, 24)).astype(np.uint16)
         for name, noise in (("true", 0), ("sharp", 500), ("blurry", 3000), ("noisy", 9000)):
             made = np.clip(truth + generator.normal(0, noise, truth.shape), 0, 65535).astype(np.uint16)
             (tmp_path / name).mkdir(exist_ok=True)
-            cv2.imwrite(str(tmp_path / name / f"p{number}.png"), made)
+            cv2.imwrite(str(tmp_path / name / f"p{case}.png"), made)
     folders = [part for name in SYSTEMS for part in ("--system", f"{name}={tmp_path / name}")]
     run("rate", "new", str(tmp_path / "study"), "--kind", "rating", *folders, "--range", "0", "65535", "--seed", "1")
     others = [part for name in SYSTEMS[1:] for part in ("--against", f"{name}={tmp_path / name}")]

@@ -97,6 +97,25 @@ def test_repeats_count_for_consistency_only() -> None:
     assert any("No item was repeated" in note for note in other.notes)
 
 
+@pytest.mark.parametrize("kind", ["real-or-synthetic", "preference", "rating"])
+@pytest.mark.parametrize(("readers", "cases"), [(2, 12), (2, 3), (5, 12)])
+def test_captions_say_whom_intervals_speak_of(kind: Kind, readers: int, cases: int) -> None:
+    scores = made_scores(3, cases)
+    world = planted(scores, [0.2] * 5)
+    found = analyse_answers(simulate(kind, scores.systems, cases, READERS[:readers], world), scores, resamples=60)
+    page = render(page_of(found))
+    these = "2 readers, fewer than 4: intervals hold for these readers only"
+    none = "3 subjects, fewer than 4: no intervals over subjects"
+    assert (these in page, these in found.notes) == ((readers == 2, readers == 2))
+    assert (none in page, none in found.notes) == ((cases == 3, cases == 3))
+    general = "95 % intervals over readers and subjects" in page
+    assert general == (readers == 5)
+    restricted = "95 % intervals over subjects: the interval holds for these 2 readers only" in page
+    assert restricted == (readers == 2 and cases == 12)
+    assert ("95 % intervals over subjects" in page.split("Metrics against readers")[1]) == (cases == 12)
+    assert ("without intervals" in page.split("Readers</h2>")[0]) == (cases == 3)
+
+
 @pytest.mark.parametrize("kind", ["rating", "real-or-synthetic"])
 def test_consistency_is_not_tested_against_one_half(kind: Kind) -> None:
     found = analyse_answers(study(kind, ["A", "B"], repeats=0.5), resamples=50)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas
 
 from transmodal.errors import UserError
-from transmodal.evaluation.intervals import paired_difference
+from transmodal.evaluation.intervals import FEWEST_SUBJECTS, paired_difference
 from transmodal.evaluation.readers.agreement import (
     MISSING,
     Weights,
@@ -44,7 +44,7 @@ from transmodal.evaluation.readers.metric_scores import (
     sign_of,
 )
 from transmodal.evaluation.readers.preferences import mean_ratings, strengths, subject_means, wins_matrix
-from transmodal.evaluation.readers.resampling import RESAMPLES, Estimate, Layout
+from transmodal.evaluation.readers.resampling import FEWEST_READERS, RESAMPLES, Estimate, Layout
 from transmodal.evaluation.readers.results import AgreementResult, Analysis, MetricResult, RatingTest, ReaderResult
 from transmodal.evaluation.scores import Scores
 from transmodal.evaluation.significance import holm, signed_rank, subject_differences
@@ -147,8 +147,13 @@ def _notes_on_readers(answers: Answers) -> list[str]:
             notes.append(f"{name} has not begun and is in no number")
         elif count:
             notes.append(f"{name} has not answered {count} trials; what is there counts")
+    subjects = answers.table["subject"].nunique()
     if len(begun) == 1:
         notes.append("One reader: no agreement between readers, and intervals hold for this reader only")
+    elif len(begun) < FEWEST_READERS:
+        notes.append(f"{len(begun)} readers, fewer than {FEWEST_READERS}: intervals hold for these readers only")
+    if subjects < FEWEST_SUBJECTS:
+        notes.append(f"{subjects} subjects, fewer than {FEWEST_SUBJECTS}: no intervals over subjects")
     if not (answers.table["repeat"] == 1).any():
         notes.append("No item was repeated to one reader: nothing can be said of consistency")
     return notes

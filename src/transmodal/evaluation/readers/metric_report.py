@@ -1,11 +1,11 @@
 """The report's sections about metrics beside the readers, and about the weights of WAEM."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from transmodal.evaluation.readers.expert_weights import FittedWaem
 from transmodal.evaluation.readers.resampling import Estimate
 from transmodal.evaluation.readers.results import Analysis, MetricResult
-from transmodal.evaluation.readers.wording import DASH, estimate_cell, number, title_of
+from transmodal.evaluation.readers.wording import DASH, estimate_cell, intervals_in_words, number, title_of
 from transmodal.reporting.html import Block, Cell, Details, Picture, Table, Text
 from transmodal.reporting.reader_charts import IntervalRow, interval_chart
 
@@ -29,14 +29,19 @@ def metric_blocks(analysis: Analysis) -> list[Block]:
                 rows, axis_label="Kendall τ_b over images", reference=0, reference_label="no relation", limits=(-1, 1)
             )
             blocks.append(
-                Picture(chart, f"τ_b of each metric over images{of}", f"Over images{of}; 95 % over subjects.")
+                Picture(
+                    chart,
+                    f"τ_b of each metric over images{of}",
+                    f"Over images{of}; {_over_subjects(result.images.kendall for result in images if result.images)}.",
+                )
             )
         if pairs:
             rows = [_row(result, result.pairs) for result in pairs]
             chart = interval_chart(
                 rows, axis_label="share of choices foretold", reference=0.5, reference_label="chance", limits=(0, 1)
             )
-            words = "How often the metric's difference points to the preferred image; 95 % over subjects."
+            words = "How often the metric's difference points to the preferred image; "
+            words += f"{_over_subjects(result.pairs for result in pairs)}."
             blocks.append(Picture(chart, "Share of choices to which each metric points", words))
         blocks += _metrics_tables(results, of)
     left_out = [result for result in analysis.metrics if result.images and result.images.left_out]
@@ -72,10 +77,20 @@ def _metrics_tables(results: Sequence[MetricResult], of: str) -> list[Block]:
             other.insert(1, DASH)
         over_subjects.append(one)
         over_systems.append(other)
+    shown = [result.pairs for result in results]
+    drawn: list[Estimate | None] = []
+    for result in results:
+        for found in (result.images, result.systems):
+            if found is not None:
+                shown += [found.kendall, found.spearman]
+                drawn += [found.kendall_by_system, found.spearman_by_system]
     words = Text("These intervals draw systems: they hold for systems like these, not for other images.", "note")
     return [
-        Table(columns, over_subjects, f"95 % intervals over subjects{of}"),
-        Details("Intervals over systems", [Table(columns, over_systems), words]),
+        Table(columns, over_subjects, f"{_over_subjects(shown).capitalize()}{of}"),
+        Details(
+            "Intervals over systems",
+            [Table(columns, over_systems, intervals_in_words(drawn, "systems").capitalize()), words],
+        ),
     ]
 
 
@@ -112,6 +127,10 @@ def waem_blocks(analysis: Analysis) -> list[Block]:
             parts.append(f"log-likelihood {number(found.log_likelihood)} an answer (a coin: {number(found.chance)})")
         blocks.append(Text(f"Each system foretold by a fit without it: {', '.join(parts)}."))
     return [*blocks, *[Text(note, "note") for note in (*waem.notes, *waem.waem.notes)]]
+
+
+def _over_subjects(estimates: Iterable[Estimate | None]) -> str:
+    return intervals_in_words(estimates, "subjects")
 
 
 def _row(result: MetricResult, estimate: Estimate | None) -> IntervalRow:

@@ -17,6 +17,7 @@ from transmodal.evaluation.readers.wording import (
     estimate_cell,
     estimate_text,
     interval_text,
+    intervals_in_words,
     number,
     p_text,
     percent_interval,
@@ -139,14 +140,15 @@ def _detection_result(analysis: Analysis) -> list[Block]:
         Picture(
             chart,
             "Accuracy of each reader with its interval beside chance",
-            "Each reader with the exact 95 % interval; below, the mean with its interval over readers and subjects.",
+            f"Each reader with the exact 95 % interval; below, their mean, {intervals_in_words([accuracy])}.",
         ),
     ]
     called: list[list[Cell | str]] = [
         [name, Cell(_percent(estimate)[0], _percent(estimate)[1].removeprefix("95 %: "))]
         for name, estimate in analysis.called_real.items()
     ]
-    caption = "How often images were taken for real, mean over readers"
+    words = intervals_in_words(analysis.called_real.values())
+    caption = f"How often images were taken for real, mean over readers, {words}"
     blocks.append(Table(["images of", "called real"], called, caption))
     return blocks
 
@@ -162,13 +164,14 @@ def _preference_result(analysis: Analysis) -> list[Block]:
         blocks.append(
             Headlines([Headline("Preferred most", best.system, f"{100 * best.share:.0f} % of its comparisons", first)])
         )
+        words = intervals_in_words(each.strength for each in ordered)
         rows = [
             IntervalRow(each.system, each.strength.value, each.strength.low, each.strength.high) for each in ordered
         ]
         chart = interval_chart(
             rows, axis_label="Bradley–Terry strength (log odds)", reference=0, reference_label="mean of the systems"
         )
-        blocks.append(Picture(chart, "Strength of each system with its interval", "95 % intervals."))
+        blocks.append(Picture(chart, "Strength of each system", f"Strengths, {words}."))
         blocks.append(
             Table(
                 ["system", "strength", "comparisons won", "strongest in"],
@@ -196,6 +199,7 @@ def _rating_result(analysis: Analysis) -> list[Block]:
     for name in names:
         estimates = [analysis.ratings[criterion][name] for criterion in answers.criteria]
         rows.append([name, *(estimate_cell(estimate) for estimate in estimates)])
+    words = intervals_in_words(each for means in analysis.ratings.values() for each in means.values())
     best = []
     for criterion in answers.criteria[:4]:
         means = analysis.ratings[criterion]
@@ -208,7 +212,7 @@ def _rating_result(analysis: Analysis) -> list[Block]:
         Table(
             ["mean rating", *answers.criteria],
             rows,
-            f"1 the worst, {answers.points} the best; mean over readers with 95 % interval",
+            f"1 the worst, {answers.points} the best; mean over readers, {words}",
         ),
     ]
     for criterion in answers.criteria:
@@ -235,7 +239,8 @@ def _rating_result(analysis: Analysis) -> list[Block]:
         table = Table(
             ["criterion", "pair", "difference", "p", "p (Holm)", "rank-biserial"],
             tests,
-            "Paired over subjects, ratings averaged over readers first: Wilcoxon's signed-rank test",
+            "Paired over subjects, ratings averaged over readers first: Wilcoxon's signed-rank test; differences "
+            + intervals_in_words((test.difference for test in analysis.tests), "subjects"),
             words=2,
         )
         few = sorted({test.note for test in analysis.tests if test.note})
@@ -293,6 +298,10 @@ def _agreement(analysis: Analysis) -> list[Block]:
         row: list[Cell | str] = [criterion or "all answers", estimate_cell(found.fleiss), estimate_cell(found.observed)]
         row += [estimate_cell(found.icc_single), estimate_cell(found.icc_mean)] if rating else []
         rows.append(row)
+    found_all = analysis.agreement.values()
+    words = intervals_in_words((each for found in found_all for each in (found.fleiss, found.observed)), "subjects")
+    if any(found.icc_single is not None and found.icc_single.low is not None for found in found_all):
+        words += "; of ICC by F over images, as if independent"
     weighted = " (quadratic weights)" if rating else ""
     columns = ["", f"Fleiss κ{weighted}", f"observed agreement{' (weighted)' if rating else ''}"]
     columns += ["ICC(2,1)", "ICC(2,k)"] if rating else []
@@ -302,7 +311,7 @@ def _agreement(analysis: Analysis) -> list[Block]:
         for one, other, estimate in found.pairs
     ]
     return [
-        Table(columns, rows, "0 is what chance gives, 1 full agreement; 95 % intervals over subjects"),
+        Table(columns, rows, f"0 is what chance gives, 1 full agreement; {words}"),
         Details("Each pair of readers", [Table(["readers", "", f"Cohen κ{weighted}"], pairs, words=2)]),
     ]
 

@@ -1,6 +1,7 @@
 """Estimates, shares and p values as a table of a reader study shows them."""
 
 import math
+from collections.abc import Iterable
 
 from transmodal.evaluation.readers.detection import Proportion
 from transmodal.evaluation.readers.resampling import Estimate
@@ -32,6 +33,23 @@ def interval_text(estimate: Estimate | Proportion | None) -> str:
 def estimate_cell(estimate: Estimate | None) -> Cell:
     """Return value over interval."""
     return Cell(estimate_text(estimate), interval_text(estimate))
+
+
+def intervals_in_words(estimates: Iterable[Estimate | None], over: str = "readers and subjects") -> str:
+    """Return for a caption whom the intervals of these estimates speak of, or that there are none.
+
+    Args:
+        estimates: that the table or chart shows.
+        over: what is drawn where an estimate's note restricts nothing.
+    """
+    shown = [estimate for estimate in estimates if estimate is not None and estimate.low is not None]
+    restricted = list(dict.fromkeys(estimate.note for estimate in shown if estimate.note))
+    if not shown:
+        return "without intervals"
+    if not restricted:
+        return f"95 % intervals over {over}"
+    whole = f"{over}; some over " if any(not estimate.note for estimate in shown) else ""
+    return f"95 % intervals over {whole}subjects: {'; '.join(restricted)}"
 
 
 def share_cell(share: Proportion | None) -> Cell:
