@@ -80,6 +80,28 @@ def test_files_without_subjects_are_told_once(folders: Path, capsys: pytest.Capt
     assert error == "" and json.loads(out)["number_of_subjects"] == 4
 
 
+def test_a_range_that_the_values_leave_is_doubted_once(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    grouped = ("--groups", "manifest.csv")
+    asked = ["ours=made", "truth", "--range", 0, 255, "--metrics", "mae,psnr", *grouped, "--out", "scored"]
+    _, error = told(capsys, *asked)
+    assert error.count("\n") == 1 and error.startswith("warning: more than 1% of the values lie outside"), error
+    assert "0 to 255 (truth in 8 of 8 cases, ours in 8 of 8 cases; they reach from 10" in error
+    assert json.loads((folders / "scored" / "summary.json").read_text())["warnings"] == [error[9:].strip()]
+    assert "lie outside the range 0 to 255" in parse((folders / "scored" / "report.html").read_text()).text
+    # Scores that never look at the range give no reason to doubt it.
+    for metrics in (["--metrics", "mae"], ["--convention", "per-image-range"]):
+        assert told(capsys, "made", "truth", "--range", 0, 255, *metrics, *grouped)[1] == ""
+
+
+def test_a_prediction_of_another_integer_type_is_doubted(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(8):
+        pixels = np.random.default_rng(number).integers(0, 255, (40, 44)).astype(np.uint8)
+        write(Image(pixels, picture_affine((1, 1))), folders / "eight" / f"m{number // 2}_{number % 2}.png")
+    out, error = told(capsys, "eight", "truth", *RANGED, "--metrics", "mae", "--groups", "manifest.csv", "--json")
+    doubt = "predicted is uint8 where the truth is uint16 in 8 of 8 cases; check that both have one scale"
+    assert error == f"warning: {doubt}\n" and json.loads(out)["warnings"] == [doubt]
+
+
 def test_a_convention_is_a_set_of_metrics_without_a_range(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, _ = told(capsys, "made", "truth", "--convention", "per-image-range", "--json")
     content = json.loads(out)

@@ -170,6 +170,7 @@ def score(
     resources = _resources(policy, matched, fid_weights, niqe_model, niqe_fit, lpips_weights, lpips_linear)
     if (workers or cores()) > 1:  # what prints and draws takes a second to load; workers need not wait for it
         Thread(target=import_module, args=("transmodal.cli.scores",), daemon=True).start()
+    doubts: list[str] = []
     with Progress("scoring") as progress:
         scores = score_matched(
             matched,
@@ -179,7 +180,10 @@ def score(
             workers=workers or cores(),
             processes=True,
             on_progress=lambda done, total: progress.show("scoring", done, total),
+            on_doubt=doubts.append,
         )
+    for doubt in doubts:
+        typer.echo(f"warning: {doubt}", err=True)
     _tell_of_subjects(matched, subject_of)
     scores = with_cuts(scores, groupings)
     chosen = groupings or choose_groupings(scores)
@@ -191,7 +195,7 @@ def score(
 
         fitted = Waem.load(weights) if isinstance(weights, Path) else weights
         comparison = compare_systems(scores, waem=fitted)
-    more = {"groups": for_json(table_of_groups.to_dict("records"))}
+    more = {"groups": for_json(table_of_groups.to_dict("records")), "warnings": doubts}
     if comparison is not None:
         more["comparison"] = comparison.to_json()
     title = f"{predicted} against {truth}"
@@ -199,7 +203,9 @@ def score(
     if out is not None:
         from transmodal.evaluation.score_report import score_page, write_scores
 
-        page = score_page(scores, table_of_groups, title=title, command=_command(context), comparison=comparison)
+        page = score_page(
+            scores, table_of_groups, title=title, command=_command(context), comparison=comparison, warnings=doubts
+        )
         report = write_scores(out, scores, table_of_groups, page, more)
     if as_json:
         from transmodal.evaluation.files import to_text

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transmodal.errors import UserError
+from transmodal.evaluation.input_doubts import InputDoubts
 from transmodal.evaluation.matching import Matched, match
 from transmodal.evaluation.parallel import MANY
 from transmodal.evaluation.resources import Resources, open_resources
@@ -100,6 +101,7 @@ def score_matched(
     workers: int = 1,
     processes: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
+    on_doubt: Callable[[str], None] | None = None,
 ) -> Scores:
     """Score cases whose files are known.
 
@@ -112,6 +114,7 @@ def score_matched(
         processes: whether many small images may be scored by processes; the program that calls must then be one that
             can be started again by its name, as every module with a guarded main can.
         on_progress: called with (cases done, cases in all).
+        on_doubt: called at the end with each line about images that look wrong; see `evaluation.input_doubts`.
 
     Raises:
         UserError: as `score_folders`.
@@ -123,6 +126,7 @@ def score_matched(
     if policy.sets:
         features = SetFeatures(policy, resources.extractor)
         features.prepare(first, policy)
+    doubts = InputDoubts(features)
     total, done = len(matched.cases), 0
 
     def advance(case: str) -> None:
@@ -142,9 +146,12 @@ def score_matched(
             and first.pixels.size < _LARGE_IMAGE
             and not resources.has_network  # threads share one network; each process would hold its own
         ),
-        gather=features,
+        gather=doubts,
         on_progress=advance,
     )
+    if on_doubt is not None:
+        for doubt in doubts.in_words(scores.policy):
+            on_doubt(doubt)
     sets = {} if features is None else features.results()
     return replace(scores, failed=scores.failed + matched.alone, sets=sets)
 

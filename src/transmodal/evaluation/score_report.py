@@ -1,6 +1,6 @@
 """What `transmodal score --out DIR` leaves: cases.csv, groups.csv, slices.csv, summary.json and report.html."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from transmodal.evaluation.scores import Scores
 from transmodal.evaluation.slices import slices_table
 from transmodal.evaluation.system_comparison import SystemComparison
 from transmodal.images.files import write_text
-from transmodal.reporting.html import Commands, Report, Section, render
+from transmodal.reporting.html import Commands, Report, Section, Text, render
 
 
 def write_scores(
@@ -45,6 +45,7 @@ def score_page(
     title: str,
     command: str = "",
     comparison: SystemComparison | None = None,
+    warnings: Sequence[str] = (),
 ) -> Report:
     """Return the page: result, comparison of systems, groups, volumes, cases, and how to make it again.
 
@@ -54,8 +55,10 @@ def score_page(
         title: of the page.
         command: what makes it again.
         comparison: of `compare_systems`, for several systems; None makes it.
+        warnings: lines about images that look wrong, told beside the result.
     """
-    sections = [Section("Result", result_blocks(scores))]
+    doubts = [Text(f"Warning: {warning}.", "warning") for warning in warnings]
+    sections = [Section("Result", [*doubts, *result_blocks(scores)])]
     if len(scores.systems) > 1:
         sections.append(Section("Comparison", comparison_blocks(scores, comparison=comparison)))
     grouped = group_blocks(scores, groups)
