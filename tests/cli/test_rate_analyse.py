@@ -52,7 +52,14 @@ def test_the_table_ends_with_the_report_and_the_files_are_there(
     assert run("rate", "analyse", str(study), "--scores", str(study.parent / "scored")) == 0
     printed = capsys.readouterr().out
     assert printed.strip().splitlines()[-1] == f"Report: {study / 'analysis' / 'report.html'}"
-    for words in ("2 simulated readers", "rating of realism", "Fleiss κ", "τ_b, images", "WAEM"):
+    for words in (
+        "2 simulated readers",
+        "rating of realism",
+        "Fleiss κ",
+        "τ_b, images",
+        "WAEM",
+        "Leaving one system out needs 4",
+    ):
         assert words in printed
     page = (study / "analysis" / "report.html").read_text(encoding="utf-8")
     assert "programs gave these answers" in page and f"--scores {study.parent / 'scored'}" in page

@@ -148,7 +148,7 @@ def _weights(waem: FittedWaem) -> Part:
     part = Part((waem.waem.title, "weight", "95 %"))
     for term, weight in waem.waem.weights.items():
         limits = " to ".join(number(limit) for limit in waem.intervals.get(term, ()))
-        part.add(term, number(weight), limits or DASH)
+        part.add(term, number(weight), limits or waem.without.get(term, DASH))
     return part
 
 

@@ -135,6 +135,25 @@ def test_planted_weights_are_recovered(kind: Kind) -> None:
     assert fitted.agreement is not None and fitted.agreement.tau_b is not None and fitted.agreement.tau_b > 0.6
 
 
+@pytest.mark.parametrize("kind", ["rating", "preference"])
+@pytest.mark.parametrize(("systems", "given"), [(3, False), (5, False), (6, True)])
+def test_weights_of_too_few_systems_have_no_intervals(kind: Kind, systems: int, given: bool) -> None:
+    scores = made_scores(systems)
+    fitted = fit_waem(study(kind, scores.systems, planted(scores, [0.2] * 5)), scores, resamples=20)
+    assert len(fitted.waem.weights) == 5 and bool(fitted.intervals) == given
+    assert any(f"{systems} systems for 5 weights" in note for note in fitted.notes) != given
+    assert any("Leaving one system out needs 4" in note for note in fitted.notes) == (systems == 3)
+
+
+def test_a_set_level_term_without_spread_is_held_fixed() -> None:
+    scores = made_scores(12)
+    answers = study("rating", scores.systems, planted(scores, [0.3, 0.3, 0.2, 0.2, -1.0]))
+    found = analyse_answers(answers, scores, ridge=0.1, resamples=30)
+    assert isinstance(found.waem, FittedWaem) and found.waem.without == {"1/fnsd": "held fixed"}
+    assert set(found.waem.intervals) == {"1/mse", "1/nrmse", "psnr", "ssim"}
+    assert "<small>held fixed</small>" in render(page_of(found))
+
+
 def test_weighted_terms_are_the_terms_of_the_resample() -> None:
     scores = made_scores(4, 8)
     table = scores.table.copy()

@@ -6,7 +6,7 @@ set-level distance cannot be resampled from its table and stays as it is.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,8 @@ from transmodal.evaluation.waem import (
 from transmodal.evaluation.waem_terms import MSE_FLOOR, NRMSE_FLOOR, PSNR_CEILING
 
 RESAMPLES = 1000
+HELD_FIXED = "held fixed"
+_NO_SPREAD = 1e-6
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,11 @@ class FittedWaem:
 
     Attributes:
         waem: the weights, with all that is needed to apply them.
-        intervals: term → (low, high), 95 % percentiles; empty where `note` says why.
+        intervals: term → (low, high), 95 % percentiles; empty where `notes` say why.
+        without: term → why it has no interval while others have one.
         refused: resamples that could not be fitted.
         resamples: how many were drawn.
-        agreement: leave-one-system-out, or None where `note` says why.
+        agreement: leave-one-system-out, or None where `notes` say why.
         scores: system → WAEM under these weights.
         notes: in words: what was drawn, what is missing.
     """
@@ -55,12 +58,14 @@ class FittedWaem:
     agreement: Agreement | None
     scores: dict[str, float]
     notes: tuple[str, ...]
+    without: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return all of it for a JSON file."""
         return {
             "waem": self.waem.model_dump(mode="json"),
             "ci95": {term: list(limits) for term, limits in self.intervals.items()},
+            "without_ci95": dict(self.without),
             "resamples": self.resamples,
             "resamples_refused": self.refused,
             "leave_one_out": None if self.agreement is None else self.agreement.to_json(),
@@ -99,19 +104,29 @@ def fit_waem(
         waem = fit_to_ratings(terms, said, ridge=ridge)
     notes = []
     intervals: dict[str, tuple[float, float]] = {}
+    without: dict[str, str] = {}
     refused = 0
     if len(subjects) < FEWEST_SUBJECTS:
         notes.append(f"{len(subjects)} subjects: no intervals")
-    else:
+    if len(waem.systems) <= len(waem.weights):
+        # n systems have n − 1 differences: what those leave open, the ridge decides, the same in each draw.
+        notes.append(
+            f"{len(waem.systems)} systems for {len(waem.weights)} weights: what the answers leave open, the ridge "
+            "towards equal weights decides; no intervals, since they would be far too narrow"
+        )
+    elif len(subjects) >= FEWEST_SUBJECTS:
         draw_readers = len(readers) >= FEWEST_READERS
         drawn = "readers and subjects" if draw_readers else "subjects; the intervals hold for these readers only"
         notes.append(f"intervals: {resamples} bootstrap draws of {drawn}")
         draw = _drawing(scores, experts, readers, subjects, draw_readers)
         found = bootstrap_weights(draw, ridge=ridge, resamples=resamples, seed=seed)
         refused = found.refused
-        intervals = {
-            str(term): (float(row["low"]), float(row["high"])) for term, row in found.table.iterrows()
-        }  # fmt: skip
+        limits = {str(term): (float(row["low"]), float(row["high"])) for term, row in found.table.iterrows()}
+        held = [term for term in limits if term not in _MEANS]
+        without = {term: HELD_FIXED for term in held if np.ptp(limits[term]) < _NO_SPREAD}
+        intervals = {term: pair for term, pair in limits.items() if term not in without}
+        if held:
+            notes.append(f"{', '.join(held)}: one value a system, {HELD_FIXED} in every draw")
         if refused:
             notes.append(f"{refused} draws could not be fitted and are in no interval")
     agreement = None
@@ -121,7 +136,7 @@ def fit_waem(
         notes.append(str(error))
     known = terms.loc[[name for name in terms.index if name in waem.systems]]
     values = {str(name): float(value) for name, value in waem.score(known).items()}
-    return FittedWaem(waem, intervals, refused, resamples, agreement, values, tuple(notes))
+    return FittedWaem(waem, intervals, refused, resamples, agreement, values, tuple(notes), without)
 
 
 def _without_real(table: pandas.DataFrame, kind: str) -> pandas.DataFrame:

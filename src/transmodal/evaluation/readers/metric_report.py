@@ -102,7 +102,7 @@ def waem_blocks(analysis: Analysis) -> list[Block]:
     rows: list[list[Cell | str]] = [
         [
             term,
-            Cell(f"{weight:.3f}", "{:.3f} to {:.3f}".format(*waem.intervals[term]) if term in waem.intervals else ""),
+            Cell(number(weight), _limits(waem, term)),
         ]
         for term, weight in waem.waem.weights.items()
     ]
@@ -115,7 +115,9 @@ def waem_blocks(analysis: Analysis) -> list[Block]:
             f"together 1, say best what the {'simulated ' if analysis.simulated else ''}readers said "
             f"(fitted to {waem.waem.fitted_on}, ridge {waem.waem.ridge:g} towards equal weights)."
         ),
-        Table(["term", "weight"], rows, "Weights with 95 % intervals" if waem.intervals else "Weights"),
+        Table(
+            ["term", "weight"], rows, "Weights with 95 % intervals" if waem.intervals else "Weights without intervals"
+        ),
         Table(["system", waem.waem.title], values, "Scores, in standard deviations of these systems"),
     ]
     found = waem.agreement
@@ -127,6 +129,12 @@ def waem_blocks(analysis: Analysis) -> list[Block]:
             parts.append(f"log-likelihood {number(found.log_likelihood)} an answer (a coin: {number(found.chance)})")
         blocks.append(Text(f"Each system foretold by a fit without it: {', '.join(parts)}."))
     return [*blocks, *[Text(note, "note") for note in (*waem.notes, *waem.waem.notes)]]
+
+
+def _limits(waem: FittedWaem, term: str) -> str:
+    if term not in waem.intervals:
+        return waem.without.get(term, "")
+    return " to ".join(number(limit) for limit in waem.intervals[term])
 
 
 def _over_subjects(estimates: Iterable[Estimate | None]) -> str:
