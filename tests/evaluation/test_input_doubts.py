@@ -9,7 +9,7 @@ from transmodal.images import Image
 from transmodal.metrics.policy import Policy
 
 
-def doubts(truth: np.ndarray, made: np.ndarray, mask: np.ndarray | None = None, **settings: object) -> tuple[str, ...]:
+def doubts(truth: np.ndarray, made: np.ndarray, body: np.ndarray | None = None, **settings: object) -> tuple[str, ...]:
     settings = {"metrics": ("psnr",), "sets": (), "range": (0, 100)} | settings
     if body is not None:
         settings["mask"] = "body"
