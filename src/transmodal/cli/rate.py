@@ -65,7 +65,9 @@ def new(
     ] = None,
     limits: Annotated[
         tuple[float, float] | None,
-        typer.Option("--range", metavar="LO HI", help="Values that are shown; default the least and greatest of all."),
+        typer.Option(
+            "--range", metavar="LO HI", help="Values that are shown; default the true images' least and greatest."
+        ),
     ] = None,
     percentiles: Annotated[
         tuple[float, float] | None, typer.Option(metavar="LO HI", help="Map each image by its own percentiles (MRI).")
@@ -95,13 +97,17 @@ def new(
         "criteria": tuple(name.strip() for name in criteria.split(",")), "reference_title": reference_title,
     }  # fmt: skip
     materials = _materials(kind, system or [], real, runs or [], split, reference, subject_pattern, device)
+    warnings: list[str] = []
     with progress_bar("Making the study") as on_progress:
         made = make_study(
             study,
             materials,
             StudySettings(**settings),
             on_progress=lambda what, done, total: on_progress(done, total),
+            on_warning=warnings.append,
         )
+    for warning in warnings:
+        typer.echo(f"warning: {warning}", err=True)
     if materials.left_out:
         named = ", ".join(materials.left_out[:5]) + (", …" if len(materials.left_out) > 5 else "")
         typer.echo(f"{counted(len(materials.left_out), 'case')} left out, not every folder has them: {named}")
@@ -109,8 +115,7 @@ def new(
         if fact != "sources":
             typer.echo(f"{fact}: {value}")
     typer.echo(f"Keep {study / 'key.json'} from readers: it says what is what.")
-    items = counted(made.protocol.items, "item")
-    typer.echo(f"Study: {study} ({items} a reader); show it with 'transmodal rate serve {study}'")
+    typer.echo(f"Study: {study}, {made.workload()}; show it with 'transmodal rate serve {study}'")
 
 
 def serve(
@@ -187,5 +192,4 @@ def _choice(option: str, value: str | None, allowed: tuple[str, ...]) -> str | N
 
 application.command("new", epilog=NEW_EXAMPLES)(new)
 application.command("serve", epilog=SERVE_EXAMPLES)(serve)
-application.command("analyse", epilog=rate_analyse.EXAMPLES)(rate_analyse.analyse)
 application.command("analyse", epilog=rate_analyse.EXAMPLES)(rate_analyse.analyse)

@@ -5,7 +5,7 @@ import secrets
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import combinations
@@ -17,8 +17,9 @@ import numpy as np
 import transmodal
 from transmodal.errors import UserError
 from transmodal.evaluation.readers.answers import REAL, Kind
-from transmodal.evaluation.readers.blinding import Spool, Spooled, Tally, made_bounds, true_extremes, write_pictures
+from transmodal.evaluation.readers.blinding import Spool, Spooled, true_extremes, write_pictures
 from transmodal.evaluation.readers.materials import Material, Materials
+from transmodal.evaluation.readers.scale_checks import clipping_fact, require_contrast, scale_warnings
 from transmodal.evaluation.readers.study import (
     IMAGES,
     KEY,
@@ -89,6 +90,7 @@ def make_study(
     settings: StudySettings,
     *,
     on_progress: Callable[[str, int, int], None] | None = None,
+    on_warning: Callable[[str], None] | None = None,
 ) -> Study:
     """Write a study whole or not at all.
 
@@ -97,13 +99,14 @@ def make_study(
         materials: from `materials.from_folders` or `from_runs`.
         settings: of the study.
         on_progress: called with (what, done, of how many).
+        on_warning: called with one line for whatever is likely a mistake, when the study is written.
 
     Returns:
         The study, opened.
 
     Raises:
-        UserError: the folder is taken, the kind does not suit the systems, a setting is out of its bounds, or images
-            do not share a grid, hold NaN or cannot be read.
+        UserError: the folder is taken, the kind does not suit the systems, a setting is out of its bounds, images do
+            not share a grid, hold NaN or cannot be read, or those of a system are all of one grey.
     """
     folder = Path(folder)
     _check(settings, materials.systems)
@@ -119,7 +122,7 @@ def make_study(
         for done, material in enumerate(chosen, 1):
             spool.add(material)
             progress("reading", done, len(chosen))
-        _write(beside, spool, materials, settings, seed, progress)
+        warnings = _write(beside, spool, materials, settings, seed, progress)
         shutil.rmtree(beside / "spool")
         if folder.is_dir():
             folder.rmdir()
@@ -130,6 +133,9 @@ def make_study(
         shutil.rmtree(beside, ignore_errors=True)
     study = Study.open(folder)
     study.open_store()
+    for warning in [*warnings, *_size_warnings(study, materials)]:
+        if on_warning:
+            on_warning(warning)
     return study
 
 
@@ -202,7 +208,8 @@ def _write(
     settings: StudySettings,
     seed: int,
     progress: Callable[[str, int, int], None],
-) -> None:
+) -> list[str]:
+    """Write all files but the answers; return what is likely a mistake in the scale of the images."""
     date = float(int(time.time()))
     limits = (0.0, 1.0) if settings.percentiles else settings.limits or materials.range
     unit = "" if settings.percentiles or len(spool.units) != 1 else next(iter(spool.units))
@@ -225,11 +232,13 @@ def _write(
             date=date, on_written=advance,
         )  # fmt: skip
     os.utime(folder / IMAGES, (date, date))
-    clipped = _clipping(tallies, pictures, true_extremes(shown))
+    require_contrast(shown, tallies, pictures)
+    extremes = true_extremes(shown)
     name_of = {(picture.case, picture.system): name for name, picture in names.items()}
     cases = list(dict.fromkeys(picture.case for picture in shown))
     see: ReadersSee = settings.readers_see or ("one" if settings.kind == "which-is-real" else "all")
     items, turns = make_items(settings.kind, cases, materials.systems, name_of, seed, see)
+    once = len(items) if see == "all" else len(turns)
     key = Key(
         secret=secrets.token_hex(32),
         seed=seed,
@@ -241,9 +250,9 @@ def _write(
         turns=tuple(turns),
         repeats=settings.repeats,
         readers_see=see,
-        about=_about(pictures, settings, materials, cases, shown, see) | {"clipped": clipped},
+        about=_about(pictures, settings, materials, cases, shown, see, once)
+        | {"clipped": clipping_fact(tallies, pictures, extremes)},
     )  # fmt: skip
-    once = len(items) if see == "all" else len(turns)
     protocol = Protocol(
         title=settings.title,
         kind=settings.kind,
@@ -259,6 +268,22 @@ def _write(
     )
     _write_private(folder / KEY, dump(key))
     write_text(folder / PROTOCOL, dump(protocol))
+    return scale_warnings(shown, tallies, pictures, extremes)
+
+
+def _size_warnings(study: Study, materials: Materials) -> list[str]:
+    """Return a line for each thing that a study of this size, or with these subjects, cannot tell."""
+    lines = []
+    if not materials.subjects_known and len(materials.cases) > 1:
+        lines.append("Every case counts as a subject of its own, which makes intervals too narrow where several are "
+                     "of one; name subjects with --subject-pattern")  # fmt: skip
+    items, repeated = study.items_and_repeats()
+    if items == 1:
+        lines.append("The study has one item only, which tells nothing of a system or a reader; add cases")
+    elif study.key.repeats and not repeated:
+        lines.append(f"No item comes twice, as {study.key.repeats:.0%} of {items} items is none: how consistent "
+                     "readers are stays unknown; raise --repeats or --cases")  # fmt: skip
+    return lines
 
 
 def _about(
@@ -268,6 +293,7 @@ def _about(
     cases: Sequence[str],
     shown: Sequence[Spooled],
     readers_see: ReadersSee,
+    once: int,
 ) -> dict[str, str]:
     """Say for the report how the images were made."""
     if settings.percentiles:
@@ -277,29 +303,21 @@ def _about(
         unit = "" if pictures.unit == "intensity" else f" {pictures.unit}"
         scale = f"{pictures.low:g} to {pictures.high:g}{unit}"
     subjects = len({picture.subject for picture in shown})
+    whose = f"of {subjects} subject{'' if subjects == 1 else 's'}"
+    if subjects == len(cases):
+        whose = "each of another subject" if materials.subjects_known else "each counted as a subject of its own"
     facts = {
         "images": f"{pictures.width}×{pictures.height} pixels, {'colour' if pictures.channels == 3 else 'grey'}",
         "values": f"{scale}, rounded to {pictures.levels} levels as coarse as the coarsest source",
-        "cases": f"{len(cases)} of {subjects} subject{'' if subjects == 1 else 's'}",
+        "cases": f"{len(cases)}, {whose}",
         "readers see": "all items" if readers_see == "all" else "one version of each case, in turn",
-        "repeats": f"{settings.repeats:.0%} of the items",
+        "repeats": f"{round(settings.repeats * once) or 'none'} of {once} items",
         "sources": "; ".join(materials.sources),
         "made by": f"transmodal {transmodal.__version__}",
     }
     if any(picture.shape[:2] != shown[0].shape[:2] for picture in shown):
         facts["images"] += "; smaller ones lie in the middle of an empty field"
     return facts
-
-
-def _clipping(tallies: Mapping[str, Tally], pictures: Pictures, true: tuple[float, float] | None) -> str:
-    """Say for the report how many pixels were clipped, and to what."""
-    low, high = made_bounds((pictures.low, pictures.high), true)
-    counts = [
-        f"{system} {tally.clipped} of {tally.pixels} pixels ({tally.share:.1%})" if tally.clipped else f"{system} none"
-        for system, tally in sorted(tallies.items())
-    ]
-    within = "" if true is None else f"; made images to the true ones' {low:g} to {high:g}, so that greys tell nothing"
-    return ", ".join(counts) + within
 
 
 def _write_private(path: Path, text: str) -> None:

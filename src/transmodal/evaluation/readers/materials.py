@@ -42,6 +42,7 @@ class Materials:
         range: (low, high) of the target's intensity map; None for folders and for maps of percentiles.
         sources: where everything came from, for the key.
         left_out: cases that not every system has, so that nobody sees them.
+        subjects_known: somebody said whose the cases are; else each counts as a subject of its own.
     """
 
     cases: list[Material]
@@ -49,6 +50,7 @@ class Materials:
     range: tuple[float, float] | None
     sources: tuple[str, ...]
     left_out: tuple[str, ...] = ()
+    subjects_known: bool = True
 
 
 def from_folders(
@@ -92,7 +94,8 @@ def from_folders(
         )
 
     sources = tuple(f"{name}: {folder}" for name, folder in folders.items())
-    return Materials([material(stem) for stem in stems], tuple(folders), None, sources, left_out)
+    known = subject_pattern is not None
+    return Materials([material(stem) for stem in stems], tuple(folders), None, sources, left_out, known)
 
 
 def from_runs(

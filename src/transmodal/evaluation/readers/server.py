@@ -265,7 +265,7 @@ def serve(
         room = ReadingRoom(study, readers, start_page=local)
         shown_host = f"[{host}]" if ":" in host else host
         origin = f"http://{shown_host}:{listening.getsockname()[1]}"
-        say(f"{study.protocol.title}: {study.protocol.items} items, answers go to {room.store.path}")
+        say(f"{study.protocol.title}: {study.workload()}; they go to {room.store.path}")
         for name in room.invited:
             say(f"  {name}: {origin}/r/{room.token(name)}")
         if not local:

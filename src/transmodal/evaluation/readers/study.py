@@ -160,6 +160,18 @@ class Study:
             readers_see=self.key.readers_see,
         )
 
+    def items_and_repeats(self) -> tuple[int, int]:
+        """Return how many items each reader sees, and how many of them come a second time."""
+        plan = self.plan(0)
+        repeated = sum(trial.repeat for trial in plan)
+        return len(plan) - repeated, repeated
+
+    def workload(self) -> str:
+        """Say what each reader has to do: "9 answers a reader (8 items, 1 repeated)"."""
+        items, repeated = self.items_and_repeats()
+        answers, things = ("answer" if items + repeated == 1 else "answers"), ("item" if items == 1 else "items")
+        return f"{items + repeated} {answers} a reader ({items} {things}, {repeated or 'none'} repeated)"
+
     def image_bytes(self, name: str) -> bytes:
         """Return the raw file of an opaque name."""
         path = self.folder / IMAGES / name
