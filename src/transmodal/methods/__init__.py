@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from transmodal.methods.method import AdamSettings, Batch, Method, Ports, Update
+from transmodal.methods.method import GIVEN, LABELS, REGION, WANTED, AdamSettings, Batch, Method, Ports, Update
 from transmodal.methods.pix2pix import Pix2Pix, Pix2PixSettings
 
 METHODS: dict[str, tuple[Callable[[Any, Ports], Method], type[BaseModel]]] = {
@@ -28,4 +28,16 @@ def make_method(name: str, settings: BaseModel, ports: Ports) -> Method:
     return method(settings, ports)
 
 
-__all__ = ["METHODS", "AdamSettings", "Batch", "Method", "Ports", "Update", "make_method"]
+__all__ = [
+    "GIVEN",
+    "LABELS",
+    "METHODS",
+    "REGION",
+    "WANTED",
+    "AdamSettings",
+    "Batch",
+    "Method",
+    "Ports",
+    "Update",
+    "make_method",
+]

@@ -13,10 +13,9 @@ from typing import Annotated, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
-from torch.nn import functional
 
 from transmodal.losses.adversarial import AdversarialLoss, discriminator_loss, generator_loss, gradient_penalty
-from transmodal.methods.method import AdamSettings, Batch, Method, Ports, Update, set_dropout
+from transmodal.methods.method import AdamSettings, Batch, Method, Ports, Update, mean_of_wanted, set_dropout
 from transmodal.networks.layers import Norm
 from transmodal.networks.patch_discriminator import PatchDiscriminator, smallest_side
 from transmodal.networks.unet_generator import UNetGenerator
@@ -81,8 +80,9 @@ class Pix2Pix(Method):
     def __init__(self, settings: Pix2PixSettings, ports: Ports) -> None:
         super().__init__()
         self.settings, self.ports, self.adam = settings, ports, settings.adam
-        in_channels, out_channels = sum(ports.inputs.values()), sum(ports.targets.values())
+        in_channels, out_channels = ports.in_channels, ports.out_channels
         generator, discriminator = settings.generator, settings.discriminator
+        self.takes_batches = generator.norm != "batch" or generator.statistics == "running"
         self.generator = UNetGenerator(
             in_channels,
             out_channels,
@@ -135,11 +135,14 @@ class Pix2Pix(Method):
     def updates(self, batch: Batch, step: int) -> Iterator[Update]:
         settings, kind = self.settings, self.settings.adversarial
         source, target = self.ports.join_inputs(batch), self.ports.join_targets(batch)
+        wanted = self.ports.wanted(batch)
         generator_turn = (step + 1) % self.critic_steps == 0
 
         with torch.set_grad_enabled(generator_turn):
             fake = self.generator(source)  # (N, C, *spatial) in [-1, 1]
 
+        if wanted is not None:  # what is not known, or was given, is nothing to learn from: it stays as it is
+            fake = torch.lerp(target, fake.to(target.dtype), wanted)
         self.discriminator.requires_grad_(True)
         real_scores = self.discriminator(torch.cat([source, target], 1))
         fake_scores = self.discriminator(torch.cat([source, fake.detach().to(source.dtype)], 1))
@@ -154,7 +157,7 @@ class Pix2Pix(Method):
         if generator_turn:
             self.discriminator.requires_grad_(False)  # its weight gradients would be thrown away
             g_fake = generator_loss(kind, self.discriminator(torch.cat([source, fake.to(source.dtype)], 1)))
-            g_l1 = functional.l1_loss(fake.float(), target)
+            g_l1 = mean_of_wanted((fake.float() - target).abs(), wanted)
             loss = g_fake + settings.l1_weight * g_l1
             yield Update("generator", loss, {"g_loss": loss, "g_fake": g_fake, "g_l1": g_l1})
 
