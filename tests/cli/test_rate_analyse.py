@@ -29,14 +29,14 @@ def study(tmp_path: Path) -> Path:
             (tmp_path / name).mkdir(exist_ok=True)
             cv2.imwrite(str(tmp_path / name / f"p{case}.png"), made)
     folders = [part for name in SYSTEMS for part in ("--system", f"{name}={tmp_path / name}")]
-    run("rate", "new", str(tmp_path / "study"), "--kind", "rating", *folders, "--range", "0", "65535", "--seed", "1")
+    run("rate", "new", str(tmp_path / "likert"), "--kind", "rating", *folders, "--range", "0", "65535", "--seed", "1")
     others = [part for name in SYSTEMS[1:] for part in ("--against", f"{name}={tmp_path / name}")]
     first = f"sharp={tmp_path / 'sharp'}"
     scored = ("--range", "0", "65535", "--out", str(tmp_path / "scored"), "--workers", "1")
     run("score", first, str(tmp_path / "true"), *others, *scored)
     readers = [SimulatedReader("program-1"), SimulatedReader("program-2")]
-    fill_study(tmp_path / "study", readers, World({"sharp": 1.0, "blurry": 0.0, "noisy": -1.0}))
-    return tmp_path / "study"
+    fill_study(tmp_path / "likert", readers, World({"sharp": 1.0, "blurry": 0.0, "noisy": -1.0}))
+    return tmp_path / "likert"
 
 
 def run(*arguments: str) -> int:
@@ -52,6 +52,7 @@ def test_the_table_ends_with_the_report_and_the_files_are_there(
     assert run("rate", "analyse", str(study), "--scores", str(study.parent / "scored")) == 0
     printed = capsys.readouterr().out
     assert printed.strip().splitlines()[-1] == f"Report: {study / 'analysis' / 'report.html'}"
+    assert printed.startswith("Reader study: likert, 2 simulated readers")
     for words in (
         "2 simulated readers",
         "rating of realism",
@@ -62,6 +63,7 @@ def test_the_table_ends_with_the_report_and_the_files_are_there(
     ):
         assert words in printed
     page = (study / "analysis" / "report.html").read_text(encoding="utf-8")
+    assert "<title>Reader study: likert" in page
     assert "programs gave these answers" in page and f"--scores {study.parent / 'scored'}" in page
     assert json.loads((study / "analysis" / "waem.json").read_text(encoding="utf-8"))["format"] == "transmodal-waem/1"
 

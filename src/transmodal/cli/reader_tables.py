@@ -63,7 +63,7 @@ def print_analysis(analysis: Analysis) -> None:
     """Print the tables that matter most, and the notes."""
     console = Console(highlight=False)
     console.width = max(console.width, _NARROWEST)
-    console.print(Text(f"{analysis.answers.title}: {analysis.who}", style="bold"))
+    console.print(Text(f"{analysis.heading}, {analysis.who}", style="bold"))
     for part in _parts(analysis):
         _print(console, part)
         console.print()

@@ -81,7 +81,8 @@ def analyse(
 
     answers = read_answers(study)
     loaded = None if scores is None else load_scores(scores, target)
-    return analyse_answers(answers, loaded, ridge=ridge, resamples=resamples, seed=seed)
+    analysis = analyse_answers(answers, loaded, ridge=ridge, resamples=resamples, seed=seed)
+    return replace(analysis, name=Path(study).resolve().name)
 
 
 def analyse_answers(

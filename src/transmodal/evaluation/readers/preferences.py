@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas
 from scipy.sparse.csgraph import connected_components
 
+from transmodal.evaluation.intervals import FEWEST_SUBJECTS
 from transmodal.evaluation.readers.answers import TIE
 from transmodal.evaluation.readers.resampling import (
     RESAMPLES,
@@ -34,7 +35,8 @@ class Strength:
         system: its name.
         strength: Bradley–Terry log odds; the mean over systems is 0.
         share: of its comparisons won, ties as halves.
-        first: share of bootstrap resamples over subjects in which it is the strongest.
+        first: share of bootstrap resamples over subjects in which none is stronger, equally strong ones all counted;
+            None below four subjects, which tell nothing about stability.
     """
 
     system: str
@@ -111,10 +113,10 @@ def strengths(
     layout = Layout.of(table["reader"], table["subject"])
     estimates = over_readers_and_subjects(statistic, layout, seed=seed, resamples=resamples)
     drawn = statistic(draws(layout.subjects, min(resamples, 1000), seed)[:, layout.subject], np.ones(1))
-    best = (drawn == drawn.max(1, keepdims=True)).mean(0)
+    best = (drawn > drawn.max(1, keepdims=True) - 1e-9).mean(0)  # equal but for rounding
     won = each.sum(0).sum(1) / np.maximum(pairs.sum(1), 1e-12)
     return [
-        Strength(system, estimate, float(share), float(first) if layout.subjects > 1 else None)
+        Strength(system, estimate, float(share), float(first) if layout.subjects >= FEWEST_SUBJECTS else None)
         for system, estimate, share, first in zip(systems, estimates, won, best, strict=True)
     ]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 import transmodal
-from transmodal.evaluation.readers.answers import REAL
 from transmodal.evaluation.readers.detection import LOG_LINEAR, Detection, Proportion
+from transmodal.evaluation.readers.headlines import best_rated, most_preferred, with_limits
 from transmodal.evaluation.readers.metric_report import metric_blocks, waem_blocks
 from transmodal.evaluation.readers.resampling import Estimate
 from transmodal.evaluation.readers.results import Analysis
@@ -16,7 +16,6 @@ from transmodal.evaluation.readers.wording import (
     DASH,
     estimate_cell,
     estimate_text,
-    interval_text,
     intervals_in_words,
     number,
     p_text,
@@ -83,7 +82,7 @@ def page_of(analysis: Analysis, commands: Sequence[str] = ()) -> Report:
     if analysis.simulated:
         notice = "Simulated readers: programs gave these answers, no person looked at an image. " + notice
     return Report(
-        title=answers.title,
+        title=analysis.heading,
         kicker=f"Reader study · {KINDS[answers.kind]}",
         facts=(
             f"{analysis.who}, {answered} trials answered",
@@ -122,7 +121,7 @@ def _detection_result(analysis: Analysis) -> list[Block]:
     value, interval = _percent(accuracy)
     items = [Headline("Accuracy, mean over readers", value, interval, remark, good)]
     d_prime = analysis.means["d_prime"]
-    items.append(Headline("d′, mean over readers", estimate_text(d_prime), _95(d_prime), "0 is chance"))
+    items.append(Headline("d′, mean over readers", estimate_text(d_prime), with_limits(d_prime), "0 is chance"))
     for name, label in (("sensitivity", "Synthetic called synthetic"), ("specificity", "Real called real")):
         if name in analysis.means:
             items.append(Headline(label, *_percent(analysis.means[name])))
@@ -159,11 +158,7 @@ def _preference_result(analysis: Analysis) -> list[Block]:
     blocks: list[Block] = []
     if analysis.strengths:
         ordered = sorted(analysis.strengths, key=lambda each: -(each.strength.value or 0.0))
-        best = ordered[0]
-        first = "" if best.first is None else f"strongest in {100 * best.first:.0f} % of resamples over subjects"
-        blocks.append(
-            Headlines([Headline("Preferred most", best.system, f"{100 * best.share:.0f} % of its comparisons", first)])
-        )
+        blocks.append(Headlines([most_preferred(ordered)]))
         words = intervals_in_words(each.strength for each in ordered)
         rows = [
             IntervalRow(each.system, each.strength.value, each.strength.low, each.strength.high) for each in ordered
@@ -184,6 +179,7 @@ def _preference_result(analysis: Analysis) -> list[Block]:
                     ]
                     for each in ordered
                 ],
+                _STRONGEST if ordered[0].first is not None else "comparisons won: a tie is half; stability unknown",
             )
         )
     matrix = preference_chart(names, analysis.wins.to_numpy(float))
@@ -200,13 +196,7 @@ def _rating_result(analysis: Analysis) -> list[Block]:
         estimates = [analysis.ratings[criterion][name] for criterion in answers.criteria]
         rows.append([name, *(estimate_cell(estimate) for estimate in estimates)])
     words = intervals_in_words(each for means in analysis.ratings.values() for each in means.values())
-    best = []
-    for criterion in answers.criteria[:4]:
-        means = analysis.ratings[criterion]
-        made = [name for name in names if name != REAL] or names
-        top = max((means[name].value or 0.0, name) for name in made)[1]
-        estimate = means[top]
-        best.append(Headline(f"Rated best, {criterion}", top, _95(estimate), f"mean {estimate_text(estimate)}"))
+    best = [best_rated(criterion, analysis.ratings[criterion]) for criterion in answers.criteria[:4]]
     blocks: list[Block] = [
         Headlines(best),
         Table(
@@ -316,10 +306,6 @@ def _agreement(analysis: Analysis) -> list[Block]:
     ]
 
 
-def _95(estimate: Estimate) -> str:
-    return f"95 %: {interval_text(estimate)}" if estimate.low is not None else estimate.note
-
-
 def _numbers(share: Proportion) -> tuple[float | None, float | None, float | None]:
     return share.share, share.low, share.high
 
@@ -328,6 +314,10 @@ def _name(name: str, simulated: bool) -> str:
     return f"{name} (simulated)" if simulated else name
 
 
+_STRONGEST = (
+    "comparisons won: a tie is half; strongest in: share of resamples over subjects, where equally strong systems all "
+    "count, so that the shares may add up to more than 100 %"
+)
 _POOLED = (
     "Answers of several readers about the same images are not independent: the exact interval and p of the pooled "
     "answers are too sure. The mean over readers above takes it into account."

@@ -115,6 +115,7 @@ class Analysis:
         metrics: beside the readers; empty without scores.
         waem: fitted weights; or the words why there are none.
         notes: what was left out, and why.
+        name: of the study's folder; "" where the answers come from none.
     """
 
     answers: Answers
@@ -131,6 +132,14 @@ class Analysis:
     metrics: tuple[MetricResult, ...] = ()
     waem: FittedWaem | str = "not fitted: no scores were given"
     notes: tuple[str, ...] = ()
+    name: str = ""
+
+    @property
+    def heading(self) -> str:
+        """The study's title, with its name where the title does not say it."""
+        if not self.name or self.name.lower() in self.answers.title.lower():
+            return self.answers.title
+        return f"{self.answers.title}: {self.name}"
 
     @property
     def who(self) -> str:
@@ -142,6 +151,7 @@ class Analysis:
         """Return what `--json` prints; a value that does not exist is null and has a note, infinity is the text inf."""
         answers = self.answers
         content = {
+            "name": self.name,
             "title": answers.title,
             "kind": answers.kind,
             "simulated_readers": self.simulated,
