@@ -164,9 +164,42 @@ def test_niqe_is_fitted_on_a_folder_and_named(folders: Path, capsys: pytest.Capt
     content = json.loads(out)
     assert "sharp" in content["resources"]["niqe"]["name"] and content["resources"]["niqe"]["block"] == 64
     assert content["truth"]["niqe"]["mean"] == pytest.approx(content["summary"]["niqe"]["mean"])
+    assert content["warnings"] == []
+    out, error = told(capsys, "big-made", "sharp", *RANGED, "--metrics", "mae,niqe", "--niqe-fit", "sharp/", status=2)
+    assert error.startswith("warning: NIQE's model is fitted on sharp, the truths"), error
+
+
+def test_cases_that_fail_alike_share_a_line(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(1, 8):
+        (folders / "other" / f"m{number // 2}_{number % 2}.png").unlink()
+    _, error = told(capsys, "other", "truth", *RANGED, "--metrics", "mae", status=2)
+    lines = [line for line in error.splitlines() if line.startswith("not scored")]
+    assert lines == [
+        "not scored: 7 cases alike (m0_1, m1_0, m1_1 and 4 more); the first: truth/m0_1.png has no partner in other"
+    ]
+    for number in (3, 4, 5, 6, 7):  # two are few enough to be told one by one
+        (folders / "truth" / f"m{number // 2}_{number % 2}.png").unlink()
+    _, error = told(capsys, "other", "truth", *RANGED, "--metrics", "mae", status=2)
+    lines = [line for line in error.splitlines() if line.startswith("not scored")]
+    assert lines == [f"not scored: {case}: truth/{case}.png has no partner in other" for case in ("m0_1", "m1_0")]
+
+
+def test_a_thin_volume_is_sent_to_its_slices(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    volume = np.random.default_rng(0).uniform(0, 900, (40, 44, 5)).astype(np.float32)
+    for folder in ("true", "made"):
+        write(Image(volume), tmp_path / folder / "a.nii.gz")
+    for metric in ("ssim", "ms_ssim"):
+        asked = [tmp_path / "made", tmp_path / "true", "--range", 0, 1000, "--metrics", metric]
+        assert "--dimension 2" in told(capsys, *asked, status=2)[1]
+    picture = np.zeros((5, 40), np.uint16)
+    for folder in ("flat-true", "flat-made"):
+        write(Image(picture, picture_affine((1, 1))), tmp_path / folder / "a.png")
+    asked = [tmp_path / "flat-made", tmp_path / "flat-true", *RANGED, "--metrics", "ssim"]
+    assert "--dimension" not in told(capsys, *asked, status=2)[1]
 
 
 def test_a_wrong_call_is_told_in_one_line(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folders / "few.csv").write_text("case,coat\nm0_0,white\n")
     (folders / "pairs.csv").write_text("predicted,truth\n../x.png,m0_0.png\n")
     for arguments, what in (
         (["made", "truth", *RANGED, "--metrics", "fnsd"], "score of whole sets"),
@@ -179,10 +212,14 @@ def test_a_wrong_call_is_told_in_one_line(folders: Path, capsys: pytest.CaptureF
         (["made", "truth", "--metrics", "dice", "--labels", "1,b"], "--labels"),
         (["made", "truth", "--metrics", "dice", "--labels", "0,1"], "not 0"),
         (["made", "truth", *RANGED, "--nmae", "min"], "--nmae"),
+        (["made", "truth", *RANGED, "--nmae", "min"], "see 'transmodal score --help'"),
+        (["made", "truth", "--rnage", 0, 1], "see 'transmodal score --help'"),
         (["made", "truth", *RANGED, "--against", "truth=other"], "name of its own"),
         (["made", "truth", *RANGED, "--against", "a=other", "--against", "a=made"], "name of its own"),
         (["made", "truth", *RANGED, "--against", "a=nowhere"], "There is no nowhere"),
         (["made", "truth", *RANGED, "--groups", "manifest.csv:coad"], "coad"),
+        (["made", "truth", *RANGED, "--groups", "few.csv:coad"], "did you mean 'coat'"),
+        (["made", "truth", *RANGED, "--groups", "few.csv:coat"], "no row for"),
         (["made", "truth", *RANGED, "--groups", "manifest.csv:coat@2"], "no number to cut"),
         (["made", "truth", *RANGED, "--groups", "manifest.csv:weight@25,20"], "rising"),
         (["made", "truth", *RANGED, "--groups", "nowhere.csv:coat"], "There is no file nowhere.csv"),

@@ -55,6 +55,35 @@ def test_folders_of_one_series_or_image_are_matched_by_their_names(tmp_path: Pat
         match({"made": tmp_path / "made"}, tmp_path / "truth")
 
 
+def test_a_folder_of_folders_is_told_with_the_one_that_was_meant(folders: Path) -> None:
+    mice = folders / "mice"
+    for number in range(4):
+        put(mice / "xray" / f"m{number // 2}_{number % 2}.png", 0, number)
+        put(mice / "notes" / f"page{number}.png", 0, number)
+    for systems, truth in (({"made": folders / "made"}, mice), ({"made": mice}, folders / "truth")):
+        with pytest.raises(UserError, match=f"did you mean {mice}/xray\\?") as refusal:
+            match(systems, truth)
+        assert "notes" not in str(refusal.value)
+    put(mice / "photo" / "m0_0.png")
+    put(mice / "photo" / "m0_1.png")
+    with pytest.raises(UserError, match=f"did you mean {mice}/xray\\?"):  # more names agree
+        match({"made": folders / "made"}, mice)
+    put(mice / "photo" / "m1_0.png")
+    put(mice / "photo" / "m1_1.png")
+    with pytest.raises(UserError, match=f"{mice}/photo or {mice}/xray"):
+        match({"made": folders / "made"}, mice)
+    put(mice / "atlas.png")  # an image of its own, but no partner
+    with pytest.raises(UserError, match="did you mean"):
+        match({"made": folders / "made"}, mice)
+
+
+def test_the_folder_that_is_empty_is_named(folders: Path) -> None:
+    (folders / "empty").mkdir()
+    for made, truth in (("empty", "truth"), ("made", "empty")):
+        with pytest.raises(UserError, match=f"^{folders}/empty holds no image"):
+            match({"made": folders / made}, folders / truth)
+
+
 def test_a_table_names_pairs_subjects_masks_systems_and_factors(folders: Path) -> None:
     table = folders / "pairs.csv"
     table.write_text(

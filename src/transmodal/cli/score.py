@@ -1,5 +1,6 @@
 """`transmodal score`."""
 
+import re
 import shlex
 from importlib import import_module
 from pathlib import Path
@@ -68,7 +69,8 @@ def score(
         list[str] | None,
         typer.Option(
             metavar="FILE:COL,COL",
-            help="Group by columns of a manifest; COL@20,25 cuts at edges. Its subjects count. Can be repeated.",
+            help="Group by a manifest's columns: COL,COL crosses them, COL@20,25 cuts at edges; --groups given again "
+            "makes a table of its own. The manifest's subjects count.",
         ),
     ] = None,
     scale: Annotated[
@@ -129,6 +131,7 @@ def score(
     from transmodal.cli.progress import Progress
     from transmodal.errors import UserError
     from transmodal.evaluation.case_table import CaseTable
+    from transmodal.evaluation.failures import failures_in_words
     from transmodal.evaluation.folders import score_matched
     from transmodal.evaluation.groups import check_cells, check_grouping, choose_groupings, group_table, with_cuts
     from transmodal.evaluation.matching import match, match_by_table
@@ -160,12 +163,11 @@ def score(
     matched = match_by_table(match_by, systems, truth, mask) if match_by else match(systems, truth, mask)
     file, groupings = _groups(groups or [])
     table_factors = sorted({name for case in matched.cases for name in case.factors})
-    if file is not None:
-        table = CaseTable(file)
-        table_factors += table.factors
+    table = None if file is None else CaseTable(file)
+    for grouping in groupings:  # a column misspelt is told before rows that are missing
+        check_grouping(table_factors + (table.factors if table else []), grouping)
+    if table is not None:
         matched = table.told_of(matched)
-    for grouping in groupings:
-        check_grouping(table_factors, grouping)
     check_cells((case.factors for case in matched.cases), groupings)
     resources = _resources(policy, matched, fid_weights, niqe_model, niqe_fit, lpips_weights, lpips_linear)
     if (workers or cores()) > 1:  # what prints and draws takes a second to load; workers need not wait for it
@@ -182,6 +184,8 @@ def score(
             on_progress=lambda done, total: progress.show("scoring", done, total),
             on_doubt=doubts.append,
         )
+    if niqe_fit is not None and "niqe" in of_images and niqe_fit.resolve() == truth.resolve():
+        doubts.append(f"NIQE's model is fitted on {niqe_fit}, the truths it is to judge; fit it on training images")
     for doubt in doubts:
         typer.echo(f"warning: {doubt}", err=True)
     _tell_of_subjects(matched, subject_of)
@@ -218,8 +222,8 @@ def score(
         _print_groups(scores, table_of_groups)
         if report is not None:
             typer.echo(f"Report: {report}")
-    for case, reason in scores.failed:
-        typer.echo(f"not scored: {case}: {reason}", err=True)
+    for line in failures_in_words(scores.failed):
+        typer.echo(f"not scored: {line}", err=True)
     if scores.failed:
         all_cases = len(scores.failed) + len(scores.cases)
         raise UserError(f"{len(scores.failed)} of {all_cases} cases were not scored, listed above; mend or remove them")
@@ -369,12 +373,11 @@ def _policy(**settings: Any) -> Any:
         problem = error.errors()[0]
         option = "--" + ".".join(str(part) for part in problem["loc"] if isinstance(part, str)).replace("_", "-")
         message = problem["msg"].removeprefix("Value error, ")
-        raise UserError(f"{option}: {message}" if problem["loc"] else f"--{message}") from error
+        told = f"{option}: {message}" if problem["loc"] else f"--{message}"
+        raise UserError(f"{told}; see 'transmodal score --help'") from error
 
 
 def _subject_of(pattern: str | None) -> Any:
-    import re
-
     from transmodal.errors import UserError
 
     if pattern is None:

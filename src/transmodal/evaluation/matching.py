@@ -78,7 +78,8 @@ def match(systems: Mapping[str, Path], truth: Path, mask: Path | None = None) ->
         true = {stem_of(truth): str(truth)}
         made = {name: dict.fromkeys(true, str(path)) for name, path in systems.items()}
     else:
-        true, made = images_of(truth), {name: images_of(path) for name, path in systems.items()}
+        found = _images_of_all([truth, *systems.values()])
+        true, made = found[truth], {name: found[path] for name, path in systems.items()}
     complete = sorted(set(true).intersection(*made.values()))
     if not complete:
         _refuse_without_partners(systems, made, truth, true)
@@ -181,6 +182,34 @@ def images_of(folder: Path) -> dict[str, str]:
     return found
 
 
+def _images_of_all(folders: list[Path]) -> dict[Path, dict[str, str]]:
+    """Return `images_of` of each folder; of one that holds folders of images, say which of them was meant."""
+    found: dict[Path, dict[str, str]] = {}
+    problems: dict[Path, UserError] = {}
+    for folder in folders:
+        try:
+            found[folder] = images_of(folder)
+        except UserError as error:
+            problems[folder] = error
+    for folder, problem in problems.items():
+        meant = _meant_below(folder, found.values())
+        if meant:
+            raise UserError(f"{folder} holds folders of images; {meant}") from problem
+        raise problem
+    return found
+
+
+def _meant_below(folder: Path, others: Iterable[Mapping[str, str]]) -> str:
+    """Return "did you mean …?" with the folders below of which the most images have the names that others have."""
+    wanted = {stem for other in others for stem in other}
+    with os.scandir(folder) as entries:
+        below = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    shared = {name: len(wanted & {stem_of(path) for path in _files_of(folder / name)}) for name in below}
+    most = max(shared.values(), default=0)
+    meant = [str(folder / name) for name, number in shared.items() if number == most][:3]
+    return f"did you mean {' or '.join(meant)}?" if most else ""
+
+
 def _files_of(folder: Path) -> Iterator[str]:
     with os.scandir(folder) as entries:
         names = sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_file())
@@ -224,9 +253,16 @@ def _refuse_without_partners(
     name = next((name for name in systems if not made[name].keys() & true.keys()), None)
     if name is None:
         raise UserError(f"No image of {truth} has a partner in all of {', '.join(systems)}; score them one by one")
-    example = f"{min(made[name])} against {min(true)}" if made[name] and true else "one of them holds no image"
+    folder = systems[name]
+    for path, images, others in ((folder, made[name], true), (truth, true, made[name])):
+        meant = _meant_below(path, [others]) if path.is_dir() else ""
+        if meant:
+            raise UserError(f"No image of {path} has a partner of the same name; {meant}")
+        if not images:
+            raise UserError(f"{path} holds no image; check the path")
+    example = f"{min(made[name])} against {min(true)}"
     raise UserError(
-        f"No image of {systems[name]} has a partner of the same name in {truth} ({example}); rename the files so that "
+        f"No image of {folder} has a partner of the same name in {truth} ({example}); rename the files so that "
         "their names before the suffix agree, or name the pairs in a table with --match"
     )
 

@@ -55,7 +55,7 @@ def ms_ssim(predicted: Any, truth: Any, *, data_range: float, mask: Any = None, 
     if min(first.shape) < SMALLEST_SIDE:
         raise ValueError(
             f"ms_ssim: every axis needs at least {SMALLEST_SIDE} pixels for five scales, the shape is {first.shape}; "
-            "use ssim, or score the slices of a thin volume"
+            "use ssim, or score a thin volume by its slices (--dimension 2)"
         )
     region = checked_mask(mask, first.shape)
     halved = _halved_slice if spatial_dims == 2 else _halved_volume

@@ -120,7 +120,10 @@ def _scored(
             f"ssim: an array of shape {first.shape} has not {spatial_dims} axes; score channels and slices separately"
         )
     if min(first.shape) < WINDOW:
-        raise ValueError(f"ssim: every axis needs at least {WINDOW} pixels for its window, the shape is {first.shape}")
+        thin = "; score a thin volume by its slices (--dimension 2)" if spatial_dims == 3 else ""
+        raise ValueError(
+            f"ssim: every axis needs at least {WINDOW} pixels for its window, the shape is {first.shape}{thin}"
+        )
     region = checked_mask(mask, first.shape)
     if region is not None and not region[(slice(MARGIN, -MARGIN),) * spatial_dims].any():
         raise ValueError(f"ssim: mask selects no pixel that is {MARGIN} or more from every border")
