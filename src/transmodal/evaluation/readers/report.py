@@ -269,7 +269,8 @@ def _readers(analysis: Analysis) -> list[Block]:
             *(estimate_cell(reader.consistency_kappa.get(name)) for name in criteria),
         ]
         rows.append(row)
-    words = "seconds: median of an answer; same again: repeated items that got the same answer twice"
+    words = "seconds: median of an answer; same again: repeated items that got the same answer twice; exact 95 % "
+    words += "intervals as if answers were independent, of κ over subjects"
     return [*blocks, Table(columns, rows, words)]
 
 
