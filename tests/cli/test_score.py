@@ -54,6 +54,7 @@ def test_two_systems_groups_and_a_report_in_one_go(folders: Path, capsys: pytest
     summary = json.loads((folders / "scored" / "summary.json").read_text())
     assert summary["differences"]["ours − theirs"]["mae"]["mean"] < -300
     assert summary["sets"]["ours"]["fid"]["value"] is None and "comparison" in summary and summary["groups"]
+    assert summary["folders"] == {"predicted": {"ours": "made", "theirs": "other"}, "truth": "truth", "mask": None}
     page = parse((folders / "scored" / "report.html").read_text())
     assert "script" not in page.tags and summary["policy_in_words"] in page.text
     assert "transmodal score ours=made truth --against theirs=other --range 0.0 65535.0" in page.text
@@ -146,6 +147,7 @@ def test_volumes_by_slices_leave_their_totals(tmp_path: Path, capsys: pytest.Cap
     table = pandas.read_csv(tmp_path / "scored" / "slices.csv")
     assert table.loc[0, "mae_total"] == pytest.approx(6, rel=1e-4)
     assert table[["mae_slices", "psnr_slices"]].values.tolist() == [[4, 3]]
+    assert "psnr_total" not in table and table.loc[0, "psnr_mean"] > 50
     assert "1.5 × 4 slices" in parse((tmp_path / "scored" / "report.html").read_text()).text
 
 

@@ -22,6 +22,7 @@ from transmodal.metrics.published_conventions import (
 )
 from transmodal.metrics.surface import hd95
 from transmodal.metrics.vif import vif
+from transmodal.reporting.figures import plain_number
 
 
 def texture(shape: tuple[int, ...], seed: int = 0, low: float = 0, high: float = 255) -> np.ndarray:
@@ -169,11 +170,17 @@ def test_volumes_have_totals_and_means_over_the_same_slices() -> None:
     assert row["mae_total"] == pytest.approx(15, rel=1e-5) and row["mae_mean"] == pytest.approx(2.5, rel=1e-5)
     assert row["mse_total"] == pytest.approx(55, rel=1e-4)
     for metric in ("mae", "mse", "psnr"):
-        assert row[f"{metric}_total"] == pytest.approx(row[f"{metric}_mean"] * row[f"{metric}_slices"])
+        if metric != "psnr":
+            assert row[f"{metric}_total"] == pytest.approx(row[f"{metric}_mean"] * row[f"{metric}_slices"])
         assert row[f"{metric}_mean"] == scores.cases.loc[0, metric]
     assert not [column for column in slice_totals(scores) if column.startswith("ssim")]
     table = slices_table(scores)
     assert table is not None and table.rows[0][1].small == "2.5 × 6 slices"  # type: ignore[union-attr]
+    assert "psnr_total" not in row, "decibels do not add up"
+    assert table.rows[0][3].small == "mean of 5 slices"  # type: ignore[union-attr]
+    assert table.rows[0][3].text == plain_number(row["psnr_mean"])  # type: ignore[union-attr]
+    ratios = slice_totals(score_cases([case], policy.model_copy(update={"metrics": ("nrmse", "nmae")})))
+    assert [name for name in ratios if name.endswith("_total")] == ["nmae_total"]
     whole = score_cases([case], policy.model_copy(update={"dimension": 3, "metrics": ("mae",)}))
     assert slices_table(whole) is None and slice_totals(whole).empty
 

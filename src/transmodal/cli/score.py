@@ -199,7 +199,12 @@ def score(
 
         fitted = Waem.load(weights) if isinstance(weights, Path) else weights
         comparison = compare_systems(scores, waem=fitted)
-    more = {"groups": for_json(table_of_groups.to_dict("records")), "warnings": doubts}
+    more: dict[str, Any] = {"groups": for_json(table_of_groups.to_dict("records")), "warnings": doubts}
+    more["folders"] = {
+        "predicted": {name: str(folder) for name, folder in systems.items()},
+        "truth": str(truth),
+        "mask": None if mask is None else str(mask),
+    }
     if comparison is not None:
         more["comparison"] = comparison.to_json()
     title = f"{predicted} against {truth}"
