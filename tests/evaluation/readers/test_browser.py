@@ -197,7 +197,7 @@ def test_a_rating_by_keys_is_stored_with_its_view(context: BrowserContext, folde
         assert page.text_content("#zoom") == "125 %"
         page.keyboard.press("Space")
         wait_for_trial(page, 2, 3)
-        assert page.text_content("#zoom") == "100 %"  # each image begins whole
+        assert page.text_content("#zoom") == "fit"  # each image begins whole
         page.keyboard.press("x")
         for key in "14":
             page.keyboard.press(key)
@@ -230,7 +230,7 @@ def test_two_images_move_together(context: BrowserContext, folders: Path, tmp_pa
         x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
         page.mouse.move(x, y)
         page.mouse.wheel(0, -600)
-        expect(page.locator("#zoom")).not_to_have_text("100 %")
+        expect(page.locator("#zoom")).not_to_have_text("fit")
         zoomed = brightness(page)
         assert all(now != before for now, before in zip(zoomed, whole, strict=True))
         page.mouse.down()
@@ -304,4 +304,34 @@ def test_a_wrong_link_is_told(context: BrowserContext, folders: Path, tmp_path: 
         page.fill("#name", "zoe")
         page.keyboard.press("Enter")
         page.wait_for_selector("#trouble:not([hidden])")
-        assert "not among the readers" in page.inner_text("#trouble-text")
+        said = page.inner_text("#trouble-text")
+        assert "not among the readers" in said and said.endswith("invited by. Reload the page to try again.")
+        page.goto(f"{origin}/r/{'0' * 32}")
+        assert page.locator("h1").inner_text() == "Reader study"
+        assert page.get_by_role("alert").inner_text() == "This link is unknown; check that it is complete."
+
+
+def test_what_the_page_says_of_scale_view_and_size(context: BrowserContext, folders: Path, tmp_path: Path) -> None:
+    study = make_small_study(folders, tmp_path / "study", "rating", limits=(-5, 65535), cases=2, repeats=0.2)
+    room = ReadingRoom(study, ["ana"])
+    with serving(room) as origin:
+        page = context.new_page()
+        page.goto(f"{origin}/r/{room.token('ana')}")
+        wait_for_trial(page, 1, 7)
+        assert page.inner_text("#workload") == f"You will give {study.workload().replace(' a reader', '')}."
+        assert study.workload() == "7 answers a reader (6 items, 1 repeated)"
+        page.click("#begin")
+        assert page.locator(".criterion").all_inner_texts() == ["realism", "anatomy", "freedom from artefacts"]
+        assert [text.strip() for text in page.locator(".scale span").all_inner_texts()] == ["1 worst", "…", "5 best"]
+        assert page.get_by_role("radio", name="freedom from artefacts: 5 of 5, best").is_visible()
+        shown = page.evaluate(
+            "[...document.querySelectorAll('.criterion')].every((e) => e.scrollWidth <= e.clientWidth)"
+        )
+        assert shown  # no name is cut
+        assert (page.text_content("#window-value"), page.text_content("#level-value")) == ("65540", "32765")
+        assert page.text_content("#zoom") == "fit"
+        for key in "555":
+            page.keyboard.press(key)
+        page.keyboard.press("Enter")
+        wait_for_trial(page, 2, 7)
+    assert [each.question for each in room.store.answers()] == ["realism", "anatomy", "artefacts"]

@@ -163,6 +163,14 @@ def test_a_stranger_is_not_let_in(client: httpx.Client, room: ReadingRoom) -> No
     assert client.post("/r/0123/answer", json=submission(0)).status_code == 400
 
 
+def test_a_person_with_a_broken_link_is_told_in_words(client: httpx.Client, room: ReadingRoom) -> None:
+    for path, told in (("/r/0123", "This link is unknown"), ("/", "personal links"), ("/nothing", "nothing here")):
+        response = client.get(path, headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+        assert response.status_code == 404 and response.headers["content-type"].startswith("text/html")
+        assert told in response.text and "{" not in response.text and response.headers["cache-control"] == "no-store"
+        assert client.get(path).headers["content-type"] == "application/json"
+
+
 def test_the_start_page_takes_a_name_and_never_trusts_it(study: Study) -> None:
     room = ReadingRoom(study, start_page=True)
     with asking(room) as client:

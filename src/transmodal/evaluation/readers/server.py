@@ -6,6 +6,7 @@ images have one length, nothing has a date, and nothing may be kept by the brows
 
 import contextlib
 import hmac
+import html
 import ipaddress
 import json
 import socket
@@ -39,6 +40,23 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+
+_REFUSAL = """<!doctype html>
+<html lang="en">
+<head>
+  <meta charset="utf-8">
+  <meta name="viewport" content="width=device-width, initial-scale=1">
+  <meta name="color-scheme" content="dark">
+  <title>Reader study</title>
+  <link rel="icon" href="data:,">
+  <link rel="stylesheet" href="/static/page.css">
+</head>
+<body>
+  <header><h1>Reader study</h1></header>
+  <main><section class="card"><h2>This page cannot be shown</h2><p role="alert">{message}.</p></section></main>
+</body>
+</html>
+"""
 
 
 class Submission(BaseModel):
@@ -118,6 +136,7 @@ class ReadingRoom:
             "reference": None if protocol.reference is None else _readable(protocol.reference),
             "referenceTitle": protocol.reference_title,
             "of": len(plan),
+            "repeated": sum(trial.repeat for trial in plan),
             "trial": number,
             "shown": [] if number is None else list(self.addresses(reader, number)),
             "next": [] if number is None or number + 1 == len(plan) else list(self.addresses(reader, number + 1)),
@@ -183,7 +202,8 @@ def make_application(room: ReadingRoom, *, hosts: Sequence[str] | None = None) -
     @application.middleware("http")
     async def guard(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
         if hosts is not None and urlsplit(f"//{request.headers.get('host', '')}").hostname not in hosts:
-            response = _refusal(421, "This study is not served under this name; use the address that was printed")
+            told = "This study is not served under this name; use the address that was printed"
+            response = _refusal(421, told, request)
         else:
             response = await call(request)
         response.headers.update(_HEADERS)
@@ -192,15 +212,16 @@ def make_application(room: ReadingRoom, *, hosts: Sequence[str] | None = None) -
     @application.exception_handler(404)
     @application.exception_handler(405)
     async def unknown(request: Request, error: Exception) -> Response:
-        return _refusal(404, "There is nothing here; use your personal link")
+        return _refusal(404, "There is nothing here; use your personal link", request)
 
     @application.exception_handler(UserError)
     async def refused(request: Request, error: UserError) -> Response:
         return _refusal(409 if isinstance(error, Refused) and error.conflict else 400, str(error))
 
     @application.get("/")
-    def start() -> Response:
-        return _page() if room.start_page else _refusal(404, "This study is entered by personal links; ask for yours")
+    def start(request: Request) -> Response:
+        told = "This study is entered by personal links; ask for yours"
+        return _page() if room.start_page else _refusal(404, told, request)
 
     @application.get("/static/{name}")
     def static(name: str) -> Response:
@@ -218,8 +239,9 @@ def make_application(room: ReadingRoom, *, hosts: Sequence[str] | None = None) -
         return _json({"link": f"/r/{token}"})
 
     @application.get("/r/{token}")
-    def personal(token: str) -> Response:
-        return _page() if room.reader_of(token) else _refusal(404, "This link is unknown; check that it is complete")
+    def personal(token: str, request: Request) -> Response:
+        told = "This link is unknown; check that it is complete"
+        return _page() if room.reader_of(token) else _refusal(404, told, request)
 
     @application.get("/r/{token}/state")
     def state(token: str) -> Response:
@@ -355,5 +377,8 @@ def _json(content: Any) -> Response:
     return Response(json.dumps(content, ensure_ascii=False, allow_nan=False), media_type="application/json")
 
 
-def _refusal(status: int, message: str) -> Response:
+def _refusal(status: int, message: str, request: Request | None = None) -> Response:
+    """Say what was refused: as a page to a person whose browser went there, as JSON to the page's own questions."""
+    if request is not None and "text/html" in request.headers.get("accept", ""):
+        return Response(_REFUSAL.format(message=html.escape(message)), status, media_type="text/html")
     return Response(json.dumps({"error": message}, ensure_ascii=False), status, media_type="application/json")

@@ -9,6 +9,8 @@ const WORDS = {
 const KEYS = {
   r: "real", s: "synthetic", ArrowLeft: "left", ArrowRight: "right", e: "tie", ArrowDown: "tie",
 };
+// More is better on every scale: what counts faults is shown as their absence.
+const SHOWN = { artefacts: "freedom from artefacts", artifacts: "freedom from artifacts" };
 const PAN = { ArrowLeft: [40, 0], ArrowRight: [-40, 0], ArrowUp: [0, 40], ArrowDown: [0, -40] };
 
 const viewer = new Viewer(element("panes"), showView);
@@ -51,6 +53,10 @@ function values(address) {
 
 function only(section) {
   for (const id of ["start", "reading", "finished", "trouble"]) element(id).hidden = id !== section;
+}
+
+function sentence(text) {
+  return /[.!?]$/.test(text) ? text : `${text}.`;
 }
 
 function trouble(text) {
@@ -104,11 +110,11 @@ function renderChoices() {
     const group = document.createElement("div");
     group.className = "choice";
     group.setAttribute("role", "radiogroup");
-    group.setAttribute("aria-label", question || state.question);
+    group.setAttribute("aria-label", SHOWN[question] ?? (question || state.question));
     if (question) {
       const name = document.createElement("span");
       name.className = "criterion";
-      name.textContent = question;
+      name.textContent = SHOWN[question] ?? question;
       group.append(name);
     }
     group.append(...state.answers.map((answer, place) => choiceButton(question, row, answer, place)));
@@ -119,7 +125,7 @@ function renderChoices() {
   if (state.kind === "rating") {
     const scale = document.createElement("p");
     scale.className = "scale quiet";
-    scale.append(...["1 worst", `${state.points} best`].map((text) => Object.assign(document.createElement("span"),
+    scale.append(...["1 worst", "…", `${state.points} best`].map((text) => Object.assign(document.createElement("span"),
       { textContent: text })));
     element("choices").append(scale);
   }
@@ -133,8 +139,11 @@ function choiceButton(question, row, answer, place) {
   Object.assign(button.dataset, { row, answer });
   button.setAttribute("role", "radio");
   button.setAttribute("aria-keyshortcuts", { "←": "ArrowLeft", "→": "ArrowRight" }[key] ?? key);
-  if (state.kind === "rating") button.setAttribute("aria-label", `${question}: ${answer} of ${state.points}`);
-  else button.append(Object.assign(document.createElement("kbd"), { textContent: key }));
+  if (state.kind === "rating") {
+    const end = answer === "1" ? ", worst" : answer === String(state.points) ? ", best" : "";
+    button.setAttribute("aria-label", `${SHOWN[question] ?? question}: ${answer} of ${state.points}${end}`);
+  }
+  if (state.kind !== "rating") button.append(Object.assign(document.createElement("kbd"), { textContent: key }));
   button.addEventListener("click", () => choose(row, answer));
   return button;
 }
@@ -160,9 +169,11 @@ function showChosen() {
 
 function showView(view) {
   const { low, high, unit } = viewer.sort;
-  const round = (value) => Number(value.toPrecision(4)).toLocaleString("en", { maximumFractionDigits: 4 });
+  const whole = Number.isInteger(low) && Number.isInteger(high) && high - low >= 100;
+  const round = (value) => String(whole ? Math.round(value) : Number(value.toPrecision(4)));
   const { window, level } = viewer.record();
-  element("zoom").textContent = `${Math.round(100 * view.zoom)} %`;
+  const percent = Math.round(100 * view.zoom); // of the size at which the whole image is seen
+  element("zoom").textContent = percent === 100 ? "fit" : `${percent} %`;
   element("window").value = String(1000 * Math.sqrt(view.window)); // finer where windows are narrow
   element("level").value = String(1000 * view.level);
   element("window-value").textContent = round(window);
@@ -184,7 +195,7 @@ async function confirm() {
   try {
     next = await ask(`${location.pathname}/answer`, answer);
   } catch (error) {
-    element("message").textContent = error instanceof Refusal ? error.message
+    element("message").textContent = error instanceof Refusal ? sentence(error.message)
       : "The answer could not be sent and is not stored. Confirm it again.";
     if (error instanceof Refusal && error.status === 409) next = await ask(`${location.pathname}/state`).catch(() => null);
   }
@@ -192,7 +203,7 @@ async function confirm() {
     if (next) await render(next);
     document.activeElement?.blur();
   } catch (error) {
-    trouble(`${error.message} Reload the page.`);
+    trouble(`${sentence(error.message)} Reload the page.`);
   } finally {
     busy = false;
     if (state.trial !== null) showChosen();
@@ -266,6 +277,9 @@ function explain() {
     preference: "You will see two images of the same subject, made in two ways.",
     rating: `You will see one image at a time. Rate it on each criterion from 1 (worst) to ${state.points} (best).`,
   };
+  const { of, repeated } = state;
+  const items = `${of - repeated} ${of - repeated === 1 ? "item" : "items"}, ${repeated || "none"} repeated`;
+  element("workload").textContent = `You will give ${of} ${of === 1 ? "answer" : "answers"} (${items}).`;
   element("instructions-text").textContent = `${what[state.kind]} ${state.question}`;
 }
 
@@ -275,7 +289,7 @@ async function begin() {
     try {
       location.assign((await ask("/start", { name: element("name").value })).link);
     } catch (error) {
-      trouble(`${error.message} Reload the page to try again.`);
+      trouble(`${sentence(error.message)} Reload the page to try again.`);
     }
   });
   if (location.pathname === "/") {
@@ -299,7 +313,7 @@ async function begin() {
     explain();
     if (state.trial === 0) element("instructions").showModal();
   } catch (error) {
-    trouble(`${error.message} Reload the page.`);
+    trouble(`${sentence(error.message)} Reload the page.`);
   }
 }
 
