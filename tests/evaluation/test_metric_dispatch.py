@@ -51,7 +51,7 @@ def test_a_convention_gets_unchanged_values_and_the_whole_volume_whatever_the_po
 def policy_of(metrics: tuple[str, ...], **settings: object):  # type: ignore[no-untyped-def]
     from transmodal.metrics.policy import Policy
 
-    return Policy(metrics=metrics, **settings)  # type: ignore[arg-type]
+    return Policy(metrics=metrics, **settings)
 
 
 def test_a_convention_needs_no_range_and_refuses_another_dimension_in_one_line() -> None:
@@ -82,7 +82,7 @@ def test_nmae_has_the_named_denominator() -> None:
     for name in ("max-min", "max", "mean-magnitude"):
         policy = policy_of(("nmae",), nmae=name).resolved(unit="x", dimension=2)
         found = score_pair(picture(made), picture(truth), policy)["nmae"]
-        assert found == pytest.approx(nmae(made, truth, denominator=name))  # type: ignore[arg-type]
+        assert found == pytest.approx(nmae(made, truth, denominator=name))
         assert "NMAE is divided by" in policy.describe()
 
 
@@ -173,14 +173,14 @@ def test_volumes_have_totals_and_means_over_the_same_slices() -> None:
         if metric != "psnr":
             assert row[f"{metric}_total"] == pytest.approx(row[f"{metric}_mean"] * row[f"{metric}_slices"])
         assert row[f"{metric}_mean"] == scores.cases.loc[0, metric]
-    assert not [column for column in slice_totals(scores) if column.startswith("ssim")]
+    assert not [column for column in slice_totals(scores) if str(column).startswith("ssim")]
     table = slices_table(scores)
     assert table is not None and table.rows[0][1].small == "2.5 × 6 slices"  # type: ignore[union-attr]
     assert "psnr_total" not in row, "decibels do not add up"
     assert table.rows[0][3].small == "mean of 5 slices"  # type: ignore[union-attr]
     assert table.rows[0][3].text == plain_number(row["psnr_mean"])  # type: ignore[union-attr]
     ratios = slice_totals(score_cases([case], policy.model_copy(update={"metrics": ("nrmse", "nmae")})))
-    assert [name for name in ratios if name.endswith("_total")] == ["nmae_total"]
+    assert [name for name in ratios if str(name).endswith("_total")] == ["nmae_total"]
     whole = score_cases([case], policy.model_copy(update={"dimension": 3, "metrics": ("mae",)}))
     assert slices_table(whole) is None and slice_totals(whole).empty
 

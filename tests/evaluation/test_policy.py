@@ -72,7 +72,9 @@ def test_every_convention_tells_its_range_clipping_mask_and_dimension() -> None:
         assert list(facts) == list(names)
         for name, fact in facts.items():
             assert METRICS[name].states in fact and ("mask" in fact) and ("volume" in fact), fact
-            assert f"{METRICS[name].title}: {fact}" in policy.describe()
+            assert f"{METRICS[name].title}: {METRICS[name].states}" in policy.describe()
+            assert fact.removeprefix(METRICS[name].states + ", ") in policy.describe()
+            assert f"{METRICS[name].title}: {fact}." in convened(name, mask="bodies").describe()
             assert ("'bodies'" in fact) == (convention != "lodopab"), fact
 
 
@@ -101,3 +103,9 @@ def test_conventions_of_slices_tell_that_volumes_were_cut() -> None:
     assert "those outside the mask left out" in convened("psnr@lodopab", mask="bodies").describe()
     whole = convened("psnr@synthrad2023", dimension=2).convention_facts()["psnr@synthrad2023"]
     assert "volume as one" in whole and "slices" not in whole
+
+
+def test_conventions_that_share_mask_and_dimension_tell_them_once() -> None:
+    sentence = convened(*conventions()["synthrad2023"], *conventions()["lodopab"]).describe()
+    assert sentence.count("without a mask although") == 1 and "; all of these without a mask although" in sentence
+    assert sentence.count("by its slices") == 1 and "; both without a mask, a volume by its slices" in sentence

@@ -7,6 +7,7 @@ without a complete policy; it is printed beside every table and stored with ever
 
 import difflib
 import math
+from itertools import groupby
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -197,7 +198,7 @@ class Policy(BaseModel):
             "cases": "the mean over cases",
         }[self.aggregation]
         summary = f"A summary is {mean} of the per-case value."
-        facts = "; ".join(f"{METRICS[name].title}: {fact}" for name, fact in self.convention_facts().items())
+        facts = self._conventions_in_words()
         if all(METRICS[name].convention for name in self.metrics):
             # The range and scale of this policy are not theirs; only scores of whole sets look at them.
             of_sets = f" Scores of whole sets: {self._units()}." if self.sets and self._has_units else ""
@@ -220,11 +221,22 @@ class Policy(BaseModel):
         that this policy rules are not in it.
         """
         metrics = (METRICS[name] for name in self.metrics)
-        return {
-            metric.name: f"{metric.states}, {self._mask_of(metric)}, {self._dimension_of(metric)}"
-            for metric in metrics
-            if metric.convention
-        }
+        return {metric.name: f"{metric.states}, {self._place_of(metric)}" for metric in metrics if metric.convention}
+
+    def _conventions_in_words(self) -> str:
+        """Return the facts of all conventions, mask and dimension once for neighbours that share them."""
+        ruled = [METRICS[name] for name in self.metrics if METRICS[name].convention]
+        parts = []
+        for place, sharing in groupby(ruled, self._place_of):
+            each = [f"{metric.title}: {metric.states}" for metric in sharing]
+            parts.append(
+                "; ".join(each)
+                + (f", {place}" if len(each) == 1 else f"; {'both' if len(each) == 2 else 'all of these'} {place}")
+            )
+        return ". ".join(parts)
+
+    def _place_of(self, metric: Metric) -> str:
+        return f"{self._mask_of(metric)}, {self._dimension_of(metric)}"
 
     def _mask_of(self, metric: Metric) -> str:
         if "mask" not in metric.options:
