@@ -70,7 +70,15 @@ def test_otsu_finds_a_body_in_ct_with_a_table_beside() -> None:
     assert np.array_equal(find_region(pixels, "otsu"), body)
 
 
-@pytest.mark.parametrize("how", ["nonzero", "otsu"])
+def test_auto_takes_the_zeros_where_the_background_is_zero_and_otsu_else() -> None:
+    pixels, brain = _stripped_brain()
+    assert np.array_equal(find_region(pixels, "auto"), brain)
+    noisy = pixels + np.abs(np.random.default_rng(2).normal(0, 3, pixels.shape))
+    assert (find_region(noisy, "auto") ^ brain).sum() < 0.01 * brain.sum()
+    assert find_region(noisy, "nonzero").all()
+
+
+@pytest.mark.parametrize("how", ["nonzero", "otsu", "auto"])
 @pytest.mark.parametrize("value", [0, np.nan])
 def test_nothing_gives_an_empty_region(how: str, value: float) -> None:
     for shape in ((5, 6), (4, 5, 6)):
@@ -86,5 +94,5 @@ def test_not_a_number_is_outside() -> None:
 
 
 def test_an_unknown_way_is_named() -> None:
-    with pytest.raises(ValueError, match="nonzero or otsu"):
+    with pytest.raises(ValueError, match="nonzero, otsu"):
         find_region(np.ones((3, 3)), "brain")  # type: ignore[arg-type]

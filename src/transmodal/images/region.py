@@ -9,15 +9,17 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-HOW = ("nonzero", "otsu")
+HOW = ("nonzero", "otsu", "auto")
+How = Literal["nonzero", "otsu", "auto"]
 
 _SPECK = 0.1  # components smaller than this share of the largest are specks, not anatomy
 _SAMPLED = 1_000_000  # values that a histogram is made of; more would not move a threshold
 _CLIPPED = (0.1, 99.0)  # percentiles: a few bright vessels or a hot artefact would stretch every bin
 _BINS = 256
+_BORDER_OF_ZEROS = 0.5  # a share of the border voxels that only a background set to 0 reaches
 
 
-def find_region(pixels: npt.NDArray[Any], how: Literal["nonzero", "otsu"] = "nonzero") -> npt.NDArray[np.bool_]:
+def find_region(pixels: npt.NDArray[Any], how: How = "nonzero") -> npt.NDArray[np.bool_]:
     """Find where the brain, head or body is.
 
     Args:
@@ -26,7 +28,7 @@ def find_region(pixels: npt.NDArray[Any], how: Literal["nonzero", "otsu"] = "non
             without specks (components below a tenth of the largest); small negative values inside belong to it.
             "otsu" for a head or body in air: above Otsu's threshold, the largest component, holes filled slice by
             slice (last axis), so that the air in a sinus or a lung is inside although it may open to the outside
-            in another slice.
+            in another slice. "auto": nonzero where most of the border is exactly 0, else otsu.
 
     Returns:
         The region, shape of `pixels`; all False when there is none (only zeros, one value everywhere).
@@ -36,9 +38,11 @@ def find_region(pixels: npt.NDArray[Any], how: Literal["nonzero", "otsu"] = "non
     """
     pixels = np.asarray(pixels)
     if how not in HOW:
-        raise ValueError(f"a region is found by {' or '.join(HOW)}, not {how!r}")
+        raise ValueError(f"a region is found by {', '.join(HOW)}, not {how!r}")
     if pixels.ndim not in (2, 3):
         raise ValueError(f"a region has 2 or 3 axes, not {pixels.ndim}")
+    if how == "auto":
+        how = "nonzero" if _has_border_of_zeros(pixels) else "otsu"
     finite = np.isfinite(pixels) if pixels.dtype.kind == "f" else np.ones(1, dtype=bool)
     if how == "nonzero":
         return _within_box((pixels != 0) & finite, lambda found: _filled(_without_specks(found), by_slice=False))
@@ -46,6 +50,11 @@ def find_region(pixels: npt.NDArray[Any], how: Literal["nonzero", "otsu"] = "non
     if threshold is None:
         return np.zeros(pixels.shape, dtype=bool)
     return _within_box((pixels > threshold) & finite, lambda found: _filled(_largest(found), by_slice=True))
+
+
+def _has_border_of_zeros(pixels: npt.NDArray[Any]) -> bool:
+    faces = [np.take(pixels, (0, -1), axis=axis).ravel() for axis in range(pixels.ndim)]
+    return bool((np.concatenate(faces) == 0).mean() > _BORDER_OF_ZEROS)
 
 
 def _within_box(found: npt.NDArray[np.bool_], change: Any) -> npt.NDArray[np.bool_]:
