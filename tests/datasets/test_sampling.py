@@ -8,10 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transmodal.datasets.augmentation import AugmentationSettings, Augmenter
+from transmodal.datasets.augmentation import AugmentationSettings
 from transmodal.datasets.cache import PreparedCase
 from transmodal.datasets.manifest import CaseFiles
-from transmodal.datasets.sampling import EpochSampler, PairedSamples, make_loader
+from transmodal.datasets.sampling import EpochSampler, Samples, make_loader
 
 
 def indices(sampler: EpochSampler) -> list[list[int]]:
@@ -67,7 +67,7 @@ def test_the_order_depends_on_seed_and_epoch_alone() -> None:
     assert order(1, 0) != order(2, 0)
 
 
-def samples(folder: Path, *, augmenter: Augmenter | None, seed: int = 0, least: float = 0.0) -> PairedSamples:
+def samples(folder: Path, *, augmentation: AugmentationSettings | None, seed: int = 0, least: float = 0.0) -> Samples:
     cases = []
     for number in range(2):
         generator = np.random.default_rng(number)
@@ -77,10 +77,10 @@ def samples(folder: Path, *, augmenter: Augmenter | None, seed: int = 0, least: 
             np.save(files[modality], generator.uniform(-1, 1, (3, 1, 8, 8)).astype(np.float32))
         shares = np.array([0.0, 0.1, 0.9], np.float32)
         cases.append(PreparedCase(CaseFiles(f"s{number}", "", files), files, shares))
-    return PairedSamples(cases, inputs=("photo",), augmenter=augmenter, seed=seed, minimum_foreground=least)
+    return Samples(cases, inputs=("photo",), augmentation=augmentation, seed=seed, minimum_foreground=least)
 
 
-AUGMENTER = Augmenter(AugmentationSettings(flip_horizontal=0.5, rotation_degrees=20, noise=0.1), 2)
+AUGMENTATION = AugmentationSettings(flip_horizontal=0.5, rotation_degrees=20, noise=0.1)
 
 
 def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
@@ -88,16 +88,16 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> boo
 
 
 def test_augmentation_is_drawn_from_seed_epoch_and_index(tmp_path: Path) -> None:
-    one = samples(tmp_path, augmenter=AUGMENTER)
+    one = samples(tmp_path, augmentation=AUGMENTATION)
     first = one[0, 2]
     _ = one[5, 1], np.random.default_rng().random()
-    assert same(first, samples(tmp_path, augmenter=AUGMENTER)[0, 2])
+    assert same(first, samples(tmp_path, augmentation=AUGMENTATION)[0, 2])
     assert not same(first, one[1, 2]), "another epoch"
-    assert not same(first, samples(tmp_path, augmenter=AUGMENTER, seed=1)[0, 2]), "another seed"
+    assert not same(first, samples(tmp_path, augmentation=AUGMENTATION, seed=1)[0, 2]), "another seed"
 
 
-def test_without_augmenter_samples_are_the_stored_ones(tmp_path: Path) -> None:
-    plain = samples(tmp_path, augmenter=None)
+def test_without_augmentation_samples_are_the_stored_ones(tmp_path: Path) -> None:
+    plain = samples(tmp_path, augmentation=None)
     assert len(plain) == 6
     for index in range(6):
         case, sample = divmod(index, 3)
@@ -106,21 +106,21 @@ def test_without_augmenter_samples_are_the_stored_ones(tmp_path: Path) -> None:
 
 
 def test_nothing_that_is_done_to_a_sample_reaches_the_cache(tmp_path: Path) -> None:
-    plain = samples(tmp_path, augmenter=None)
+    plain = samples(tmp_path, augmentation=None)
     before = np.load(tmp_path / "photo0.npy")
     plain[0, 0]["photo"].fill_(9)
-    samples(tmp_path, augmenter=AUGMENTER)[0, 0]["photo"].fill_(9)
+    samples(tmp_path, augmentation=AUGMENTATION)[0, 0]["photo"].fill_(9)
     np.testing.assert_array_equal(np.load(tmp_path / "photo0.npy"), before)
 
 
 @pytest.mark.parametrize(("least", "left"), [(0.0, 6), (0.1, 4), (0.5, 2), (1.0, 0)])
 def test_empty_slices_are_left_out(tmp_path: Path, least: float, left: int) -> None:
-    assert len(samples(tmp_path, augmenter=None, least=np.float32(least))) == left
+    assert len(samples(tmp_path, augmentation=None, least=np.float32(least))) == left
 
 
 def test_worker_processes_give_the_same_batches(tmp_path: Path) -> None:
     def batches(workers: int) -> list[dict[str, torch.Tensor]]:
-        augmented = samples(tmp_path, augmenter=AUGMENTER)
+        augmented = samples(tmp_path, augmentation=AUGMENTATION)
         return list(make_loader(augmented, EpochSampler(len(augmented), 2, seed=3), workers=workers))
 
     for mine, theirs in zip(batches(0), batches(1), strict=True):

@@ -7,7 +7,7 @@ file or recipe never meets an old array.
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,13 +17,14 @@ import numpy as np
 import numpy.typing as npt
 import platformdirs
 
+from transmodal.datasets.batch_keys import LABELS, REGION
 from transmodal.datasets.manifest import CaseFiles
-from transmodal.datasets.preparation import Preparation
+from transmodal.datasets.preparation import LabelSettings, Preparation
 from transmodal.errors import UserError
-from transmodal.images import read, require_same_grid
+from transmodal.images import Image, read, require_same_grid
 from transmodal.images.files import atomic_path
 
-VERSION = 2  # raise it when the meaning of cached arrays changes
+VERSION = 3  # raise it when the meaning of cached arrays changes
 
 
 def default_cache() -> Path:
@@ -37,13 +38,15 @@ class PreparedCase:
 
     Attributes:
         case: whose images.
-        files: modality → .npy file of (samples, channels, *spatial).
+        files: modality, REGION or LABELS → .npy file of (samples, channels, *spatial). What a case lacks is not there.
         foreground: share of pixels that are non-zero in every modality, per sample.
+        spacing: pixel size in mm along the spatial axes of a sample; None where it does not matter.
     """
 
     case: CaseFiles
     files: dict[str, Path]
     foreground: npt.NDArray[np.float32]
+    spacing: tuple[float, ...] | None = None
     _layouts: dict[str, tuple[np.dtype[Any], int, tuple[int, ...]]] = field(default_factory=dict, repr=False)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
@@ -75,16 +78,20 @@ def prepare_cases(
     modalities: Sequence[str],
     folder: Path,
     *,
+    inputs: Sequence[str] = (),
+    labels: LabelSettings | None = None,
     workers: int = 2,
     on_case: Callable[[], None] = lambda: None,
 ) -> list[PreparedCase]:
     """Prepare cases into the cache, or find them there.
 
     Args:
-        cases: each has all `modalities`.
+        cases: each has some of `modalities`, and at least one of the inputs where the preparation has a region.
         preparation: fitted.
         modalities: what to prepare.
         folder: the cache.
+        inputs: where the region is looked for; empty means all modalities.
+        labels: prepares a label map too: that of the case, or an empty one.
         workers: threads.
         on_case: called after each case.
 
@@ -93,7 +100,7 @@ def prepare_cases(
     """
 
     def prepare(case: CaseFiles) -> PreparedCase:
-        prepared = _prepare_case(case, preparation, modalities, folder)
+        prepared = _prepare_case(case, preparation, modalities, inputs or modalities, labels, folder)
         on_case()
         return prepared
 
@@ -101,25 +108,90 @@ def prepare_cases(
         return list(pool.map(prepare, cases))
 
 
-def _prepare_case(case: CaseFiles, preparation: Preparation, modalities: Sequence[str], folder: Path) -> PreparedCase:
-    files = {modality: folder / f"{_key(case.files[modality], preparation, modality)}.npy" for modality in modalities}
-    together = hashlib.sha256(" ".join(sorted(file.stem for file in files.values())).encode()).hexdigest()[:32]
-    foreground_file = folder / f"{together}.foreground.npy"
-    if foreground_file.exists() and all(file.exists() for file in files.values()):
-        return PreparedCase(case, files, _load(foreground_file))
-    images = {modality: read(case.files[modality]) for modality in modalities}
-    first = images[modalities[0]]
-    for image in images.values():
-        require_same_grid(first, image)
-    foreground: npt.NDArray[np.bool_] | None = None
-    for modality, image in images.items():
-        _store(files[modality], preparation.prepare(image, modality))
-        present = (image.pixels != 0).any(-1) if image.channels else image.pixels != 0
-        foreground = present if foreground is None else foreground & present
-    assert foreground is not None
-    shares = preparation.sample_shares(foreground, first)
-    _store(foreground_file, shares)
-    return PreparedCase(case, files, shares)
+def _prepare_case(
+    case: CaseFiles,
+    preparation: Preparation,
+    modalities: Sequence[str],
+    inputs: Sequence[str],
+    labels: LabelSettings | None,
+    folder: Path,
+) -> PreparedCase:
+    return _CasePreparation(case, preparation, modalities, inputs, labels, folder).run()
+
+
+class _CasePreparation:
+    """The preparation of one case, in one thread."""
+
+    def __init__(
+        self,
+        case: CaseFiles,
+        preparation: Preparation,
+        modalities: Sequence[str],
+        inputs: Sequence[str],
+        labels: LabelSettings | None,
+        folder: Path,
+    ) -> None:
+        self.case, self.preparation, self.labels, self.folder = case, preparation, labels, folder
+        self.modalities = [modality for modality in modalities if modality in case.files]
+        self.inputs = [modality for modality in inputs if modality in case.files]
+        region = preparation.region
+        self.mask = case.files.get(region.modality) if region is not None and region.modality else None
+
+    def run(self) -> PreparedCase:
+        """Prepare all, or find it prepared."""
+        files = self._files()
+        together = hashlib.sha256(" ".join(sorted(file.stem for file in files.values())).encode()).hexdigest()[:32]
+        foreground_file, spacing_file = (self.folder / f"{together}.{what}.npy" for what in ("foreground", "spacing"))
+        everything = (foreground_file, spacing_file, *files.values())
+        if not all(file.exists() for file in everything):
+            images = {modality: read(self.case.files[modality]) for modality in self.modalities}
+            first = images[self.modalities[0]]
+            for image in images.values():
+                require_same_grid(first, image)
+            self._store_all(images, files)
+            present = [(i.pixels != 0).any(-1) if i.channels else i.pixels != 0 for i in images.values()]
+            shares = self.preparation.sample_shares(np.logical_and.reduce(present), first)
+            _store(foreground_file, shares)
+            _store(spacing_file, np.array(self.preparation.prepared_spacing(first)))
+        spacing = tuple(float(size) for size in _load(spacing_file))
+        return PreparedCase(self.case, files, _load(foreground_file), spacing)
+
+    def _store_all(self, images: Mapping[str, Image], files: Mapping[str, Path]) -> None:
+        first = images[self.modalities[0]]
+        mask = read(self.mask) if self.mask else None
+        given = {modality: images[modality] for modality in self.inputs} or dict(images)
+        region = self.preparation.find_region(given, mask)
+        for modality, image in images.items():
+            _store(files[modality], self.preparation.prepare(image, modality, region))
+        if region is not None:
+            _store(files[REGION], self.preparation.prepare_region(region, first))
+        if self.labels is not None:
+            own = self.case.files.get(self.labels.modality)
+            if own is None:
+                shape = (len(self.preparation.sample_shares(np.zeros(first.shape, bool), first)), 1)
+                _store(files[LABELS], np.zeros(shape + self.preparation.prepared_shape(first), np.uint8))
+            else:
+                image = read(own)
+                require_same_grid(first, image)
+                _store(files[LABELS], self.preparation.prepare_labels(image, self.labels))
+
+    def _files(self) -> dict[str, Path]:
+        described = self.preparation.model_dump(mode="json", exclude={"modalities"})
+        # The region tells intensity maps where to look, and it comes from the mask or from all inputs.
+        seen = [_state(self.mask)] if self.mask else [_state(self.case.files[modality]) for modality in self.inputs]
+        regional = seen if self.preparation.region is not None else []
+        keys: dict[str, list[Any]] = {}
+        for modality in self.modalities:
+            own = self.preparation.modalities[modality].model_dump(mode="json")
+            where = regional if self.preparation.region and self.preparation.region.how != "nonzero" else []
+            keys[modality] = [*_state(self.case.files[modality]), described | {"modality": own}, where]
+        if self.preparation.region is not None:
+            keys[REGION] = [REGION, described, regional]
+        if self.labels is not None:
+            own_map = self.case.files.get(self.labels.modality)
+            state = _state(own_map) if own_map else _state(self.case.files[self.modalities[0]])
+            keys[LABELS] = [LABELS, bool(own_map), *state, self.labels.model_dump(mode="json"), described]
+        return {name: self.folder / f"{_digest(key)}.npy" for name, key in keys.items()}
 
 
 def _store(file: Path, array: npt.NDArray[Any]) -> None:
@@ -138,19 +210,19 @@ def _load(file: Path, *, mmap_mode: Literal["r"] | None = None) -> npt.NDArray[A
 
 
 def _state(file: Path) -> list[Any]:
-    """Size and time of a file; of a folder (a DICOM series), of every file in it."""
-    status = file.stat()
-    if file.is_dir():
-        return [[each.name, *_state(each)] for each in sorted(file.iterdir()) if each.is_file()]
-    return [status.st_size, status.st_mtime_ns]
+    """Name, size and time of a file; of a folder (a DICOM series), of every file in it.
 
-
-def _key(file: Path, preparation: Preparation, modality: str) -> str:
+    Raises:
+        UserError: it is gone.
+    """
     try:
-        state = _state(file)
+        status = file.stat()
+        if file.is_dir():
+            return [str(file), *(_state(each) for each in sorted(file.iterdir()) if each.is_file())]
     except OSError as error:
         raise UserError(f"Cannot read {file}: {error.strerror}; run 'transmodal data check'") from error
-    recipe = preparation.model_dump(mode="json", exclude={"modalities"})
-    recipe["modality"] = preparation.modalities[modality].model_dump(mode="json")
-    text = json.dumps([VERSION, str(file), *state, recipe], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return [str(file), status.st_size, status.st_mtime_ns]
+
+
+def _digest(key: list[Any]) -> str:
+    return hashlib.sha256(json.dumps([VERSION, *key], sort_keys=True).encode()).hexdigest()[:32]

@@ -4,7 +4,7 @@ The preparation is described in a recipe (`PreparationSettings`), fitted on trai
 then travels inside the translator's card, so that a translator undoes exactly what its training did.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import cv2
@@ -15,8 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from transmodal.datasets.manifest import CaseFiles, nearest
 from transmodal.errors import UserError
-from transmodal.images import Image, read
+from transmodal.images import Image, read, require_same_grid
 from transmodal.images.intensity import FittedMap, IntensitySettings, fit
+from transmodal.images.region import find_region
 
 Prepared = npt.NDArray[np.float32]
 """(samples, channels, *spatial): one sample for a picture, one a slice for a sliced volume."""
@@ -73,6 +74,37 @@ class SliceSettings(BaseModel):
     minimum_foreground: float = Field(
         0.05, ge=0, le=1, description="share of non-zero pixels in every modality for a slice to be trained on"
     )
+    neighbours: int = Field(0, ge=0, le=8, description="slices on each side that an input brings along (2.5-D)")
+
+
+class RegionSettings(BaseModel):
+    """Where a case has anything to translate: a brain, a body. Found in the inputs, so that use needs no target."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    how: Literal["nonzero", "otsu"] = Field(
+        "nonzero", description="nonzero: skull-stripped volumes on a background of 0; otsu: a head or body in air"
+    )
+    modality: str | None = Field(None, description="a mask that wins over what is found, where a case has one")
+    feed: bool = Field(True, description="the network sees the region as one more channel")
+    apply: bool = Field(True, description="outputs are 0 outside")
+
+
+class LabelSettings(BaseModel):
+    """A label map that goes along with a case, for losses, sampling and segmentors; never shown to a translator."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    modality: str = Field(description="of the label maps in the manifest")
+    classes: tuple[int, ...] | None = Field(
+        None, description="values of the map that become the classes 1, 2, …; null: one class, all that is not 0"
+    )
+    required: bool = Field(False, description="leave cases without a label map out; else theirs is empty")
+
+    @property
+    def count(self) -> int:
+        """Classes, background included."""
+        return 2 if self.classes is None else len(self.classes) + 1
 
 
 class PreparationSettings(BaseModel):
@@ -82,6 +114,7 @@ class PreparationSettings(BaseModel):
 
     grid: GridSettings = GridSettings()
     slices: SliceSettings | None = None
+    region: RegionSettings | None = None
     intensity: dict[str, IntensitySettings] = Field(default_factory=dict, description="by modality; absent: map auto")
 
 
@@ -121,10 +154,16 @@ class Preparation(BaseModel):
     spatial_dims: Literal[2, 3]
     grid: GridSettings
     slices: SliceSettings | None
+    region: RegionSettings | None = None
     modalities: dict[str, ModalityPreparation]
 
-    def prepare(self, image: Image, modality: str) -> Prepared:
+    def prepare(self, image: Image, modality: str, region: npt.NDArray[np.bool_] | None = None) -> Prepared:
         """Return the image on the network's grid in [-1, 1]: float32 (samples, channels, *spatial).
+
+        Args:
+            image: of the modality.
+            modality: one that the preparation was fitted on.
+            region: from `find_region`, on the image's own grid; where intensity maps look.
 
         Raises:
             UserError: other channels than in training, another pixel type where the map belongs to one, NaN, or a
@@ -145,18 +184,78 @@ class Preparation(BaseModel):
         if dtype.kind == "f" and not np.isfinite(image.pixels).all():
             raise UserError(f"{image.name} has NaN or infinite pixels; replace them before use")
         self._check_dimensions(image)
-        mapped = expected.intensity.for_image(image.pixels).apply(image.pixels)
+        looked_at = region if self.region is not None and self.region.how != "nonzero" else None
+        mapped = expected.intensity.for_image(image.pixels, looked_at).apply(image.pixels)
         stack = self._to_stack(mapped if image.channels else mapped[..., None], image.affine)
-        prepared = resize_stack(stack, self._prepared_shape(image))
+        prepared = resize_stack(stack, self.prepared_shape(image))
         return np.clip(prepared, -1.0, 1.0, out=prepared)  # cubic interpolation overshoots
 
-    def restore(self, values: npt.NDArray[Any], modality: str, like: Image) -> Image:
+    def find_region(self, inputs: Mapping[str, Image], mask: Image | None = None) -> npt.NDArray[np.bool_] | None:
+        """Return the region of a case on its own grid; None where the recipe has none.
+
+        Args:
+            inputs: the input images of the case that are there, on one grid.
+            mask: the user's own, whose values other than 0 are the region; it wins.
+
+        Raises:
+            UserError: the mask lies on another grid, or nothing is found.
+        """
+        if self.region is None:
+            return None
+        first = next(iter(inputs.values()))
+        if mask is not None:
+            require_same_grid(first, mask)
+            found = mask.pixels != 0
+        else:
+            found = np.zeros(first.shape, bool)
+            for image in inputs.values():
+                grey: npt.NDArray[Any] = image.pixels.max(-1) if image.channels else image.pixels
+                found |= find_region(grey, self.region.how)
+        if not found.any():
+            raise UserError(
+                f"{(mask or first).name} has an empty region (preparation.region); check the image, or give a mask"
+            )
+        return found
+
+    def prepare_region(self, region: npt.NDArray[np.bool_], like: Image) -> npt.NDArray[np.uint8]:
+        """Return a region on the network's grid, 0 or 1: uint8 (samples, 1, *spatial)."""
+        stack = self._to_stack(region[..., None], like.affine).astype(np.float32)
+        return (resize_stack(stack, self.prepared_shape(like)) >= 0.5).astype(np.uint8)
+
+    def prepare_labels(self, image: Image, settings: LabelSettings) -> npt.NDArray[np.uint8]:
+        """Return a label map on the network's grid as classes: uint8 (samples, 1, *spatial), from the nearest pixel.
+
+        Raises:
+            UserError: no integers, or channels.
+        """
+        if image.channels or (image.pixels.dtype.kind == "f" and (image.pixels % 1 != 0).any()):
+            raise UserError(f"{image.name} is no label map: its values are not whole numbers; check the modality")
+        self._check_dimensions(image)
+        classes = np.zeros(image.pixels.shape, np.uint8)
+        if settings.classes is None:
+            classes[image.pixels != 0] = 1
+        else:
+            for number, value in enumerate(settings.classes, 1):
+                classes[image.pixels == value] = number
+        stack = self._to_stack(classes[..., None], image.affine)
+        return _nearest(stack, self.prepared_shape(image))
+
+    def prepared_spacing(self, image: Image) -> tuple[float, ...]:
+        """Return the pixel size in mm along the spatial axes of a sample."""
+        shape, spacing = self._stack_geometry(image)
+        prepared = self.prepared_shape(image)
+        return tuple(step * old / new for step, old, new in zip(spacing, shape, prepared, strict=True))
+
+    def restore(
+        self, values: npt.NDArray[Any], modality: str, like: Image, region: npt.NDArray[np.bool_] | None = None
+    ) -> Image:
         """Return a network's output as an image in physical units on the grid of `like`.
 
         Args:
             values: (samples, channels, *spatial) in [-1, 1], as `prepare` lays them out.
             modality: whose intensity map is inverted.
             like: the image whose grid, position and source header the result takes.
+            region: from `find_region`; the result is 0 outside where the recipe says so.
 
         Returns:
             Pixels of the type of the modality's training files: integers rounded and clipped to their type.
@@ -164,6 +263,8 @@ class Preparation(BaseModel):
         target = self.modalities[modality]
         stack = resize_stack(np.asarray(values, np.float32), self._stack_shape(like))
         pixels = target.intensity.inverse.invert(np.clip(self._from_stack(stack, like), -1.0, 1.0))
+        if region is not None and self.region is not None and self.region.apply:
+            pixels[~region] = 0
         if not target.channels:
             pixels = pixels[..., 0]
         return like.with_pixels(
@@ -218,7 +319,8 @@ class Preparation(BaseModel):
     def _stack_shape(self, image: Image) -> tuple[int, ...]:
         return self._stack_geometry(image)[0]
 
-    def _prepared_shape(self, image: Image) -> tuple[int, ...]:
+    def prepared_shape(self, image: Image) -> tuple[int, ...]:
+        """Return the spatial shape of a sample that an image on this grid becomes."""
         shape, spacing = self._stack_geometry(image)
         return self.grid.shape_for(shape, spacing, image.has_physical_size)
 
@@ -235,7 +337,7 @@ def fit_preparation(
 
     Args:
         settings: the recipe's.
-        cases: training cases only; each has all `modalities`.
+        cases: training cases only; each modality is in at least one of them.
         modalities: inputs and targets.
         spatial_dims: of the network.
         on_case: called after each file, for a progress bar.
@@ -258,7 +360,7 @@ def fit_preparation(
         # Reads lazily: one image in memory at a time.
         pixels = _training_pixels(cases, modality, seen, on_case)
         fitted = fit(settings.intensity.get(modality, IntensitySettings()), pixels, modality)
-        first = seen[0] if seen else read(cases[0].files[modality])
+        first = seen[0] if seen else read(next(case.files[modality] for case in cases if modality in case.files))
         prepared[modality] = ModalityPreparation(
             channels=first.channels,
             intensity=fitted,
@@ -266,13 +368,29 @@ def fit_preparation(
             quantity=first.quantity,
             format=first.source.format,
         )
-    return Preparation(spatial_dims=spatial_dims, grid=settings.grid, slices=settings.slices, modalities=prepared)
+    return Preparation(
+        spatial_dims=spatial_dims,
+        grid=settings.grid,
+        slices=settings.slices,
+        region=settings.region,
+        modalities=prepared,
+    )
+
+
+def _nearest(stack: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """Resize (samples, channels, *spatial) by the pixel whose centre is nearest."""
+    for axis, (new, old) in enumerate(zip(shape, stack.shape[2:], strict=True), 2):
+        if new != old:
+            stack = stack.take(((np.arange(new) + 0.5) * old / new).astype(np.intp), axis)
+    return np.ascontiguousarray(stack)
 
 
 def _training_pixels(
     cases: Iterable[CaseFiles], modality: str, seen: list[Image], on_case: Callable[[], None]
 ) -> Iterator[npt.NDArray[Any]]:
     for case in cases:
+        if modality not in case.files:
+            continue
         image = read(case.files[modality])
         if not seen:
             seen.append(image)

@@ -1,27 +1,61 @@
-"""Samples in a random order that depends on (seed, epoch) alone, so that a resumed training sees the same ones."""
+"""Samples in a random order that depends on (seed, epoch) alone, so that a resumed training sees the same ones.
+
+A sample is a picture, a slice of a volume with its neighbours (2.5-D), or a patch. Cases may lack modalities, and
+inputs may be hidden at random, so that a translator learns to do without them.
+"""
 
 from collections.abc import Iterator, Sequence
+from itertools import combinations
+from typing import Annotated, Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from transmodal.datasets.augmentation import Augmenter
+from transmodal.datasets.augmentation import AugmentationSettings, Augmenter
+from transmodal.datasets.batch_keys import GIVEN, LABELS, REGION, WANTED
 from transmodal.datasets.cache import PreparedCase
 
 Key = tuple[int, int]
 """(epoch, index of the sample): what augmentation is drawn from."""
 
+_PLACE, _HIDE = 1, 2  # streams of random numbers beside augmentation's
 
-class PairedSamples(Dataset[dict[str, torch.Tensor]]):
-    """Samples of prepared cases: modality → float32 tensor (C, *spatial) in [-1, 1].
+
+class SamplingSettings(BaseModel):
+    """What a training sample is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    patch: tuple[Annotated[int, Field(ge=4)], ...] | None = Field(
+        None, description="shape of random patches in prepared pixels; null takes whole slices, pictures or volumes"
+    )
+    patches_per_case: int = Field(8, ge=1, description="patches of each case (of each slice) in an epoch")
+    foreground: float = Field(
+        0.5, ge=0, le=1, description="share of patches around a labelled voxel, or one in the region without labels"
+    )
+    missing_inputs: bool = Field(False, description="inputs may be absent, in training and in use")
+    hide_inputs: float = Field(
+        0.0, ge=0, le=1, description="probability that a sample hides inputs; each subset of them is then as likely"
+    )
+
+
+class Samples(Dataset[dict[str, torch.Tensor]]):
+    """Samples of prepared cases, as `transmodal.methods.Batch` describes them without the first axis.
 
     Args:
-        cases: prepared cases with all modalities.
-        inputs: input modalities (only these are changed photometrically).
-        augmenter: None leaves samples as they are.
-        seed: with the epoch and the index, the source of all augmentation.
-        minimum_foreground: samples with a smaller share of non-zero pixels are left out.
+        cases: prepared.
+        inputs: input modalities; only these are changed in tone.
+        targets: target modalities.
+        channels: modality → channels, for what a case lacks.
+        settings: patches and missing inputs.
+        augmentation: None leaves samples as they are.
+        spatial_dims: of a sample.
+        seed: with the epoch and the index, the source of all that is drawn.
+        minimum_foreground: slices with a smaller share of non-zero pixels are left out.
+        neighbours: slices on each side that inputs bring along.
     """
 
     def __init__(
@@ -29,16 +63,26 @@ class PairedSamples(Dataset[dict[str, torch.Tensor]]):
         cases: Sequence[PreparedCase],
         *,
         inputs: Sequence[str],
-        augmenter: Augmenter | None,
-        seed: int,
+        targets: Sequence[str] = (),
+        channels: dict[str, int] | None = None,
+        settings: SamplingSettings | None = None,
+        augmentation: AugmentationSettings | None = None,
+        spatial_dims: int = 2,
+        seed: int = 0,
         minimum_foreground: float = 0.0,
+        neighbours: int = 0,
     ) -> None:
-        self.cases, self.inputs, self.augmenter, self.seed = list(cases), tuple(inputs), augmenter, seed
+        self.cases, self.inputs, self.targets, self.seed = list(cases), tuple(inputs), tuple(targets), seed
+        self.channels, self.settings = channels or {}, settings or SamplingSettings()
+        self.augmentation, self.spatial_dims, self.neighbours = augmentation, spatial_dims, neighbours
+        self._augmenters: dict[tuple[float, ...] | None, Augmenter] = {}
+        repeats = self.settings.patches_per_case if self.settings.patch is not None else 1
         self.index = [
             (case, sample)
             for case, prepared in enumerate(self.cases)
             for sample, share in enumerate(prepared.foreground)
             if share >= minimum_foreground
+            for _ in range(repeats)
         ]
 
     def __len__(self) -> int:
@@ -46,14 +90,117 @@ class PairedSamples(Dataset[dict[str, torch.Tensor]]):
 
     def __getitem__(self, key: Key) -> dict[str, torch.Tensor]:
         epoch, index = key
-        case, sample = self.index[index]
-        arrays = {modality: array[sample] for modality, array in self.cases[case].arrays().items()}
-        if self.augmenter is not None:
+        number, sample = self.index[index]
+        case = self.cases[number]
+        stored = case.arrays()
+        window = self._window(stored, sample, epoch, index)
+        arrays = {name: self._take(name, array, sample, window) for name, array in stored.items()}
+        if self.augmentation is not None:
             generator = np.random.default_rng([self.seed, epoch, index])
-            arrays = self.augmenter(arrays, generator, inputs=self.inputs)
+            inputs = [name for name in self.inputs if name in arrays]
+            arrays = self._augmenter(case.spacing)(arrays, generator, inputs=inputs)
         else:
-            arrays = {modality: np.array(array) for modality, array in arrays.items()}
-        return {modality: torch.from_numpy(array) for modality, array in arrays.items()}
+            arrays = {name: np.array(array) for name, array in arrays.items()}
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        if LABELS in tensors:
+            tensors[LABELS] = tensors[LABELS].long()
+        if self.settings.missing_inputs:
+            self._complete(tensors, epoch, index)
+        return tensors
+
+    def _augmenter(self, spacing: tuple[float, ...] | None) -> Augmenter:
+        if spacing not in self._augmenters:
+            assert self.augmentation is not None
+            extras = (REGION, LABELS)
+            self._augmenters[spacing] = Augmenter(self.augmentation, self.spatial_dims, extras, spacing)
+        return self._augmenters[spacing]
+
+    def _take(
+        self, name: str, array: npt.NDArray[Any], sample: int, window: tuple[slice, ...]
+    ) -> npt.NDArray[np.float32]:
+        """(channels, *spatial) float32 of one sample; an input with its neighbours, those of the edge repeated."""
+        if name in self.inputs and self.neighbours:
+            taken = slices_around(array, sample, self.neighbours)
+        else:
+            taken = array[sample]
+        taken = taken[(slice(None), *window)]
+        return taken if taken.dtype == np.float32 else taken.astype(np.float32)
+
+    def _window(self, stored: dict[str, npt.NDArray[Any]], sample: int, epoch: int, index: int) -> tuple[slice, ...]:
+        """Return where a patch lies; everything where samples are whole."""
+        patch = self.settings.patch
+        if patch is None:
+            return ()
+        shape = next(iter(stored.values())).shape[2:]
+        generator = np.random.default_rng([self.seed, epoch, index, _PLACE])
+        low = [0] * len(shape)
+        high = [max(0, length - size) for length, size in zip(shape, patch, strict=True)]
+        corner = generator.integers(low, [last + 1 for last in high])
+        if generator.random() < self.settings.foreground:
+            centre = _foreground_voxel(stored, sample, generator)
+            if centre is not None:
+                # Not exactly in the middle: a network must not learn that what matters lies there.
+                shift = generator.integers([-(size // 4) for size in patch], [size // 4 + 1 for size in patch])
+                corner = np.clip(centre - np.array(patch) // 2 + shift, low, high)
+        return tuple(slice(int(start), int(start) + size) for start, size in zip(corner, patch, strict=True))
+
+    def _complete(self, tensors: dict[str, torch.Tensor], epoch: int, index: int) -> None:
+        """Fill in what a case lacks with -1, and say what is given and what is wanted."""
+        first = next(tensor for name, tensor in tensors.items() if name not in (REGION, LABELS))
+        there = {name for name in (*self.inputs, *self.targets) if name in tensors}
+        for name in (*self.inputs, *self.targets):
+            if name not in tensors:
+                channels = self.channels.get(name, 1) * (2 * self.neighbours + 1 if name in self.inputs else 1)
+                tensors[name] = first.new_full((channels, *first.shape[1:]), -1.0)
+        generator = np.random.default_rng([self.seed, epoch, index, _HIDE])
+        given = {name for name in self.inputs if name in there}
+        if generator.random() < self.settings.hide_inputs or not set(self.targets) & (there - given):
+            given = self._some(sorted(given, key=self.inputs.index), there, generator)
+        wanted = (set(self.targets) & there) - given
+        tensors[GIVEN] = torch.tensor([float(name in given) for name in self.inputs])
+        tensors[WANTED] = torch.tensor([float(name in wanted) for name in self.targets])
+
+    def _some(self, given: list[str], there: set[str], generator: np.random.Generator) -> set[str]:
+        """Draw one of all subsets of inputs that leave a target to be made."""
+        subsets = [
+            set(chosen)
+            for size in range(1, len(given) + 1)
+            for chosen in combinations(given, size)
+            if (set(self.targets) & there) - set(chosen)
+        ]
+        return subsets[int(generator.integers(len(subsets)))] if subsets else set(given)
+
+
+def slices_around(stack: npt.NDArray[Any], sample: int, neighbours: int) -> npt.NDArray[Any]:
+    """Return a slice with its neighbours along the channels: (S, C, H, W) → ((2k+1)·C, H, W), edges repeated."""
+    low, high = sample - neighbours, sample + neighbours + 1
+    if low >= 0 and high <= len(stack):
+        part = stack[low:high]  # a view: a mapped array stays one
+    else:
+        part = stack[np.clip(np.arange(low, high), 0, len(stack) - 1)]
+    return part.reshape(-1, *stack.shape[2:])
+
+
+def _foreground_voxel(
+    stored: dict[str, npt.NDArray[Any]], sample: int, generator: np.random.Generator
+) -> npt.NDArray[np.intp] | None:
+    """Draw a labelled voxel of a class drawn first, or one in the region; None where there is neither."""
+    if LABELS in stored:
+        labels = stored[LABELS][sample, 0]
+        places = np.flatnonzero(labels)
+        if len(places):
+            values = np.asarray(labels).reshape(-1)[places]
+            classes = np.unique(values)
+            chosen = places[values == classes[int(generator.integers(len(classes)))]]
+            place = chosen[int(generator.integers(len(chosen)))]
+            return np.array(np.unravel_index(int(place), labels.shape))
+    if REGION in stored:
+        region = stored[REGION][sample, 0]
+        for _ in range(64):  # by trial: no list of a million places for one of them
+            place = generator.integers(region.shape)
+            if region[tuple(place)]:
+                return place
+    return None
 
 
 class EpochSampler(Sampler[list[Key]]):
@@ -85,7 +232,7 @@ class EpochSampler(Sampler[list[Key]]):
             yield [(self.epoch, int(index)) for index in order[start : start + self.batch_size]]
 
 
-def make_loader(samples: PairedSamples, sampler: EpochSampler, *, workers: int, pin_memory: bool = False) -> DataLoader:
+def make_loader(samples: Samples, sampler: EpochSampler, *, workers: int, pin_memory: bool = False) -> DataLoader:
     """Return a loader of batches; worker processes stay alive between epochs."""
     return DataLoader(
         samples,

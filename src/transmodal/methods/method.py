@@ -7,6 +7,22 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from transmodal.datasets.batch_keys import GIVEN, LABELS, REGION, WANTED
+
+__all__ = [
+    "GIVEN",
+    "LABELS",
+    "REGION",
+    "WANTED",
+    "AdamSettings",
+    "Batch",
+    "Method",
+    "Ports",
+    "Update",
+    "mean_of_wanted",
+    "set_dropout",
+]
+
 Batch = Mapping[str, Tensor]
 """What a method gets. All tensors of one batch share N and the spatial shape.
 
@@ -16,8 +32,6 @@ LABELS      int64 (N, 1, *spatial), classes from 0 (background); only where the 
 GIVEN       float32 (N, inputs), 1 where an input is to be seen; absent: all are. What is not given holds -1
 WANTED      float32 (N, targets), 1 where a target is known and not among the given inputs; absent: all are
 """
-REGION, LABELS, GIVEN, WANTED = "#region", "#labels", "#given", "#wanted"
-
 
 class AdamSettings(BaseModel):
     """Adam; the defaults are those of pix2pix and CycleGAN."""

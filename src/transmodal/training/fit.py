@@ -18,7 +18,7 @@ from lightning.fabric import Fabric
 from transmodal.datasets.augmentation import AugmentationSettings, Augmenter
 from transmodal.datasets.cache import PreparedCase
 from transmodal.datasets.preparation import Preparation
-from transmodal.datasets.sampling import EpochSampler, PairedSamples, make_loader
+from transmodal.datasets.sampling import EpochSampler, Samples, make_loader
 from transmodal.errors import UserError
 from transmodal.methods import Method, Ports, Update, make_method
 from transmodal.training.checkpoint import all_finite, load_checkpoint, save_checkpoint
@@ -65,7 +65,7 @@ class Trainer:
         self.minimum_foreground = slices.minimum_foreground if slices else 0.0
         augmentation = run.recipe.augmentation
         augments = augmentation != AugmentationSettings()
-        self.samples = PairedSamples(
+        self.samples = Samples(
             training,
             inputs=run.recipe.inputs,
             augmenter=Augmenter(augmentation, run.recipe.spatial_dims) if augments else None,
