@@ -1,11 +1,11 @@
 """Reversible intensity maps: from a file's own units to [-1, 1] for a network, and back.
 
 A map is *described* by `IntensitySettings` (in a recipe), *fitted* once, on training subjects only, into a `FittedMap`
-(stored in the translator's card), and *made concrete* for one image as a `LinearMap`.
+(stored in the translator's card), and *made concrete* for one image as a `LinearMap` or a `PiecewiseMap`
+(`transmodal.images.intensity_maps`). What is measured in an image stands in `transmodal.images.intensity_statistics`.
 """
 
-from collections.abc import Iterable
-from math import isfinite
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -13,39 +13,25 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from transmodal.errors import UserError
+from transmodal.images.intensity_maps import LinearMap, PiecewiseMap, on_chain, require_extent
+from transmodal.images.intensity_statistics import (
+    LANDMARK_PERCENTILES,
+    Contrast,
+    mean_and_deviation,
+    nyul_landmarks,
+    percentile_range,
+    values_inside,
+    white_stripe,
+)
+
+__all__ = ["FittedMap", "IntensitySettings", "LinearMap", "PiecewiseMap", "fit", "percentile_range", "type_range"]
 
 UnsignedType = Literal["uint8", "uint16", "uint32", "uint64"]
-PERCENTILE_SAMPLE = 200_000  # values drawn from one image; a percentile of more does not change visibly
-
-
-class LinearMap(BaseModel):
-    """low → −1 and high → +1, in the image's own unit; values outside are clipped on the way in.
-
-    Clipping is the only thing that `invert` cannot undo.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    low: float
-    high: float
-
-    @model_validator(mode="after")
-    def _has_extent(self) -> "LinearMap":
-        _require_extent(self.low, self.high)
-        return self
-
-    def apply(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """Return float32 values in [-1, 1]."""
-        # A small difference of large numbers is lost in float32; 16-bit integers and float32 files lose nothing.
-        exact = pixels.dtype.itemsize <= 2 or pixels.dtype == np.float32
-        scaled = np.subtract(pixels, self.low, dtype=np.float32 if exact else np.float64)
-        scaled *= 2.0 / (self.high - self.low)
-        scaled -= 1.0
-        return np.clip(scaled, -1.0, 1.0, out=scaled).astype(np.float32, copy=False)
-
-    def invert(self, values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-        """Return values in the image's own unit (float64: 16-bit and HU values survive the way back)."""
-        return (np.asarray(values, np.float64) + 1.0) * (0.5 * (self.high - self.low)) + self.low
+Pixels = npt.NDArray[Any]
+Region = npt.NDArray[np.bool_]
+Z_LIMITS = (-3.0, 5.0)  # standard deviations of the brain: lesions and fluid are bright, nothing is as dark
+LIMIT_PERCENTILES = (0.1, 99.9)  # where no limits are given: an enhancing tumour can be less than 1 % of a brain
+STANDARD_SCALE = (1.0, 100.0)  # Nyúl's: percentile 1 goes to 1, percentile 99 to 100
 
 
 class IntensitySettings(BaseModel):
@@ -58,29 +44,58 @@ class IntensitySettings(BaseModel):
         image-percentiles     each image by its own percentiles (MRI, which has no absolute unit); the way back uses
                               the median range of the training images
         auto                  type-range for 8-bit files, training-percentiles 0 to 100 otherwise
+
+    For MRI, measured in each image inside the brain's region:
+        z-score               mean 0 and standard deviation 1
+        nyul                  the percentiles 1, 10, 20, …, 90, 99 go to the standard scale of the training images,
+                              straight between and beyond (Nyúl, Udupa and Zhang 2000)
+        white-stripe          mean 0 and standard deviation 1 of normal white matter (Shinohara et al. 2014); needs
+                              `contrast`
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    map: Literal["auto", "type-range", "fixed", "training-percentiles", "image-percentiles"] = "auto"
+    map: Literal[
+        "auto", "type-range", "fixed", "training-percentiles", "image-percentiles", "z-score", "nyul", "white-stripe"
+    ] = "auto"
     low: float | None = Field(None, description="lower bound in the image's unit, for map: fixed")
     high: float | None = Field(None, description="upper bound in the image's unit, for map: fixed")
     percentiles: tuple[float, float] = Field((0.0, 100.0), description="for the two percentile maps")
-    foreground: bool = Field(False, description="take percentiles among non-zero values only (skull-stripped MRI)")
+    foreground: bool = Field(
+        False, description="without a region: look at non-zero values only (skull-stripped MRI); with one, it decides"
+    )
     anchor_zero: bool = Field(False, description="the lower end is 0, so that a background of 0 comes back as 0")
+    contrast: Contrast | None = Field(None, description="for map: white-stripe; T1 also after contrast agent")
+    limits: tuple[float, float] | None = Field(
+        None,
+        description="what goes to -1 and +1, for z-score (in sd; none: -3 and 5), white-stripe (in sd of white matter) "
+        "and nyul (on the scale 1 to 100); none for these two: fitted on the training images' percentiles 0.1 and 99.9",
+    )
 
     @model_validator(mode="after")
     def _is_complete(self) -> "IntensitySettings":
         if self.map == "fixed":
             if self.low is None or self.high is None:
                 raise ValueError("map: fixed needs low and high")
-            _require_extent(self.low, self.high)
+            require_extent(self.low, self.high)
         if self.map != "fixed" and (self.low is not None or self.high is not None):
             raise ValueError(f"low and high belong to map: fixed, not to {self.map}")
         lower, upper = self.percentiles
         if not 0 <= lower < upper <= 100:
             raise ValueError("percentiles must rise within 0 to 100")
+        self._keeps_to_its_map()
         return self
+
+    def _keeps_to_its_map(self) -> None:
+        standardises = self.map in ("z-score", "nyul", "white-stripe")
+        if standardises and (self.percentiles != (0.0, 100.0) or self.anchor_zero):
+            raise ValueError(f"percentiles and anchor_zero belong to the percentile maps; {self.map} takes limits")
+        if self.limits is not None:
+            if not standardises:
+                raise ValueError(f"limits belong to z-score, nyul and white-stripe, not to {self.map}")
+            require_extent(*self.limits)
+        if (self.map == "white-stripe") != (self.contrast is not None):
+            raise ValueError("map: white-stripe needs contrast: T1, T2 or FLAIR; no other map takes it")
 
 
 class FittedMap(BaseModel):
@@ -88,7 +103,7 @@ class FittedMap(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["one-range", "image-percentiles"]
+    kind: Literal["one-range", "image-percentiles", "z-score", "nyul", "white-stripe"]
     low: float
     high: float
     percentiles: tuple[float, float] = (0.0, 100.0)
@@ -97,46 +112,70 @@ class FittedMap(BaseModel):
     dtype: UnsignedType | None = Field(
         None, description="the integer type whose values alone the range fits; None: any type in the same unit"
     )
+    contrast: Contrast | None = None
+    limits: tuple[float, float] | None = Field(
+        None, description="z-score, white-stripe: standard deviations, nyul: places on the standard scale, at -1 and +1"
+    )
+    landmarks: tuple[float, ...] = Field((), description="nyul: medians over the training images, in their unit")
+    standard: tuple[float, ...] = Field((), description="nyul: where the landmarks go, 1 to 100; means over training")
     origin: str = Field(description="where the range comes from, in words")
 
     @model_validator(mode="after")
-    def _has_extent(self) -> "FittedMap":
-        _require_extent(self.low, self.high)
+    def _is_complete(self) -> "FittedMap":
+        require_extent(self.low, self.high)
+        if self.depends_on_image and self.kind != "image-percentiles":
+            if self.limits is None:
+                raise ValueError(f"a fitted map of kind {self.kind} needs limits")
+            require_extent(*self.limits)
+        if self.kind == "white-stripe" and self.contrast is None:
+            raise ValueError("a fitted map of kind white-stripe needs its contrast")
+        if self.kind == "nyul":
+            if not len(self.landmarks) == len(self.standard) == len(LANDMARK_PERCENTILES):
+                raise ValueError(f"a fitted map of kind nyul needs {len(LANDMARK_PERCENTILES)} landmarks and levels")
+            _ = self.inverse  # or its landmarks have no extent
         return self
 
-    def for_image(self, pixels: npt.NDArray[Any]) -> LinearMap:
-        """Return the map of one image; for `image-percentiles` it depends on the image's own values."""
+    @property
+    def depends_on_image(self) -> bool:
+        """Whether each image has a map of its own, so that its values have no absolute unit."""
+        return self.kind != "one-range"
+
+    def for_image(self, pixels: Pixels, region: Region | None = None) -> LinearMap | PiecewiseMap:
+        """Return the map of one image; except for `one-range` it depends on the image's own values.
+
+        Args:
+            pixels: in the image's unit.
+            region: True where the brain or body is, of the shape of `pixels`; None takes the values that are not 0
+                where `foreground` is set, else all.
+
+        Returns:
+            For z-score, nyul and white-stripe, of an image that is empty or constant inside its region: `inverse`,
+            the map of the typical training image.
+
+        Raises:
+            UserError: the region has another shape.
+        """
         if self.kind == "one-range":
             return self.inverse
-        low, high = percentile_range(pixels, self.percentiles, foreground=self.foreground, anchor_zero=self.anchor_zero)
-        return LinearMap(low=low, high=high if high > low else low + 1.0)
+        if self.kind == "image-percentiles":
+            low, high = _own_range(pixels, region, self)
+            return LinearMap(low=low, high=high if high > low else low + 1.0)
+        values = values_inside(pixels, region, foreground=self.foreground)
+        if self.kind == "nyul":
+            landmarks = nyul_landmarks(values)
+            return self.inverse if landmarks is None else self._through(landmarks)
+        scale = white_stripe(values, self.contrast) if self.contrast is not None else mean_and_deviation(values)
+        bounds = None if scale is None or self.limits is None else _bounds(scale, self.limits)
+        return self.inverse if bounds is None else LinearMap(low=bounds[0], high=bounds[1])
 
     @property
-    def inverse(self) -> LinearMap:
-        """The map that takes a network's output back to units."""
-        return LinearMap(low=self.low, high=self.high)
+    def inverse(self) -> LinearMap | PiecewiseMap:
+        """The map that takes a network's output back to units: that of the typical training image."""
+        return self._through(self.landmarks) if self.kind == "nyul" else LinearMap(low=self.low, high=self.high)
 
-
-def percentile_range(
-    pixels: npt.NDArray[Any], percentiles: tuple[float, float], *, foreground: bool, anchor_zero: bool = False
-) -> tuple[float, float]:
-    """Return two percentiles of an image's values, exact for 0 and 100, from a random subsample in between.
-
-    The subsample is the same for every image of a size. An image without a non-zero value has the range (0, 0).
-    """
-    values = np.asarray(pixels).reshape(-1)
-    if foreground:
-        values = values[values != 0]
-    if values.size == 0:
-        return 0.0, 0.0
-    lower, upper = percentiles
-    sample = values
-    if values.size > PERCENTILE_SAMPLE and (lower > 0 or upper < 100):
-        # At random, because an even step can fall in with the rows, or see one colour of three.
-        sample = values[np.random.default_rng(0).integers(0, values.size, PERCENTILE_SAMPLE)]
-    low = values.min() if lower == 0 else np.percentile(sample, lower)
-    high = values.max() if upper == 100 else np.percentile(sample, upper)
-    return 0.0 if anchor_zero else float(low), float(high)
+    def _through(self, landmarks: npt.ArrayLike) -> PiecewiseMap:
+        assert self.limits is not None
+        return PiecewiseMap.through(landmarks, _levels(self.standard, self.limits))
 
 
 def type_range(dtype: np.dtype[Any]) -> tuple[float, float]:
@@ -150,29 +189,36 @@ def type_range(dtype: np.dtype[Any]) -> tuple[float, float]:
     return 0.0, float(np.iinfo(dtype).max)
 
 
-def fit(settings: IntensitySettings, training_images: Iterable[npt.NDArray[Any]], modality: str) -> FittedMap:
+def fit(
+    settings: IntensitySettings, training_images: Iterable[Pixels | tuple[Pixels, Region | None]], modality: str
+) -> FittedMap:
     """Fit one modality's map on the images of the training subjects.
 
     Args:
         settings: which map.
-        training_images: pixel arrays in their own units; read once, in order, none kept.
+        training_images: pixel arrays in their own units, or pairs of pixels and the region (True where the brain or
+            body is) that the map looks at; read once, in order, none kept.
         modality: for messages.
 
     Raises:
-        UserError: no training image, all values equal, or a type without a range.
+        UserError: no training image, all values equal, a type without a range; an empty region, or for z-score, nyul
+            and white-stripe an image that is constant inside its region.
     """
+    images = _with_regions(training_images, modality)
     if settings.map == "fixed":
         assert settings.low is not None and settings.high is not None
         return FittedMap(kind="one-range", low=settings.low, high=settings.high, origin="given in the recipe")
+    if settings.map == "nyul":
+        return _fit_nyul(settings, images, modality)
+    if settings.map in ("z-score", "white-stripe"):
+        return _fit_z(settings, images, modality)
     dtypes: set[np.dtype[Any]] = set()
     lows, highs = [], []
-    for pixels in training_images:
+    for pixels, region in images:
         dtypes.add(pixels.dtype)
-        if settings.foreground and not pixels.any():
+        if region is None and settings.foreground and not pixels.any():
             continue  # an empty image says nothing about the range of what is not empty
-        low, high = percentile_range(
-            pixels, settings.percentiles, foreground=settings.foreground, anchor_zero=settings.anchor_zero
-        )
+        low, high = _own_range(pixels, region, settings)
         lows.append(low)
         highs.append(high)
     if not dtypes:
@@ -217,6 +263,115 @@ def _unsigned(dtype: np.dtype[Any]) -> UnsignedType | None:
     return next((name for name in names if name == dtype.name), None)
 
 
-def _require_extent(low: float, high: float) -> None:
-    if not (isfinite(low) and isfinite(high) and high > low):
-        raise ValueError(f"a range needs finite bounds, high ({high:g}) above low ({low:g})")
+def _with_regions(
+    images: Iterable[Pixels | tuple[Pixels, Region | None]], modality: str
+) -> Iterator[tuple[Pixels, Region | None]]:
+    for number, item in enumerate(images, 1):
+        pixels, region = item if isinstance(item, tuple) else (item, None)
+        if region is not None and not np.any(region):
+            raise UserError(f"The region of training image {number} of {modality} is empty; give it another mask")
+        yield pixels, region
+
+
+def _own_range(pixels: Pixels, region: Region | None, how: IntensitySettings | FittedMap) -> tuple[float, float]:
+    inside = pixels if region is None else values_inside(pixels, region, foreground=False)
+    foreground = how.foreground and region is None
+    return percentile_range(inside, how.percentiles, foreground=foreground, anchor_zero=how.anchor_zero)
+
+
+def _bounds(scale: tuple[float, float], limits: tuple[float, float]) -> tuple[float, float] | None:
+    """Return the values at −1 and +1 from centre and deviation; None where float64 cannot tell them apart."""
+    low, high = (scale[0] + limit * scale[1] for limit in limits)
+    return (low, high) if high > low else None
+
+
+def _levels(standard: npt.ArrayLike, limits: tuple[float, float]) -> npt.NDArray[np.float64]:
+    """Standard scale → the network's, on which the limits are −1 and +1."""
+    return 2.0 * (np.asarray(standard, np.float64) - limits[0]) / (limits[1] - limits[0]) - 1.0
+
+
+def _training_values(
+    settings: IntensitySettings, images: Iterable[tuple[Pixels, Region | None]], modality: str
+) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+    """Yield number and values of each training image that has any; raise where there is none."""
+    count = used = 0
+    for count, (pixels, region) in enumerate(images, 1):
+        values = values_inside(pixels, region, foreground=settings.foreground)
+        if values.size:
+            used += 1
+            yield count, values
+    if not count:
+        raise UserError(f"No training image of {modality} to fit its intensity map on; check the split column")
+    if not used:
+        raise UserError(f"All training images of {modality} are zero throughout; there is nothing to learn")
+
+
+def _constant(number: int, modality: str, values: npt.NDArray[Any], kind: str) -> UserError:
+    if kind == "white-stripe" and values.min() < values.max():
+        return UserError(
+            f"Training image {number} of {modality} has one single value throughout its white stripe; take z-score"
+        )
+    what = f"constant ({values.flat[0]:g})" if values.min() == values.max() else "nearly constant"
+    return UserError(
+        f"Training image {number} of {modality} is {what} where its {kind} map looks; leave the case out or give a mask"
+    )
+
+
+def _fit_z(settings: IntensitySettings, images: Iterable[tuple[Pixels, Region | None]], modality: str) -> FittedMap:
+    """Fit z-score or white-stripe: limits if none are given, and the median range for the way back."""
+    kind: Literal["z-score", "white-stripe"] = "z-score" if settings.map == "z-score" else "white-stripe"
+    scales, extents = [], []
+    for number, values in _training_values(settings, images, modality):
+        scale = white_stripe(values, settings.contrast) if settings.contrast else mean_and_deviation(values)
+        if scale is None or _bounds(scale, settings.limits or Z_LIMITS) is None:
+            raise _constant(number, modality, values, kind)
+        scales.append(scale)
+        ends = percentile_range(values, LIMIT_PERCENTILES, foreground=False)
+        extents.append([(end - scale[0]) / scale[1] for end in ends])
+    limits = settings.limits or (Z_LIMITS if kind == "z-score" else _median_pair(extents))
+    low, high = _median_pair([[centre + limit * deviation for limit in limits] for centre, deviation in scales])
+    unit = "standard deviations" + (" of white matter" if kind == "white-stripe" else "")
+    return FittedMap(
+        kind=kind,
+        low=low,
+        high=high,
+        foreground=settings.foreground,
+        contrast=settings.contrast,
+        limits=limits,
+        origin=f"median over {len(scales)} training images of {limits[0]:.4g} to {limits[1]:.4g} {unit}",
+    )
+
+
+def _fit_nyul(settings: IntensitySettings, images: Iterable[tuple[Pixels, Region | None]], modality: str) -> FittedMap:
+    """Fit Nyúl's standard scale: each training image's landmarks brought to 1 to 100, and their mean."""
+    landmarks, standards, ends = [], [], []
+    for number, values in _training_values(settings, images, modality):
+        own = nyul_landmarks(values)
+        if own is None:
+            raise _constant(number, modality, values, "nyul")
+        first, last = STANDARD_SCALE
+        landmarks.append(own)
+        standards.append(first + (own - own[0]) * (last - first) / (own[-1] - own[0]))
+        ends.append(percentile_range(values, LIMIT_PERCENTILES, foreground=False))
+    standard = np.mean(standards, axis=0)
+    limits = settings.limits
+    if limits is None:
+        pairs = zip(landmarks, ends, strict=True)
+        limits = _median_pair([[on_chain(end, own, standard) for end in outer] for own, outer in pairs])
+    typical = np.median(landmarks, axis=0)
+    back = PiecewiseMap.through(typical, _levels(standard, limits))
+    return FittedMap(
+        kind="nyul",
+        low=back.low,
+        high=back.high,
+        foreground=settings.foreground,
+        limits=limits,
+        landmarks=tuple(typical.tolist()),
+        standard=tuple(standard.tolist()),
+        origin=f"Nyúl's standard scale of {len(landmarks)} training images from {limits[0]:.4g} to {limits[1]:.4g}",
+    )
+
+
+def _median_pair(pairs: Iterable[Iterable[float]]) -> tuple[float, float]:
+    low, high = np.median([tuple(pair) for pair in pairs], axis=0).tolist()
+    return low, high
