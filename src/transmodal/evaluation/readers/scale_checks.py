@@ -47,7 +47,7 @@ def require_contrast(shown: Sequence[Spooled], tallies: Mapping[str, Tally], pic
 def scale_warnings(
     shown: Sequence[Spooled], tallies: Mapping[str, Tally], pictures: Pictures, true: tuple[float, float] | None
 ) -> list[str]:
-    """Return a line for each system that is mostly clipped, and one where systems differ in bit depth.
+    """Return a line where systems are clipped by more than a fifth, and one where they differ in bit depth.
 
     Args:
         shown: the pictures of the study, in their own values.
@@ -56,13 +56,12 @@ def scale_warnings(
         true: the least and the greatest value of the true images; None where there is none.
     """
     lines = []
-    for system, tally in sorted(tallies.items()):
-        if tally.share > _MUCH:
-            low, high = made_bounds((pictures.low, pictures.high), None if system == REAL else true)
-            lines.append(
-                f"{tally.share:.0%} of the pixels of {_named(system)} lie outside {low:g} to {high:g} and look black "
-                "or white; check --range and that all images have one scale"
-            )
+    much = [f"{each.share:.0%} of {_named(name)}" for name, each in sorted(tallies.items()) if each.share > _MUCH]
+    if much:
+        # True images reach no farther than their extremes, so that the bounds of made ones are theirs, too.
+        low, high = made_bounds((pictures.low, pictures.high), true)
+        lines.append(f"Many pixels lie outside {low:g} to {high:g} and look black or white: {', '.join(much)}; "
+                     "check --range and that all images have one scale")  # fmt: skip
     depths: dict[str, set[str]] = {}
     for picture in shown:
         if picture.dtype.kind in "ui":
