@@ -5,7 +5,7 @@ A map is *described* by `IntensitySettings` (in a recipe), *fitted* once, on tra
 (`transmodal.images.intensity_maps`). What is measured in an image stands in `transmodal.images.intensity_statistics`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -69,7 +69,8 @@ class IntensitySettings(BaseModel):
     limits: tuple[float, float] | None = Field(
         None,
         description="what goes to -1 and +1, for z-score (in sd; none: -3 and 5), white-stripe (in sd of white matter) "
-        "and nyul (on the scale 1 to 100); none for these two: fitted on the training images' percentiles 0.1 and 99.9",
+        "and nyul (on the scale 1 to 100); none for these two: fitted, so that nine of ten training images keep what "
+        "lies between their percentiles 0.1 and 99.9",
     )
 
     @model_validator(mode="after")
@@ -328,7 +329,7 @@ def _fit_z(settings: IntensitySettings, images: Iterable[tuple[Pixels, Region | 
         scales.append(scale)
         ends = percentile_range(values, LIMIT_PERCENTILES, foreground=False)
         extents.append([(end - scale[0]) / scale[1] for end in ends])
-    limits = settings.limits or (Z_LIMITS if kind == "z-score" else _median_pair(extents))
+    limits = settings.limits or (Z_LIMITS if kind == "z-score" else _roomy(extents))
     low, high = _median_pair([[centre + limit * deviation for limit in limits] for centre, deviation in scales])
     unit = "standard deviations" + (" of white matter" if kind == "white-stripe" else "")
     return FittedMap(
@@ -357,7 +358,7 @@ def _fit_nyul(settings: IntensitySettings, images: Iterable[tuple[Pixels, Region
     limits = settings.limits
     if limits is None:
         pairs = zip(landmarks, ends, strict=True)
-        limits = _median_pair([[on_chain(end, own, standard) for end in outer] for own, outer in pairs])
+        limits = _roomy([[on_chain(end, own, standard) for end in outer] for own, outer in pairs])
     typical = np.median(landmarks, axis=0)
     back = PiecewiseMap.through(typical, _levels(standard, limits))
     return FittedMap(
@@ -370,6 +371,12 @@ def _fit_nyul(settings: IntensitySettings, images: Iterable[tuple[Pixels, Region
         standard=tuple(standard.tolist()),
         origin=f"Nyúl's standard scale of {len(landmarks)} training images from {limits[0]:.4g} to {limits[1]:.4g}",
     )
+
+
+def _roomy(pairs: Sequence[Sequence[float]]) -> tuple[float, float]:
+    """Return limits that cut next to nothing in nine of ten training images: what is clipped never comes back."""
+    lows, highs = np.transpose(pairs)
+    return float(np.percentile(lows, 10)), float(np.percentile(highs, 90))
 
 
 def _median_pair(pairs: Iterable[Iterable[float]]) -> tuple[float, float]:
