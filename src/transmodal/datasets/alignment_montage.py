@@ -1,4 +1,7 @@
-"""A picture to judge alignments by eye: chequerboards and outlines, before and after."""
+"""A picture to judge alignments by eye: chequerboards and outlines, before and after.
+
+Volumes are shown in an axial and a sagittal slice, the patient's right on the left, as radiologists look at them.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import nibabel
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from transmodal.datasets.alignment import AlignmentReport, AlignmentSettings
 from transmodal.datasets.manifest import Manifest
-from transmodal.images import Image, read
+from transmodal.images import Image, picture_affine, read
 from transmodal.images.files import atomic_path
 from transmodal.images.registration import resample
 
@@ -68,19 +73,67 @@ def write_montage(rows: Sequence[Row], path: Path) -> Path:
     """Write a PNG with a row a case: chequerboard before and after, outlines of fixed over moving before and after."""
     strips = [_captions(_TITLES)] if rows else [np.zeros((10, 10, 3), np.uint8)]
     for row in rows:
-        fixed, window = _grey(row.fixed), _window(row.before)
-        before, after = _grey(row.before, window), _grey(row.after, window)
-        panels = [
-            _chequerboard(fixed, before),
-            _chequerboard(fixed, after),
-            _outlined(fixed, before),
-            _outlined(fixed, after),
-        ]
-        strips += [_line(row.title), np.hstack([_bordered(panel) for panel in panels])]
+        strips += [_line(row.title), _panels(row)]
+    return _write_strips(strips, path)
+
+
+def write_volume_montage(rows: Sequence[Row], path: Path) -> Path:
+    """Write a PNG with two strips a volume: an axial and a sagittal slice through the middle of the fixed volume."""
+    strips = [_captions(_TITLES)]
+    for row in rows:
+        strips.append(_line(row.title))
+        middle = _middle(_patient_axes(row.fixed))
+        for view in ("axial", "sagittal"):
+            fixed, before, after = (_slice(image, view, middle) for image in (row.fixed, row.before, row.after))
+            strips.append(_panels(Row(row.title, fixed, before, after)))
+    return _write_strips(strips, path)
+
+
+def _panels(row: Row) -> npt.NDArray[np.uint8]:
+    fixed, window = _grey(row.fixed), _window(row.before if np.any(row.before.pixels) else row.after)
+    before, after = _grey(row.before, window), _grey(row.after, window)
+    panels = [
+        _chequerboard(fixed, before),
+        _chequerboard(fixed, after),
+        _outlined(fixed, before),
+        _outlined(fixed, after),
+    ]
+    return np.hstack([_bordered(panel) for panel in panels])
+
+
+def _write_strips(strips: Sequence[npt.NDArray[np.uint8]], path: Path) -> Path:
     picture = np.vstack(strips)
     with atomic_path(path) as temporary:
         temporary.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
     return path
+
+
+def _patient_axes(image: Image) -> npt.NDArray[Any]:
+    """Return the volume with its axes turned and flipped to right, anterior, superior, as nearly as they go."""
+    turned: npt.NDArray[Any] = nibabel.orientations.apply_orientation(
+        image.pixels, nibabel.orientations.io_orientation(image.affine)
+    )
+    return turned
+
+
+def _middle(values: npt.NDArray[Any]) -> tuple[int, ...]:
+    """Return the index of the centre of mass, or of the grid's middle where all is dark."""
+    mass = np.nan_to_num(values.astype(np.float64))
+    mass -= mass.min()
+    if not mass.any():
+        return tuple(length // 2 for length in values.shape)
+    return tuple(int(at) for at in np.rint(ndimage.center_of_mass(mass)))
+
+
+def _slice(image: Image, view: str, middle: tuple[int, ...]) -> Image:
+    """Return an upright slice of a volume as a picture with its pixel size: the patient's front up, or to the left."""
+    values = _patient_axes(image)
+    sizes = np.array(image.spacing)[np.argsort(nibabel.orientations.io_orientation(image.affine)[:, 0])]
+    if view == "axial":
+        pixels, spacing = values[::-1, ::-1, middle[2]].T, (sizes[1], sizes[0])
+    else:
+        pixels, spacing = values[middle[0], ::-1, ::-1].T, (sizes[2], sizes[1])
+    return Image(np.ascontiguousarray(pixels), picture_affine((float(spacing[0]), float(spacing[1]))))
 
 
 def _window(image: Image) -> tuple[float, float]:

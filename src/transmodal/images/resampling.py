@@ -92,6 +92,27 @@ def _without_finer_detail(
     return np.asarray(ndimage.gaussian_filter(values, np.where(sigmas < _LEAST_BLUR, 0, sigmas), mode="nearest"))
 
 
+def target_grid(image: Image, spacing: float | None = None) -> Image:
+    """Return the grid of a volume, or an isotropic one of its orientation that fills the same box.
+
+    Args:
+        image: the volume.
+        spacing: mm; None for the volume's own voxels.
+
+    Returns:
+        An image without values (all zero, no memory) that carries shape, affine and header.
+    """
+    shape, affine = np.array(image.shape), image.affine.copy()
+    if spacing is not None:
+        own = np.array(image.spacing)
+        # A box that is a hair longer than whole voxels gets no extra, almost empty voxel.
+        shape = np.maximum(1, np.ceil(shape * own / spacing - 0.01)).astype(int)
+        affine[:3, :3] *= spacing / own
+        # The middle of the box stays: half of what the voxels reach beyond it lies on either side.
+        affine[:3, 3] += image.affine[:3, :3] @ ((np.array(image.shape) - 1) / 2) - affine[:3, :3] @ ((shape - 1) / 2)
+    return Image(np.broadcast_to(np.float32(0), tuple(shape)), affine, source=image.source)
+
+
 def coverage(image: Image, grid: Image, transform: Transform | None = None) -> npt.NDArray[np.bool_]:
     """Return which points of the grid lie inside the moving image, shape of the grid; the rest is filled."""
     matrix = grid_to_image(image, grid, transform)
