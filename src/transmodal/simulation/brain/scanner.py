@@ -1,0 +1,108 @@
+"""The scanner: tissue fractions to magnitude images, with texture, coil shading, noise and a unit of its own.
+
+Within a voxel the signed signals of the compartments add up. Noise is Rician: the magnitude of a complex image with
+white Gaussian noise in both channels (Gudbjartsson and Patz, The Rician distribution of noisy MRI data, 1995).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from transmodal.simulation.brain.fields import Grid, Volume, smooth_noise
+from transmodal.simulation.brain.signals import Sequence, Tissue
+from transmodal.simulation.brain.tissues import TISSUES
+
+_TEXTURE = ((14.0, 0.025), (4.5, 0.022))  # grain in mm and relative spread of T1, T2 and density within a tissue
+_WITHOUT_TEXTURE = ("csf", "vessel")
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """How one volume was taken: `snr`, white matter's signal over the noise in one channel; `shading`, relative spread
+    of the coil's sensitivity; `scale`, the value that white matter gets."""
+
+    snr: float
+    shading: float
+    scale: float
+
+    @staticmethod
+    def draw(rng: np.random.Generator) -> "Exposure":
+        """Draw a clinical image's quality and an arbitrary unit."""
+        return Exposure(
+            snr=float(rng.uniform(20, 50)),
+            shading=float(rng.uniform(0.02, 0.10)),
+            scale=float(np.exp(rng.uniform(np.log(120), np.log(600)))),
+        )
+
+
+def texture(rng: np.random.Generator, grid: Grid, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Relative deviations of (T1, T2, density) at the brain's voxels, (3, voxels)."""
+    made = np.zeros((3, int(mask.sum())), np.float32)
+    for deviation in made:
+        for grain, spread in _TEXTURE:
+            deviation += np.float32(spread) * smooth_noise(rng, max(grain, 1.5 * grid.spacing), grid)[mask]
+    return made
+
+
+def clean_signals(
+    fractions: NDArray[np.float32],
+    sequences: Mapping[str, Sequence],
+    tissues: Mapping[str, Tissue],
+    field: float,
+    deviations: NDArray[np.float32],
+) -> dict[str, NDArray[np.float32]]:
+    """Noise-free signals at the brain's voxels.
+
+    Arguments: `fractions`, (tissue, voxels); `sequences` by modality; `tissues` by name; `field`, tesla;
+    `deviations`, (3, voxels), relative, of T1, T2 and density, taken to first order.
+    Returns (voxels,) magnitudes by modality, relative to fully relaxed water.
+    """
+    made = {}
+    for modality, sequence in sequences.items():
+        weights = np.array([_weights(sequence, tissues[name], name, field) for name in TISSUES], np.float32)
+        parts = weights.T @ fractions  # (4, voxels): signal and its change with each deviation
+        made[modality] = np.abs(parts[0] + np.einsum("dv,dv->v", parts[1:], deviations))
+    return made
+
+
+def _weights(sequence: Sequence, tissue: Tissue, name: str, field: float) -> tuple[float, ...]:
+    """Signal, and its derivatives by ln T1, ln T2 and ln density."""
+    signal, step = sequence.signal(tissue, field), 0.01
+    if name in _WITHOUT_TEXTURE:
+        return signal, 0.0, 0.0, 0.0
+    by_t1 = (sequence.signal(replace(tissue, t1=tissue.t1 * (1 + step)), field) - signal) / step
+    by_t2 = (sequence.signal(replace(tissue, t2=tissue.t2 * (1 + step)), field) - signal) / step
+    return signal, by_t1, by_t2, signal
+
+
+def shading(rng: np.random.Generator, spread: float, grid: Grid) -> Volume:
+    """A smooth positive factor of geometric mean about 1, the coil's sensitivity, (X, Y, Z)."""
+    return np.exp(np.float32(spread) * smooth_noise(rng, 120.0, grid))
+
+
+def rician(rng: np.random.Generator, signal: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
+    """Magnitude of a signal with Gaussian noise of spread `sigma` in its real and imaginary part."""
+    real = signal + np.float32(sigma) * rng.standard_normal(signal.shape, dtype=np.float32)
+    imaginary = np.float32(sigma) * rng.standard_normal(signal.shape, dtype=np.float32)
+    return np.hypot(real, imaginary)
+
+
+def expose(
+    rng: np.random.Generator,
+    clean: NDArray[np.float32],
+    white: float,
+    exposure: Exposure,
+    grid: Grid,
+    mask: NDArray[np.bool_],
+) -> Volume:
+    """Turn clean signals at the brain's voxels into a volume, exactly 0 outside the mask, above 0 inside.
+
+    `white`: the clean signal of white matter, which decides the noise and gets the value `exposure.scale`.
+    """
+    lit = clean * shading(rng, exposure.shading, grid)[mask]
+    values = rician(rng, lit, white / exposure.snr) * np.float32(exposure.scale / white)
+    volume = np.zeros(mask.shape, np.float32)
+    volume[mask] = np.maximum(values, np.float32(1e-3))
+    return volume
