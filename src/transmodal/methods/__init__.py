@@ -7,9 +7,11 @@ from pydantic import BaseModel
 
 from transmodal.methods.method import GIVEN, LABELS, REGION, WANTED, AdamSettings, Batch, Method, Ports, Update
 from transmodal.methods.pix2pix import Pix2Pix, Pix2PixSettings
+from transmodal.methods.supervised import Supervised, SupervisedSettings
 
 METHODS: dict[str, tuple[Callable[[Any, Ports], Method], type[BaseModel]]] = {
     "pix2pix": (Pix2Pix, Pix2PixSettings),
+    "supervised": (Supervised, SupervisedSettings),
 }
 
 
