@@ -93,7 +93,7 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(override: str, messa
         ("pix2pix.adversarial=hinge", r"pix2pix.adversarial: .*'wgan-gp'.*given 'hinge'"),
         ("pix2pix.generator.downsamplings=99", r"downsamplings: .*less than or equal to 10"),
         ("inputs=[]", "inputs"),
-        ("inputs=[xray]", "stands twice"),
+        ("inputs=[xray]", "both input and target"),
         ("preparation.grid.spacing=1", "preparation.grid: give one of shrink, spacing and size"),
         ("preparation.intensity.photo.low=3", "low and high belong to map: fixed"),
         ("train=5", "train: "),

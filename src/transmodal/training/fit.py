@@ -7,7 +7,7 @@ ran before, and a checkpoint holds all that is left: weights, optimisers, positi
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from lightning.fabric import Fabric
 
-from transmodal.datasets.augmentation import AugmentationSettings, Augmenter
+from transmodal.datasets.augmentation import AugmentationSettings
 from transmodal.datasets.cache import PreparedCase
 from transmodal.datasets.preparation import Preparation
 from transmodal.datasets.sampling import EpochSampler, Samples, make_loader
@@ -27,7 +27,9 @@ from transmodal.training.monitor import Monitor
 from transmodal.training.processes import any_of, leave
 from transmodal.training.run import Run
 from transmodal.training.schedule import rate_factor
+from transmodal.training.start import start_from
 from transmodal.training.validation import HIGHER_IS_BETTER, SMALLEST_FOR_SSIM, draw_samples, validate
+from transmodal.training.weight_average import WeightAverage
 
 
 @dataclass
@@ -68,9 +70,14 @@ class Trainer:
         self.samples = Samples(
             training,
             inputs=run.recipe.inputs,
-            augmenter=Augmenter(augmentation, run.recipe.spatial_dims) if augments else None,
+            targets=run.recipe.targets,
+            channels={name: part.channel_count for name, part in preparation.modalities.items()},
+            settings=run.recipe.sampling,
+            augmentation=augmentation if augments else None,
+            spatial_dims=run.recipe.spatial_dims,
             seed=self.settings.seed,
             minimum_foreground=self.minimum_foreground,
+            neighbours=run.recipe.neighbours,
         )
         if not len(self.samples):
             raise UserError(
@@ -83,37 +90,48 @@ class Trainer:
             rank=fabric.global_rank,
             processes=fabric.world_size,
         )
-        self.shape = sample_shape(training, self.settings.batch_size)
+        self.shape = run.recipe.sampling.patch or sample_shape(training, self.settings.batch_size)
         if self.settings.best == "ssim" and min(self.shape) < SMALLEST_FOR_SSIM:
             raise UserError(f"train.best: ssim needs images of {SMALLEST_FOR_SSIM} pixels a side; take psnr or mae")
         torch.manual_seed(self.settings.seed)
+        self.method_ports = self.ports(preparation.modalities)
         self.method = self._make_method().to(fabric.device)
+        if self.settings.start_from is not None:
+            start_from(self.method, self.settings.start_from)
         self.optimisers = {
             name: torch.optim.Adam(
                 module.parameters(),
-                lr=self.method.adam.learning_rate,
-                betas=self.method.adam.betas,
-                weight_decay=self.method.adam.weight_decay,
+                lr=self.method.adam_of(name).learning_rate,
+                betas=self.method.adam_of(name).betas,
+                weight_decay=self.method.adam_of(name).weight_decay,
                 fused=True,
             )
             for name, module in self.method.trained_modules().items()
         }
+        memory = self.settings.average_weights
+        self.average = WeightAverage(self.method, memory) if memory is not None else None
         self.logbook = Logbook(run.log, run.folder / "tensorboard") if fabric.is_global_zero else None
 
     def _make_method(self) -> Method:
-        recipe, modalities = self.recipe, self.preparation.modalities
+        recipe = self.recipe
         try:
-            return make_method(recipe.method, recipe.method_settings, self.ports(modalities))
+            return make_method(recipe.method, recipe.method_settings, self.method_ports)
         except ValueError as error:
             raise UserError(f"{recipe.method}: {error}") from error
 
     def ports(self, modalities: dict[str, Any]) -> Ports:
-        """Return the channels of inputs and targets."""
+        """Return what goes into the method and what comes out."""
+        recipe = self.recipe
+        region = recipe.preparation.region
         return Ports(
-            {name: modalities[name].channel_count for name in self.recipe.inputs},
-            {name: modalities[name].channel_count for name in self.recipe.targets},
-            self.recipe.spatial_dims,
+            {name: modalities[name].channel_count for name in recipe.inputs},
+            {name: modalities[name].channel_count for name in recipe.targets},
+            recipe.spatial_dims,
             self.shape,
+            neighbours=recipe.neighbours,
+            region=region is not None and region.feed,
+            missing=recipe.sampling.missing_inputs,
+            classes=recipe.labels.count if recipe.labels is not None else 0,
         )
 
     # -- the loop ------------------------------------------------------------------------------------------------
@@ -189,7 +207,7 @@ class Trainer:
             self._refuse_nan(parts)
             optimiser = self.optimisers[update.optimiser]
             for group in optimiser.param_groups:
-                group["lr"] = self.method.adam.learning_rate * factor
+                group["lr"] = self.method.adam_of(update.optimiser).learning_rate * factor
             self.fabric.backward(update.loss)
             self._average_gradients(update.optimiser)
             if self.settings.gradient_clip:
@@ -197,6 +215,8 @@ class Trainer:
                 torch.nn.utils.clip_grad_norm_(parameters, self.settings.gradient_clip)
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)  # now, so that gradients and the next activations never coexist
+        if self.average is not None:
+            self.average.update(self.method)
         return parts
 
     def _next(self, updates: Iterator[Update]) -> Update | None:
@@ -270,14 +290,16 @@ class Trainer:
             return {}
         scores: dict[str, float] = {}
         if self.fabric.is_global_zero:
-            scores = validate(
-                self.method,
-                self.validation,
-                self.preparation,
-                self.recipe.targets,
-                self.fabric.device,
-                minimum_foreground=self.minimum_foreground,
-            )
+            with self._averaged():
+                scores = validate(
+                    self.method,
+                    self.method_ports,
+                    self.validation,
+                    self.preparation,
+                    self.fabric.device,
+                    minimum_foreground=self.minimum_foreground,
+                    slices=self.settings.validate_slices,
+                )
         if self.fabric.world_size > 1:  # all must agree on which epoch was best, and when patience ends
             scores = self.fabric.broadcast(scores)
         score = scores.get(self.settings.best)
@@ -293,8 +315,12 @@ class Trainer:
 
     def _keep_best(self, scores: dict[str, float]) -> None:
         if self.fabric.is_global_zero and all_finite(self.method):
-            content = {"modules": self.method.state_dict(), "epoch": self.epochs_done, "scores": scores}
-            save_checkpoint(self.run.best_checkpoint, content)
+            with self._averaged():
+                content = {"modules": self.method.state_dict(), "epoch": self.epochs_done, "scores": scores}
+                save_checkpoint(self.run.best_checkpoint, content)
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        return self.average.used_in(self.method) if self.average is not None else nullcontext()
 
     @property
     def epochs_done(self) -> float:
@@ -302,16 +328,16 @@ class Trainer:
         return self.position.epoch + self.position.batch / len(self.sampler) * (self.position.batch < len(self.sampler))
 
     def _draw(self) -> None:
-        draw_samples(
-            self.method,
-            self.validation or self.training,
-            self.preparation,
-            self.recipe.inputs,
-            self.recipe.targets,
-            self.run.samples,
-            f"epoch {self.position.epoch:04d}",
-            self.fabric.device,
-        )
+        with self._averaged():
+            draw_samples(
+                self.method,
+                self.method_ports,
+                self.validation or self.training,
+                self.preparation,
+                self.run.samples,
+                f"epoch {self.position.epoch:04d}",
+                self.fabric.device,
+            )
 
     # -- stopping and resuming -----------------------------------------------------------------------------------
 
@@ -323,6 +349,7 @@ class Trainer:
             "modules": self.method.state_dict(),
             "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
             "position": vars(self.position),
+            **({"average": self.average.state()} if self.average is not None else {}),
         }
         save_checkpoint(self.run.last_checkpoint, content)
 
@@ -337,6 +364,8 @@ class Trainer:
             self.method.load_state_dict(content["modules"])
             for name, optimiser in self.optimisers.items():
                 optimiser.load_state_dict(content["optimisers"][name])
+            if self.average is not None:
+                self.average.load(content["average"])
             self.position = Position(**content["position"])
         except (RuntimeError, KeyError, ValueError, TypeError) as error:
             raise UserError(

@@ -15,13 +15,15 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from transmodal.datasets.augmentation import AugmentationSettings
-from transmodal.datasets.preparation import PreparationSettings
+from transmodal.datasets.preparation import LabelSettings, PreparationSettings
+from transmodal.datasets.sampling import SamplingSettings
 from transmodal.errors import UserError
 from transmodal.methods import METHODS
 from transmodal.methods.pix2pix import Pix2PixSettings
 from transmodal.metrics.policy import Policy
 
 DEFAULT_SCALE = "small"
+ANY_TO_ANY = ("unified", "stargan")
 
 
 class TrainSettings(BaseModel):
@@ -46,6 +48,13 @@ class TrainSettings(BaseModel):
         "psnr", description="validation score that chooses the best checkpoint"
     )
     patience: int | None = Field(None, ge=1, description="stop after so many validations without a better score")
+    validate_slices: int | None = Field(
+        32, ge=1, description="slices of each validation volume, evenly spaced; null takes all"
+    )
+    average_weights: float | None = Field(
+        None, gt=0, lt=1, description="use the running mean of the weights with this memory a step, such as 0.999"
+    )
+    start_from: str | None = Field(None, description="a run or translator whose weights training starts from")
     deterministic: bool = Field(True, description="the same bits for the same seed; on a GPU some speed is given up")
 
 
@@ -62,6 +71,8 @@ class Recipe(BaseModel):
     targets: tuple[str, ...] = Field(min_length=1)
     spatial_dims: Literal[2, 3] = 2
     preparation: PreparationSettings = PreparationSettings()
+    labels: LabelSettings | None = Field(None, description="label maps that go along, for losses and sampling")
+    sampling: SamplingSettings = SamplingSettings()
     augmentation: AugmentationSettings = AugmentationSettings()
     method: Literal["pix2pix"] = "pix2pix"
     pix2pix: Pix2PixSettings = Pix2PixSettings()
@@ -70,9 +81,18 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _modalities_are_distinct(self) -> "Recipe":
-        modalities = [*self.inputs, *self.targets]
-        if len(set(modalities)) < len(modalities):
-            raise ValueError("a modality stands twice among inputs and targets")
+        for what, names in (("inputs", self.inputs), ("targets", self.targets)):
+            if len(set(names)) < len(names):
+                raise ValueError(f"a modality stands twice among the {what}")
+        for name in self.modalities:
+            if name.startswith("#"):
+                raise ValueError(f"a modality cannot be called {name!r}")
+        both = [name for name in self.inputs if name in self.targets]
+        if both and not self.sampling.missing_inputs and self.method not in ANY_TO_ANY:
+            raise ValueError(
+                f"{both[0]} is both input and target; that takes sampling.missing_inputs: true, or a method that goes "
+                f"from any to any ({', '.join(ANY_TO_ANY)})"
+            )
         return self
 
     @model_validator(mode="after")
@@ -81,12 +101,20 @@ class Recipe(BaseModel):
             raise ValueError(
                 "slices are for a two-dimensional network; set preparation.slices: null or spatial_dims: 2"
             )
+        patch = self.sampling.patch
+        if patch is not None and len(patch) != self.spatial_dims:
+            raise ValueError(f"sampling.patch has {len(patch)} numbers for samples of {self.spatial_dims} axes")
         return self
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """Inputs, then targets."""
-        return self.inputs + self.targets
+        """Inputs, then what is a target only."""
+        return tuple(dict.fromkeys(self.inputs + self.targets))
+
+    @property
+    def neighbours(self) -> int:
+        """Slices on each side that an input brings along."""
+        return self.preparation.slices.neighbours if self.preparation.slices is not None else 0
 
     @property
     def method_settings(self) -> BaseModel:

@@ -18,6 +18,7 @@ from transmodal.datasets.splits import split_by_subject
 from transmodal.errors import UserError
 from transmodal.images.files import write_text
 from transmodal.training.allocator import freed_memory_kept
+from transmodal.training.cases import is_usable, lacking, usable_cases
 from transmodal.training.checkpoint import all_finite, load_checkpoint
 from transmodal.training.fit import Trainer
 from transmodal.training.monitor import Monitor
@@ -118,15 +119,18 @@ def _launch(recipe: Recipe, device: str, devices: int) -> Fabric:
 def _create_run(recipe: Recipe, manifest: Manifest | str | Path, out: Path, monitor: Monitor) -> None:
     manifest = manifest if isinstance(manifest, Manifest) else Manifest.read(manifest)
     mask = recipe.evaluation.mask
-    manifest.require_modalities([*recipe.modalities, *([mask] if mask not in (None, "none", "foreground") else [])])
+    extras = [mask] if mask not in (None, "none", "foreground") else []
+    extras += [recipe.labels.modality] if recipe.labels is not None else []
+    manifest.require_modalities([*recipe.modalities, *extras])
     if "split" not in manifest.table or not manifest.table["split"].any():
         manifest = split_by_subject(manifest, seed=recipe.train.seed)
         monitor.say("The manifest had no split: subjects were divided 70/15/15, see manifest.csv in the run")
     manifest.check_split()
-    if incomplete := manifest.incomplete(recipe.modalities):
-        names = ", ".join(f"{case} (no {', '.join(missing)})" for case, missing in incomplete[:3])
-        monitor.say(f"{len(incomplete)} incomplete cases are left out: {names}{', …' if len(incomplete) > 3 else ''}")
-    if not manifest.cases(recipe.modalities, split="train"):
+    left_out = [case for case in manifest.cases() if not is_usable(case, recipe)]
+    if left_out:
+        names = ", ".join(f"{case.id} (no {', '.join(lacking(case, recipe))})" for case in left_out[:3])
+        monitor.say(f"{len(left_out)} incomplete cases are left out: {names}{', …' if len(left_out) > 3 else ''}")
+    if not usable_cases(manifest, recipe, "train"):
         raise UserError(
             f"No training case of {manifest.name} has {', '.join(recipe.modalities)}; check its split column"
         )
@@ -137,13 +141,14 @@ def _prepare(
     run: Run, cache: Path, fabric: Fabric, monitor: Monitor
 ) -> tuple[Preparation, list[PreparedCase], list[PreparedCase]]:
     recipe, modalities = run.recipe, run.recipe.modalities
-    training = run.manifest.cases(modalities, split="train")
-    validation = run.manifest.cases(modalities, split="validation")
+    training = usable_cases(run.manifest, recipe, "train")
+    validation = usable_cases(run.manifest, recipe, "validation")
     stored = run.folder / "preparation.json"
 
     def fit() -> None:
         if not stored.exists():
-            with monitor.counting("fitting intensity maps", len(training) * len(modalities)) as advance:
+            files = sum(modality in case.files for case in training for modality in modalities)
+            with monitor.counting("fitting intensity maps", files) as advance:
                 fitted = fit_preparation(recipe.preparation, training, modalities, recipe.spatial_dims, on_case=advance)
             write_text(stored, fitted.model_dump_json(indent=2) + "\n")
 
@@ -155,7 +160,9 @@ def _prepare(
 
     def prepare(cases: Sequence[CaseFiles], what: str) -> list[PreparedCase]:
         with monitor.counting(f"preparing {what} images", len(cases)) as advance:
-            return prepare_cases(cases, preparation, modalities, cache, on_case=advance)
+            return prepare_cases(
+                cases, preparation, modalities, cache, inputs=recipe.inputs, labels=recipe.labels, on_case=advance
+            )
 
     def prepare_all() -> None:
         prepare(training, "training"), prepare(validation, "validation")
@@ -183,9 +190,8 @@ def _write_model(run: Run, trainer: Trainer, *, has_failed: bool) -> None:
             return
         trainer.resume()
         epoch = trainer.epochs_done
-    recipe, manifest = run.recipe, run.manifest
-    cases = [case for case in manifest.cases(recipe.modalities) if case.split]
-    ports = trainer.ports(trainer.preparation.modalities)
+    recipe, manifest, ports = run.recipe, run.manifest, trainer.method_ports
+    cases = [case for case in usable_cases(manifest, recipe) if case.split]
     card = Card(
         transmodal=transmodal.__version__,
         name=run.name,
@@ -196,6 +202,8 @@ def _write_model(run: Run, trainer: Trainer, *, has_failed: bool) -> None:
         inputs=ports.inputs,
         targets=ports.targets,
         shape=trainer.shape,
+        missing_inputs=ports.missing,
+        classes=ports.classes,
         preparation=trainer.preparation,
         training=TrainingSummary(
             run=run.name,

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from transmodal.datasets.preparation import Preparation
+from transmodal.methods.method import Ports
 
 FORMAT_VERSION: Literal[1] = 1
 NOTICE = "Synthetic image, not for diagnosis."
@@ -41,9 +42,26 @@ class Card(BaseModel):
     inputs: dict[str, int] = Field(description="modality → channels", min_length=1)
     targets: dict[str, int] = Field(min_length=1)
     shape: tuple[int, ...] = Field(description="spatial shape of the training samples on the prepared grid")
+    missing_inputs: bool = Field(False, description="inputs may be absent in use")
+    classes: int = Field(0, description="of the label maps in training, background included; 0 without")
     preparation: Preparation
     training: TrainingSummary
     weights_sha256: str = ""
+
+    @property
+    def ports(self) -> Ports:
+        """What goes into the method and what comes out."""
+        slices, region = self.preparation.slices, self.preparation.region
+        return Ports(
+            self.inputs,
+            self.targets,
+            self.preparation.spatial_dims,
+            self.shape,
+            neighbours=slices.neighbours if slices is not None else 0,
+            region=region is not None and region.feed,
+            missing=self.missing_inputs,
+            classes=self.classes,
+        )
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> "Card":

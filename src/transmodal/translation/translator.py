@@ -3,22 +3,44 @@
 import json
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from transmodal.datasets.batch_keys import REGION
 from transmodal.errors import UserError
 from transmodal.images import Image, require_same_grid
 from transmodal.images.files import sha256_of, write_text
-from transmodal.methods import METHODS, Method, Ports, make_method
+from transmodal.methods import METHODS, Method, make_method
 from transmodal.translation.card import FORMAT_VERSION, Card
+from transmodal.translation.forward import Inputs, translate_stacks
 
 WEIGHTS, CARD = "model.safetensors", "translator.json"
+
+
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a translator runs its network.
+
+    Attributes:
+        flips: spatial axes of a sample along which mirrored inputs are translated too and averaged.
+        precision: "fp32" or "bf16" (automatic mixed precision).
+    """
+
+    flips: tuple[int, ...] = ()
+    precision: Literal["fp32", "bf16"] = "fp32"
 
 
 class Translator:
@@ -34,12 +56,15 @@ class Translator:
         self.card = card
         self.device = torch.device(device)
 
-    def __call__(self, image: Image | Mapping[str, Image], *, seed: int | None = None) -> Image:
-        """Translate one image to the first target modality.
+    def __call__(
+        self, image: Image | Mapping[str, Image], *, seed: int | None = None, mask: Image | None = None
+    ) -> Image:
+        """Translate one image to the first target modality that is not given.
 
         Args:
             image: the input image, or modality → image for several inputs on one grid.
             seed: draws the noise z of a stochastic method (dropout) from this seed; None leaves it out.
+            mask: of the region (brain, body), where the translator has one; None finds it.
 
         Returns:
             An image on the input's own grid, in the target's unit and pixel type.
@@ -47,18 +72,36 @@ class Translator:
         Raises:
             UserError: a missing modality, other grids, other channels than in training, NaN, too little memory.
         """
-        return next(iter(self.translate_case(image, seed=seed).values()))
+        return next(iter(self.translate_case(image, seed=seed, mask=mask).values()))
 
-    def translate_case(self, images: Image | Mapping[str, Image], *, seed: int | None = None) -> dict[str, Image]:
-        """Translate to all target modalities; see `__call__`."""
+    def translate_case(
+        self,
+        images: Image | Mapping[str, Image],
+        *,
+        seed: int | None = None,
+        mask: Image | None = None,
+        targets: Sequence[str] | None = None,
+        options: Options | None = None,
+    ) -> dict[str, Image]:
+        """Translate to several target modalities; see `__call__`.
+
+        Args:
+            images, seed, mask: as for `__call__`. Where the translator may miss inputs, any of them will do.
+            targets: which; None takes all that are not given.
+            options: how the network is run.
+        """
         given = self._by_modality(images)
+        wanted = self.targets_for(given, targets)
+        preparation, options = self.card.preparation, options or Options()
         first = next(iter(given.values()))
-        stacks = {
-            modality: torch.from_numpy(self.card.preparation.prepare(image, modality))
-            for modality, image in given.items()
+        region = preparation.find_region(given, mask)
+        stacks: dict[str, npt.NDArray[Any]] = {
+            modality: preparation.prepare(image, modality, region) for modality, image in given.items()
         }
+        if region is not None:
+            stacks[REGION] = preparation.prepare_region(region, first)
         try:
-            outputs = self._translate_stacks(stacks, seed)
+            outputs = self._translate_stacks(stacks, seed, options)
         except (MemoryError, RuntimeError) as error:
             if not isinstance(error, MemoryError) and "memory" not in str(error):
                 raise
@@ -66,36 +109,53 @@ class Translator:
             raise UserError(
                 f"{first.name} ({size}) needs more memory than {self.device} has; crop it, or use another device"
             ) from error
-        return {
-            modality: self.card.preparation.restore(output.numpy(), modality, first)
-            for modality, output in outputs.items()
-        }
+        return {modality: preparation.restore(outputs[modality], modality, first, region) for modality in wanted}
+
+    def targets_for(self, given: Collection[str], targets: Sequence[str] | None = None) -> list[str]:
+        """Return what is made of these inputs.
+
+        Raises:
+            UserError: a target is unknown, or nothing is left to make.
+        """
+        known = list(self.card.targets)
+        for target in targets or ():
+            if target not in known:
+                raise UserError(f"{self.card.name} makes {', '.join(known)}, not {target!r}")
+        wanted = list(targets) if targets else [name for name in known if name not in given]
+        if not wanted:
+            raise UserError(f"{self.card.name} makes {', '.join(known)}, and all are given; leave one out")
+        return wanted
 
     def _by_modality(self, images: Image | Mapping[str, Image]) -> dict[str, Image]:
-        wanted = list(self.card.inputs)
+        known = list(self.card.inputs)
         if isinstance(images, Image):
-            if len(wanted) > 1:
-                raise UserError(f"{self.card.name} needs {', '.join(wanted)}; give all of them for each case")
-            images = {wanted[0]: images}
-        missing = [modality for modality in wanted if modality not in images]
-        if missing:
-            raise UserError(f"{self.card.name} needs {', '.join(wanted)}; {', '.join(missing)} is missing")
-        given = {modality: images[modality] for modality in wanted}
+            if len(known) > 1:
+                say = "say which it is" if self.card.missing_inputs else "give all of them for each case"
+                raise UserError(f"{self.card.name} needs {', '.join(known)}; {say}")
+            images = {known[0]: images}
+        missing = [modality for modality in known if modality not in images]
+        if missing == known or (missing and not self.card.missing_inputs):
+            raise UserError(f"{self.card.name} needs {', '.join(known)}; {', '.join(missing)} is missing")
+        given = {modality: images[modality] for modality in known if modality in images}
+        first = next(iter(given.values()))
         for image in given.values():
-            require_same_grid(given[wanted[0]], image)
+            require_same_grid(first, image)
         return given
 
-    def _translate_stacks(self, stacks: dict[str, Tensor], seed: int | None) -> dict[str, Tensor]:
-        # One sample at a time: with the statistics of the image itself, batch norm would mix what shares a batch.
-        outputs: dict[str, list[Tensor]] = {modality: [] for modality in self.card.targets}
-        with torch.inference_mode(), torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+    def _translate_stacks(
+        self, stacks: dict[str, npt.NDArray[Any]], seed: int | None, options: Options
+    ) -> dict[str, npt.NDArray[np.float32]]:
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             if seed is not None:
                 torch.manual_seed(seed)
-            for sample in range(len(next(iter(stacks.values())))):
-                batch = {modality: stack[sample : sample + 1].to(self.device) for modality, stack in stacks.items()}
-                for modality, output in self.method.translate(batch, stochastic=seed is not None).items():
-                    outputs[modality].append(output.cpu())
-        return {modality: torch.cat(parts) for modality, parts in outputs.items()}
+            return translate_stacks(
+                self.method,
+                Inputs(stacks, self.card.ports),
+                self.device,
+                stochastic=seed is not None,
+                flips=options.flips,
+                precision=PRECISIONS[options.precision],
+            )
 
 
 def save_translator(method: Method, card: Card, folder: str | Path) -> Path:
@@ -138,28 +198,17 @@ def load_translator(folder: str | Path, *, device: str = "cpu") -> Translator:
         UserError: no translator there, a newer format, an unknown method, weights other than the card's, or a device
             that is not there.
     """
-    folder = Path(folder)
     _require_device(device)
-    if not (folder / CARD).is_file() and (folder / "model" / CARD).is_file():
-        folder = folder / "model"
-    if not (folder / CARD).is_file():
-        raise UserError(f"{folder} holds no translator ({CARD} is missing); give a run or its model folder")
+    folder = _folder_of(folder)
     card = read_card(folder)
-    weights_file = folder / WEIGHTS
-    if not weights_file.is_file():
-        raise UserError(f"{folder} lacks {WEIGHTS}; copy the whole folder again")
-    if sha256_of(weights_file) != card.weights_sha256:
-        raise UserError(
-            f"The weights in {weights_file} are not the ones the card describes (SHA-256 differs); "
-            "copy the folder again from its source"
-        )
+    weights_file = _checked_weights(folder, card)
     try:
         _, settings_class = METHODS[card.method]
         with torch.device("meta"):  # no time spent on random weights that are replaced at once
             method = make_method(
                 card.method,
                 settings_class.model_validate(card.settings),
-                Ports(card.inputs, card.targets, card.preparation.spatial_dims, card.shape),
+                card.ports,
             )
         method.eval()
         missing, unexpected = method.load_state_dict(load_file(weights_file), strict=False, assign=True)
@@ -171,6 +220,40 @@ def load_translator(folder: str | Path, *, device: str = "cpu") -> Translator:
     for name in [name for name, _ in method.named_children() if name not in method.translation_modules]:
         delattr(method, name)
     return Translator(method, card, device)
+
+
+def read_weights(folder: str | Path) -> dict[str, Tensor]:
+    """Return the weights of a translator, or of a run's translator: name → tensor on the CPU.
+
+    Raises:
+        UserError: no translator there, or weights other than the card's.
+    """
+    folder = _folder_of(folder)
+    try:
+        return load_file(_checked_weights(folder, read_card(folder)))
+    except SafetensorError as error:
+        raise UserError(f"{folder / WEIGHTS} is damaged: {error}; copy the folder again") from error
+
+
+def _folder_of(folder: str | Path) -> Path:
+    folder = Path(folder)
+    if not (folder / CARD).is_file() and (folder / "model" / CARD).is_file():
+        folder = folder / "model"
+    if not (folder / CARD).is_file():
+        raise UserError(f"{folder} holds no translator ({CARD} is missing); give a run or its model folder")
+    return folder
+
+
+def _checked_weights(folder: Path, card: Card) -> Path:
+    weights_file = folder / WEIGHTS
+    if not weights_file.is_file():
+        raise UserError(f"{folder} lacks {WEIGHTS}; copy the whole folder again")
+    if sha256_of(weights_file) != card.weights_sha256:
+        raise UserError(
+            f"The weights in {weights_file} are not the ones the card describes (SHA-256 differs); "
+            "copy the folder again from its source"
+        )
+    return weights_file
 
 
 def _require_device(name: str) -> None:

@@ -1,0 +1,140 @@
+"""From prepared stacks through a method to prepared stacks: slices in batches, volumes whole or by windows.
+
+Validation and translators go the same way, so that what training saw is what use gets.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from transmodal.datasets.batch_keys import GIVEN, REGION
+from transmodal.datasets.sampling import slices_around
+from transmodal.methods import Method, Ports
+
+Stack = npt.NDArray[Any]
+SLICES_A_BATCH = 8
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The prepared inputs of one case.
+
+    Attributes:
+        stacks: input modality (or REGION) → (samples, C, *spatial); what the case lacks is absent.
+        ports: of the method.
+    """
+
+    stacks: Mapping[str, Stack]
+    ports: Ports
+
+    @property
+    def given(self) -> list[str]:
+        """The inputs that are there."""
+        return [name for name in self.ports.inputs if name in self.stacks]
+
+    @property
+    def samples(self) -> int:
+        """How many samples the stacks hold."""
+        return len(self.stacks[self.given[0]])
+
+    def joined(self, sample: int) -> npt.NDArray[np.float32]:
+        """Return one sample with all channels side by side: (C, *spatial) float32, for windows to be cut from."""
+        parts = []
+        for name in (*self.given, *((REGION,) if REGION in self.stacks else ())):
+            stack = self.stacks[name]
+            with_neighbours = name != REGION and self.ports.neighbours
+            part = slices_around(stack, sample, self.ports.neighbours) if with_neighbours else stack[sample]
+            parts.append(np.asarray(part, np.float32))
+        return np.concatenate(parts)
+
+    def split(self, joined: Tensor) -> dict[str, Tensor]:
+        """Return the batch of joined samples (N, C, *spatial); inputs that are not given hold -1."""
+        batch: dict[str, Tensor] = {}
+        start, wide = 0, 2 * self.ports.neighbours + 1
+        for name in self.given:
+            channels = self.ports.inputs[name] * wide
+            batch[name] = joined[:, start : start + channels]
+            start += channels
+        for name, channels in self.ports.inputs.items():
+            if name not in batch:
+                batch[name] = joined.new_full((len(joined), channels * wide, *joined.shape[2:]), -1.0)
+        if REGION in self.stacks:
+            batch[REGION] = joined[:, start : start + 1]
+        if self.ports.missing:
+            flags = [float(name in self.stacks) for name in self.ports.inputs]
+            batch[GIVEN] = joined.new_tensor(flags).expand(len(joined), -1)
+        return batch
+
+
+def translate_stacks(
+    method: Method,
+    inputs: Inputs,
+    device: torch.device,
+    *,
+    samples: Sequence[int] | None = None,
+    stochastic: bool = False,
+    flips: Sequence[int] = (),
+    precision: torch.dtype | None = None,
+    predict_volume: Callable[[Callable[[Tensor], dict[str, Tensor]], Tensor], dict[str, Tensor]] | None = None,
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Translate the samples of one case.
+
+    Args:
+        method: on `device`; put into evaluation mode for the call.
+        inputs: of the case.
+        device: where the method lies.
+        samples: which of the samples; None takes all.
+        stochastic: draw the noise z from torch's global generator.
+        flips: spatial axes along which mirrored inputs are translated too and averaged (test-time flips).
+        precision: of automatic mixed precision; None computes in float32.
+        predict_volume: how a joined volume (C, *spatial) goes through the network, given what predicts a batch; None
+            takes it whole. Three dimensions only.
+
+    Returns:
+        Target → (samples, C, *spatial) float32 in [-1, 1].
+    """
+    chosen = range(inputs.samples) if samples is None else samples
+    outputs: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in inputs.ports.targets}
+
+    def once(joined: Tensor) -> dict[str, Tensor]:
+        with torch.autocast(device.type, dtype=precision or torch.bfloat16, enabled=precision is not None):
+            made = method.translate(inputs.split(joined), stochastic=stochastic)
+        return {name: output.float() for name, output in made.items()}
+
+    def predict(joined: Tensor) -> dict[str, Tensor]:
+        made = once(joined)
+        axes = [axis + 2 for axis in flips]
+        if not axes:
+            return made
+        for axis in axes:
+            mirrored = once(joined.flip(axis))
+            made = {name: output + mirrored[name].flip(axis) for name, output in made.items()}
+        return {name: output / (len(axes) + 1) for name, output in made.items()}
+
+    was_training = method.training
+    method.eval()
+    try:
+        with torch.inference_mode():
+            if inputs.ports.spatial_dims == 3:
+                for sample in chosen:
+                    volume = torch.from_numpy(inputs.joined(sample))
+                    if predict_volume is not None:
+                        whole = predict_volume(predict, volume)
+                    else:
+                        whole = {name: output[0] for name, output in predict(volume[None].to(device)).items()}
+                    for name, output in whole.items():
+                        outputs[name].append(output.cpu().numpy()[None])
+            else:
+                size = SLICES_A_BATCH if method.takes_batches else 1
+                for start in range(0, len(chosen), size):
+                    joined = np.stack([inputs.joined(sample) for sample in chosen[start : start + size]])
+                    for name, output in predict(torch.from_numpy(joined).to(device)).items():
+                        outputs[name].append(output.cpu().numpy())
+    finally:
+        method.train(was_training)
+    return {name: np.concatenate(parts) for name, parts in outputs.items()}
