@@ -74,27 +74,19 @@ def test_numbered_images_of_one_subject_bring_a_hint_that_works(tmp_path: Path) 
 
 def test_equal_names_in_numbered_folders_are_a_tree(tmp_path: Path) -> None:
     names = ["T1_reg_brain.nii.gz", "T2_reg_brain.nii.gz", "GOLD_STANDARD_reg.nii.gz", "FLAIR_reg_brain.nii.gz"]
-    put(tmp_path, *(f"patient{number:02}/{name}" for number in (7, 19) for name in names))
+    put(tmp_path, *(f"rat{number:02}/{name}" for number in (7, 19) for name in names))
     indexed = index_folder(tmp_path)
     assert indexed.layout == "tree"
     assert indexed.manifest.modalities == ["FLAIR", "GOLD_STANDARD", "T1", "T2"]
-    assert indexed.manifest.subjects == ["patient07", "patient19"]
+    assert indexed.manifest.subjects == ["rat07", "rat19"]
 
 
 @pytest.mark.parametrize(
     ("names", "expected"),
     [
-        (  # BraTS 2018
-            [
-                f"{grade}/Brats18_{n}_1/Brats18_{n}_1_{m}.nii.gz"
-                for grade, n in (("HGG", "A"), ("LGG", "B"))
-                for m in ("flair", "t1", "seg")
-            ],
-            [(f"Brats18_{n}_1", "", m) for n in "AB" for m in ("flair", "seg", "t1")],
-        ),
-        (  # BIDS
-            [f"sub-{s}/ses-{v}/anat/sub-{s}_ses-{v}_{m}.nii.gz" for s in "12" for v in "12" for m in ("T1w", "T2w")],
-            [(f"sub-{s}", f"ses-{v}", m) for s in "12" for v in "12" for m in ("T1w", "T2w")],
+        (  # a group above, the subject's name in every file
+            [f"{grade}/S_{n}/S_{n}_{m}.nii.gz" for grade, n in (("HGG", "A"), ("LGG", "B")) for m in ("t1", "flair")],
+            [(f"S_{n}", "", m) for n in "AB" for m in ("flair", "t1")],
         ),
         (  # sessions in the file names
             [f"p{s}/study{v}_{m}.nii.gz" for s in "12" for v in "12" for m in ("FLAIR", "T1W")],
@@ -265,17 +257,3 @@ def test_parts_may_lie_beside_or_among_their_sources(tmp_path: Path, place: str)
     for _ in range(2):
         indexed = index_folder(tmp_path / "joined", "side-by-side", options)
         assert keys(indexed) == [("m1", "", "a"), ("m1", "", "b"), ("m2", "", "a"), ("m2", "", "b")]
-
-
-def test_real_brains_become_a_manifest(real_data: Path) -> None:
-    indexed = index_folder(real_data / "open_ms" / "mni")
-    assert indexed.manifest.modalities == ["FLAIR", "GOLD_STANDARD", "T1", "T1POST", "T2"]
-    assert [case.id for case in indexed.manifest.cases(["T1", "T2"])] == ["patient07", "patient19"]
-
-
-def test_a_folder_of_dicom_slices_is_one_image(real_data: Path) -> None:
-    indexed = index_folder(real_data / "ct_kernel_pairs")
-    assert keys(indexed) == [
-        ("Philips_phantom", "", "S2020_soft_UB"),
-        ("Philips_phantom", "", "S2030_bone_YA"),
-    ]

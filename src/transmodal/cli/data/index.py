@@ -18,13 +18,18 @@ def index(
         "manifest.csv"
     ),
     layout: Annotated[
-        str, typer.Option(metavar="NAME", help="auto, pairs, tree or side-by-side; auto looks at the folder.")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="auto, open-ms, brats, bids, synthrad, dicom, pairs, tree or side-by-side; auto looks at the folder.",
+        ),
     ] = "auto",
     modalities: Annotated[
         str | None,
         typer.Option(
             metavar="LIST",
-            help="Which modalities, as photo,xray; or renamed from the folder's words, as photo=opt,xray=rx.",
+            help="Which modalities, as photo,xray; or renamed from the folder's words, as photo=opt,xray=rx; "
+            "* is anything, as T1=*mprage*.",
         ),
     ] = None,
     subject_pattern: Annotated[
@@ -52,12 +57,13 @@ def index(
       transmodal data index brains -o manifest.csv
       transmodal data index mice --modalities photo=opt,xray=rx
           --subject-pattern '(?P<subject>.+?)_(?P<session>.+)'
+      transmodal data index scans -o sorted/manifest.csv --layout dicom --modalities 'T1=*mprage*,T2=t2_tse*'
       transmodal data index brains --pattern '{subject}/{session}/*_{modality}.nii.gz'
       transmodal data index facades -o cut/manifest.csv --layout side-by-side --modalities photo,labels
     """
     from transmodal.datasets.layouts import Options, index_folder
 
-    with progress_bar("Cutting images") as on_progress:
+    with progress_bar("Indexing images") as on_progress:
         options = Options(
             modalities=_modalities(modalities),
             subject_pattern=subject_pattern,

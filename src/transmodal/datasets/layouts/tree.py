@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from transmodal.datasets.layouts.listing import Found, Index, Listing, Options, tokens_of
 from transmodal.datasets.layouts.modality_words import MODALITY_WORDS
 from transmodal.datasets.layouts.pattern import compile_pattern
+from transmodal.datasets.layouts.rows import Placed, collect
 from transmodal.datasets.layouts.subjects import SESSION_WORD, SubjectNames
 from transmodal.errors import UserError
 
@@ -37,28 +38,13 @@ def index(listing: Listing, options: Options) -> Index:
         UserError: the pattern is unfit, or nothing fits it.
     """
     rows = _by_pattern(listing, options.pattern) if options.pattern else _guess(listing)
-    result, word_of = Index(), {word: modality for modality, word in options.modalities.items()}
-    names = SubjectNames(options)
-    seen: dict[tuple[str, ...], str] = {}
+    result, names, placed = Index(), SubjectNames(options), []
     for found, row in zip(listing.images, rows, strict=True):
-        if row is None or (options.subject_pattern and (more := names.columns(row["subject"])) is None):
+        if row is None or names.columns(row["subject"]) is None:
             result.skipped.append((found.relative, "does not fit the pattern" if options.pattern else "fits no guess"))
-            continue
-        if options.subject_pattern and more:
-            row = {**row, **{name: value for name, value in more.items() if value}}
-        if word_of and row["modality"] not in word_of:
-            result.skipped.append((found.relative, f"modality {row['modality']} is not asked for"))
-            continue
-        row = {**row, "modality": word_of.get(row["modality"], row["modality"]), "path": str(found.path)}
-        key = (row["subject"], row["session"], row["modality"])
-        if key in seen:
-            result.skipped.append((found.relative, f"same subject, session and modality as {seen[key]}"))
-            continue
-        seen[key] = found.relative
-        result.rows.append(row)
-    if missing := set(word_of) - {row["modality"] for row in rows if row}:
-        known = sorted({row["modality"] for row in rows if row})
-        raise UserError(f"No file shows {sorted(missing)[0]!r} in {listing.folder}; there are {', '.join(known)}")
+        else:
+            placed.append(Placed(found, row))
+    collect(listing, placed, options, result)
     if not result.rows:
         example = listing.images[0].relative
         raise UserError(
