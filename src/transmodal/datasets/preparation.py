@@ -184,6 +184,7 @@ class Preparation(BaseModel):
         if dtype.kind == "f" and not np.isfinite(image.pixels).all():
             raise UserError(f"{image.name} has NaN or infinite pixels; replace them before use")
         self._check_dimensions(image)
+        # On a background of 0, values other than 0 say as much, and they are the same for inputs and targets.
         looked_at = region if self.region is not None and self.region.how != "nonzero" else None
         mapped = expected.intensity.for_image(image.pixels, looked_at).apply(image.pixels)
         stack = self._to_stack(mapped if image.channels else mapped[..., None], image.affine)
@@ -358,7 +359,7 @@ def fit_preparation(
     for modality in modalities:
         seen: list[Image] = []
         # Reads lazily: one image in memory at a time.
-        pixels = _training_pixels(cases, modality, seen, on_case)
+        pixels = _training_pixels(cases, modality, settings.region, seen, on_case)
         fitted = fit(settings.intensity.get(modality, IntensitySettings()), pixels, modality)
         first = seen[0] if seen else read(next(case.files[modality] for case in cases if modality in case.files))
         prepared[modality] = ModalityPreparation(
@@ -386,8 +387,12 @@ def _nearest(stack: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any
 
 
 def _training_pixels(
-    cases: Iterable[CaseFiles], modality: str, seen: list[Image], on_case: Callable[[], None]
-) -> Iterator[npt.NDArray[Any]]:
+    cases: Iterable[CaseFiles],
+    modality: str,
+    settings: RegionSettings | None,
+    seen: list[Image],
+    on_case: Callable[[], None],
+) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]]:
     for case in cases:
         if modality not in case.files:
             continue
@@ -402,8 +407,12 @@ def _training_pixels(
             )
         if image.pixels.dtype.kind == "f" and not np.isfinite(image.pixels).all():
             raise UserError(f"{image.name} has NaN or infinite pixels; replace them before training")
+        region = None
+        if settings is not None and settings.how != "nonzero" and not image.channels:
+            own = case.files.get(settings.modality) if settings.modality else None
+            region = read(own).pixels != 0 if own is not None else find_region(image.pixels, settings.how)
         on_case()
-        yield image.pixels
+        yield image.pixels, region
 
 
 def resize_stack(stack: npt.NDArray[np.float32], shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
