@@ -8,6 +8,7 @@ and nuclei are typical ones of adult atlases, rounded; they are meant to look ri
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from transmodal.simulation.brain.fields import Grid, Volume, slope, smooth_noise, stripes
@@ -76,7 +77,7 @@ class Push:
         away = np.sqrt(offsets[0] ** 2 + offsets[1] ** 2 + offsets[2] ** 2)
         rate = np.float32(self.amount) / np.maximum(away, self.radius)
         rate = rate * np.exp(-np.maximum(away - self.radius, 0) / np.float32(1.6 * self.radius))
-        return tuple(axis - offset * rate for axis, offset in zip(at, offsets, strict=True))  # type: ignore[return-value]
+        return tuple(axis - offset * rate for axis, offset in zip(at, offsets, strict=True))
 
 
 @dataclass(frozen=True)
@@ -117,20 +118,21 @@ def reference_coordinates(anatomy: Anatomy, grid: Grid, push: Push | None = None
     if push is not None:
         at = push.source_of(at)
     rng = anatomy.stream(0)
-    warp = [sum((smooth_noise(rng, grain, grid) * np.float32(by) for grain, by in _WARPS), np.float32(0))
-            for _ in range(3)]
+    warp = [
+        sum((smooth_noise(rng, grain, grid) * np.float32(by) for grain, by in _WARPS), np.float32(0)) for _ in range(3)
+    ]
     # The middle of the brain stays straight: the falx holds it.
     warp[0] = warp[0] * (0.35 + 0.65 * np.tanh(np.abs(at[0]) / np.float32(25)))
     about = np.array(_CENTRE)
     turned = _rotation(anatomy.tilt) / np.array(anatomy.size)[:, None]
     x, y, z = (axis - np.float32(middle) for axis, middle in zip(at, about, strict=True))
-    return tuple(  # type: ignore[return-value]
+    return tuple(
         (row[0] * x + row[1] * y + row[2] * z + np.float32(middle) + moved).astype(np.float32)
         for row, middle, moved in zip(turned.astype(np.float32), about, warp, strict=True)
     )
 
 
-def _rotation(angles: Point) -> np.ndarray:
+def _rotation(angles: Point) -> NDArray[np.float64]:
     matrix = np.eye(3)
     for axis, angle in enumerate(angles):
         one, two = (axis + 1) % 3, (axis + 2) % 3
@@ -154,7 +156,6 @@ def make_bodies(anatomy: Anatomy, grid: Grid, push: Push | None = None) -> Bodie
     dura = intersection(whole - np.maximum(rim, 1.0), -63.0 - z, 1.0)
     sulcus = _folds(anatomy, at, cerebrum, cerebellum)
     reach = 17.0 + 5.0 * smooth_noise(anatomy.stream(2), 28.0, grid)
-    horn = np.float32(anatomy.ventricles)
     third = np.sqrt(np.maximum(np.hypot((y + 15) / 16, (z + 1) / 10) - 1, 0)) * 8
     return Bodies(
         dura=dura,
@@ -168,10 +169,10 @@ def make_bodies(anatomy: Anatomy, grid: Grid, push: Push | None = None) -> Bodie
         midline=x + 0.7 * smooth_noise(anatomy.stream(3), 24.0, grid),
         midline_end=_callosum(at),
         sylvian=_sylvian(sides),
-        lateral_ventricles=_lateral_ventricles(sides, horn),
+        lateral_ventricles=_lateral_ventricles(sides, anatomy.ventricles),
         slit=x,
         slit_end=third.astype(np.float32),
-        fourth_ventricle=ellipsoid(sides, (0.0, -45.0, -33.0), (7.5 * horn**0.5, 5.5, 11.0), pitch=0.25),
+        fourth_ventricle=ellipsoid(sides, (0.0, -45.0, -33.0), (7.5 * anatomy.ventricles**0.5, 5.5, 11.0), pitch=0.25),
         striatum=union(_caudate(sides), ellipsoid(sides, (26.5, 3.0, 1.0), (6.0, 18.0, 11.0), turn=0.20), 1.0),
         pallidum=ellipsoid(sides, (19.5, -3.0, -0.5), (4.6, 9.5, 6.5), turn=0.35),
         thalamus=ellipsoid(sides, (11.5, -18.0, 7.5), (9.0, 15.0, 9.5), turn=0.45),
@@ -185,7 +186,7 @@ def _cerebrum(at: Coordinates) -> Volume:
     x, y, z = at
     # Frontal lobes are narrower than parietal ones, and their base is flat.
     narrow = 1 - 0.0011 * np.maximum(y + 30, 0) - 0.0006 * np.maximum(-60 - y, 0)
-    egg: Coordinates = (x / narrow, y, z)
+    egg: Coordinates = ((x / narrow).astype(np.float32), y, z)
     bowl = ellipsoid(egg, (0.0, -15.0, 12.0), (69.0, 84.0, 55.0))
     base = (-17.0 - 0.07 * (y + 15)) - z
     lobes = ellipsoid((np.abs(x), y, z), (44.0, -10.0, -19.0), (21.0, 44.0, 20.0), turn=0.16, pitch=-0.12)
@@ -219,8 +220,7 @@ def _sylvian(sides: Coordinates) -> Volume:
     return np.asarray(np.minimum(cleft, island), dtype=np.float32)
 
 
-def _lateral_ventricles(sides: Coordinates, horn: np.float32) -> Volume:
-    r = float(horn)
+def _lateral_ventricles(sides: Coordinates, r: float) -> Volume:
     near = 3.4 + 2.9 * r  # wide horns grow away from the septum
     body = [
         (near + 5.5, 31.0, 4.0, 1.8 * r),
@@ -232,8 +232,12 @@ def _lateral_ventricles(sides: Coordinates, horn: np.float32) -> Volume:
         (27.0, -52.0, 9.0, 4.2 * r),
         (23.0, -70.0, 6.0, 1.6 * r),
     ]
-    temporal = [(26.0, -38.0, 10.0, 5.0 * r), (33.0, -34.0, -3.0, 2.8 * r), (34.0, -20.0, -14.0, 1.9 * r),
-                (32.0, -8.0, -19.0, 1.5 * r)]
+    temporal = [
+        (26.0, -38.0, 10.0, 5.0 * r),
+        (33.0, -34.0, -3.0, 2.8 * r),
+        (34.0, -20.0, -14.0, 1.9 * r),
+        (32.0, -8.0, -19.0, 1.5 * r),
+    ]
     return union(tube(sides, body, join=3.0), tube(sides, temporal, join=2.0), 2.0)
 
 

@@ -32,7 +32,10 @@ class Grid:
     @cached_property
     def axes(self) -> tuple[NDArray[np.float64], ...]:
         """Coordinates along each axis, mm."""
-        return tuple(low + step * np.arange(n) for n, low, step in zip(self.shape, self.low, self.step, strict=True))
+        return tuple(
+            np.float64(low) + step * np.arange(n, dtype=np.float64)
+            for n, low, step in zip(self.shape, self.low, self.step, strict=True)
+        )
 
     @property
     def spacing(self) -> float:

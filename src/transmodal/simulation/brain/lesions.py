@@ -27,7 +27,7 @@ PLAQUE_LABELS = {1: "lesion of multiple sclerosis"}
 class Glioma:
     """One tumour, lengths in mm: `radius` of the core, `rim` its enhancing wall (0: none), `spread` of the oedema."""
 
-    grade: Literal["high", "low"]
+    grade: Literal["HGG", "LGG"]
     centre: Point
     radius: float
     rim: float
@@ -45,7 +45,7 @@ class Glioma:
         stretch = np.exp(rng.normal(0.0, 0.14, 3))
         stretch /= np.prod(stretch) ** (1 / 3)
         return Glioma(
-            grade="high" if high else "low",
+            grade="HGG" if high else "LGG",
             centre=centre,
             radius=radius,
             rim=float(rng.uniform(2.2, 5.0)) if high else float(rng.choice([0.0, 0.0, 1.2])),
@@ -73,8 +73,9 @@ def grow_glioma(anatomy: Anatomy, glioma: Glioma, tissue: TissueMap, grid: Grid)
     """Put oedema, core and rim into the tissue map, in place."""
     width = max(grid.spacing, 0.8)
     coordinates = grid.coordinates()
-    offsets = [(a - np.float32(c)) / np.float32(s) for a, c, s in
-               zip(coordinates, glioma.centre, glioma.stretch, strict=True)]
+    offsets = [
+        (a - np.float32(c)) / np.float32(s) for a, c, s in zip(coordinates, glioma.centre, glioma.stretch, strict=True)
+    ]
     away = np.sqrt(offsets[0] ** 2 + offsets[1] ** 2 + offsets[2] ** 2)
     coarse_lumps = smooth_noise(anatomy.stream(31), max(glioma.radius, 8.0), grid)
     lumps = smooth_noise(anatomy.stream(32), 6.0, grid)
@@ -89,7 +90,7 @@ def grow_glioma(anatomy: Anatomy, glioma: Glioma, tissue: TissueMap, grid: Grid)
         wall = glioma.rim * (1 + 0.45 * patches)
         share = ramp(core, 1.5 * width) * np.clip(wall, 0, 1)
         hollow = ramp(core + wall, 1.5 * width)
-        if glioma.grade == "high":
+        if glioma.grade == "HGG":
             tissue.cover("enhancing", share.astype(np.float32))
             tissue.cover("necrosis", (hollow * ramp(patches - 1.5, 0.6)).astype(np.float32))
         else:

@@ -31,7 +31,7 @@ class Exposure:
     def draw(rng: np.random.Generator) -> "Exposure":
         """Draw a clinical image's quality and an arbitrary unit."""
         return Exposure(
-            snr=float(rng.uniform(20, 50)),
+            snr=float(rng.uniform(25, 60)),
             shading=float(rng.uniform(0.02, 0.10)),
             scale=float(np.exp(rng.uniform(np.log(120), np.log(600)))),
         )

@@ -5,6 +5,7 @@ Smooth union: polynomial smooth minimum (the same author, "smooth minimum").
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -30,7 +31,7 @@ def ellipsoid(at: Coordinates, centre: Point, radii: Point, *, turn: float = 0.0
 def tube(at: Coordinates, points: Sequence[tuple[float, float, float, float]], *, join: float = 2.0) -> Volume:
     """Distance to a chain of tapered rods through `points` (x, y, z, radius), smoothly joined."""
     made: Volume | None = None
-    for first, second in zip(points[:-1], points[1:], strict=True):
+    for first, second in pairwise(points):
         rod = _rod(at, first, second)
         made = rod if made is None else union(made, rod, join)
     if made is None:

@@ -37,8 +37,8 @@ class Tissue:
 TYPICAL: Mapping[float, Mapping[str, Tissue]] = {
     1.5: {
         "csf": Tissue(4000, 1900, 1.00),
-        "grey": Tissue(1080, 95, 0.82, 0.02),
-        "white": Tissue(640, 76, 0.70, 0.01),
+        "grey": Tissue(1100, 95, 0.80, 0.02),
+        "white": Tissue(640, 76, 0.71, 0.01),
         "striatum": Tissue(950, 84, 0.80, 0.02),
         "thalamus": Tissue(860, 80, 0.77, 0.02),
         "pallidum": Tissue(760, 64, 0.74, 0.02),
@@ -52,8 +52,8 @@ TYPICAL: Mapping[float, Mapping[str, Tissue]] = {
     },
     3.0: {
         "csf": Tissue(4200, 1800, 1.00),
-        "grey": Tissue(1400, 92, 0.82, 0.02),
-        "white": Tissue(850, 70, 0.70, 0.01),
+        "grey": Tissue(1450, 95, 0.80, 0.02),
+        "white": Tissue(840, 70, 0.71, 0.01),
         "striatum": Tissue(1230, 78, 0.80, 0.02),
         "thalamus": Tissue(1120, 74, 0.77, 0.02),
         "pallidum": Tissue(990, 54, 0.74, 0.02),
@@ -71,7 +71,7 @@ TYPICAL: Mapping[float, Mapping[str, Tissue]] = {
 
 @dataclass(frozen=True)
 class Sequence:
-    """One acquisition; times in ms. `inversion` None: spin echo; else inversion recovery. `contrast`: after gadolinium."""
+    """One acquisition; times in ms. No `inversion`: spin echo, else inversion recovery. `contrast`: after gadolinium."""
 
     repetition: float
     echo: float
@@ -79,7 +79,7 @@ class Sequence:
     contrast: bool = False
 
     def signal(self, tissue: Tissue, field: float) -> float:
-        """Signal of a tissue at `field` tesla, relative to fully relaxed water; negative before the null of recovery."""
+        """Signal of a tissue at `field` tesla, relative to fully relaxed water; negative before recovery's null."""
         seen = tissue.with_contrast(field) if self.contrast else tissue
         if self.inversion is None:
             return spin_echo(seen.t1, seen.t2, seen.density, self.repetition, self.echo)
@@ -91,9 +91,7 @@ def spin_echo(t1: float, t2: float, density: float, repetition: float, echo: flo
     return float(density * (1 - np.exp(-repetition / t1)) * np.exp(-echo / t2))
 
 
-def inversion_recovery(
-    t1: float, t2: float, density: float, repetition: float, echo: float, inversion: float
-) -> float:
+def inversion_recovery(t1: float, t2: float, density: float, repetition: float, echo: float, inversion: float) -> float:
     """S = PD (1 - 2 exp(-TI/T1) + exp(-TR/T1)) exp(-TE/T2), with its sign; all times in one unit."""
     recovered = 1 - 2 * np.exp(-inversion / t1) + np.exp(-repetition / t1)
     return float(density * recovered * np.exp(-echo / t2))

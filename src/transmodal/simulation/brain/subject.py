@@ -193,5 +193,3 @@ def _crop(grid: Grid, bodies: Bodies, coarse: Grid) -> tuple[Grid, tuple[slice, 
         lows.append(float(grid.axes[axis][wanted[0]]))
     shape = tuple(place.stop - place.start for place in places)
     return Grid((shape[0], shape[1], shape[2]), (lows[0], lows[1], lows[2]), grid.step), tuple(places)
-
-

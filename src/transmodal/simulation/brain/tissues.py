@@ -104,16 +104,17 @@ def _cerebral_depth(anatomy: Anatomy, fine: dict[str, Volume], grid: Grid) -> Vo
     steep = np.where(small, np.maximum(fine["sulcus_slope"] / np.float32(0.9), 0.05), steep)
     phase = np.arctan2(height, steep) / np.where(small, np.float32(0.9), wave)
     # Beyond its reach a sulcus has an end, around which the cortex turns.
-    bank = np.hypot(phase, np.maximum(np.maximum(depth - fine["reach"], -1.5 * fine["centre"]), 0)) - np.clip(open_ + entry, 0.0, 2.2)
-    cleft = np.minimum(outside - np.float32(0.55 + 0.5 * anatomy.atrophy), fine["sylvian"] - np.float32(
-        0.9 + 0.9 * anatomy.atrophy))
+    bank = np.hypot(phase, np.maximum(np.maximum(depth - fine["reach"], -1.5 * fine["centre"]), 0)) - np.clip(
+        open_ + entry, 0.0, 2.2
+    )
+    cleft = np.minimum(
+        outside - np.float32(0.55 + 0.5 * anatomy.atrophy), fine["sylvian"] - np.float32(0.9 + 0.9 * anatomy.atrophy)
+    )
     cleft = np.where(small, outside - 0.4, cleft)
     return np.minimum(np.minimum(bank, cleft), -surface).astype(np.float32)
 
 
-def _cover_fluid(
-    anatomy: Anatomy, tissue: TissueMap, fine: dict[str, Volume], below: Volume, width: float
-) -> None:
+def _cover_fluid(anatomy: Anatomy, tissue: TissueMap, fine: dict[str, Volume], below: Volume, width: float) -> None:
     tissue.cover("csf", ramp(below, width))
     tissue.cover("csf", ramp(tissue.ventricle, width))
     tissue.cover("plexus", 0.75 * ramp(fine["plexus"], width) * ramp(tissue.ventricle + 0.5, width))
@@ -125,5 +126,5 @@ def _cover_vessels(
     """Veins run in the fluid: where two independent fields are both near zero."""
     one = smooth_noise(anatomy.stream(14), 11.0, grid)
     two = smooth_noise(anatomy.stream(15), 11.0, grid)
-    vein = ramp(np.hypot(one, two) * 3.4 - 0.9, 1.4 * width) * ramp(below - 0.6, 1.2)
+    vein = ramp((np.hypot(one, two) * 3.4 - 0.9).astype(np.float32), 1.4 * width) * ramp(below - 0.6, 1.2)
     tissue.cover("vessel", np.maximum(vein, ramp(fine["sinus"], width) * tissue.mask))
