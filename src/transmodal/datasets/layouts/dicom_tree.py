@@ -119,8 +119,9 @@ def index(listing: Listing, options: Options) -> Index:
             "scanner": first.text("ManufacturerModelName"),
             "tesla": first.text("MagneticFieldStrength"),
         }
-        folders = first.path.parent.relative_to(listing.folder).parts
-        placed.append(Placed(Found(places[key], folders, places[key].name), row, words))
+        place = places[key]
+        above = place.parent if place.is_relative_to(listing.folder) and place != listing.folder else listing.folder
+        placed.append(Placed(Found(place, above.relative_to(listing.folder).parts, place.name), row, words))
     if any(not slices[0].text("PatientID") for slices in fit.values()):
         result.notes.append("Where no PatientID is said, a study counts as a subject: see that nobody has two")
     collect(listing, placed, options, result)
