@@ -119,11 +119,8 @@ class Supervised(Method):
     def __init__(self, settings: SupervisedSettings, ports: Ports) -> None:
         super().__init__()
         self.settings, self.ports, self.adam = settings, ports, settings.adam
-        loss, shape = settings.loss, ports.shape
-        if (loss.ssim or loss.ms_ssim) and shape is not None and min(shape) < WINDOW:
-            size = "×".join(map(str, shape))
-            raise ValueError(f"images of {size} are too small for SSIM, which needs {WINDOW} pixels a side; set "
-                             "loss.ssim and loss.ms_ssim to 0")  # fmt: skip
+        if ports.shape is not None:
+            _refuse_small(settings, ports.shape)
         self.generator = make_network(settings.network, ports)
         self.generator.to(memory_format=CHANNELS_LAST[ports.spatial_dims])  # type: ignore[call-overload]
 
@@ -152,6 +149,20 @@ class Supervised(Method):
     def _generate(self, batch: Batch) -> Tensor:
         source = self.ports.join_inputs(batch)
         return self.generator(source.contiguous(memory_format=CHANNELS_LAST[self.ports.spatial_dims]))
+
+
+def _refuse_small(settings: SupervisedSettings, shape: tuple[int, ...]) -> None:
+    network, size = settings.network, "×".join(map(str, shape))
+    if (settings.loss.ssim or settings.loss.ms_ssim) and min(shape) < WINDOW:
+        raise ValueError(
+            f"images of {size} are too small for SSIM, which needs {WINDOW} pixels a side; set loss.ssim and "
+            "loss.ms_ssim to 0"
+        )
+    if network.kind != "fcn8s" and network.norm == "batch" and max(shape) <= 2 ** (network.levels - 1):
+        raise ValueError(
+            f"{network.levels} levels leave one pixel of images of {size}, which batch norm cannot normalise; set "
+            "network.levels lower or network.norm: instance"
+        )
 
 
 def make_network(settings: NetworkSettings, ports: Ports) -> nn.Module:

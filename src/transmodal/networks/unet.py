@@ -197,7 +197,7 @@ class InstanceNorm(nn.Module):
             ]
             return torch.cat(parts) if len(parts) > 1 else parts[0]
         weight, bias = self.weight.to(features.dtype), self.bias.to(features.dtype)
-        return functional.group_norm(features, features.shape[1], weight, bias, self.epsilon)
+        return torch.group_norm(features, features.shape[1], weight, bias, self.epsilon)
 
 
 def normalisation(kind: Norm, channels: int, spatial_dims: int) -> nn.Module:
