@@ -71,7 +71,7 @@ TYPICAL: Mapping[float, Mapping[str, Tissue]] = {
 
 @dataclass(frozen=True)
 class Sequence:
-    """One acquisition; times in ms. No `inversion`: spin echo, else inversion recovery. `contrast`: after gadolinium."""
+    """One acquisition, times in ms. No `inversion`: spin echo, else inversion recovery. `contrast`: after it."""
 
     repetition: float
     echo: float
