@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -37,6 +37,7 @@ def fitted(kind: str, *images: Any, **more: Any) -> FittedMap:
     return fit(IntensitySettings.model_validate(SETTINGS[kind] | more), images or (brain(1), 3 * brain(2)), "T1")
 
 
+@settings(deadline=None)  # the first white stripe imports scipy.signal
 @given(kind=KINDS, seed=SEEDS, log_gain=st.floats(-3, 3), offset=st.floats(-1000, 1000))
 def test_gain_and_offset_of_the_scanner_vanish(kind: str, seed: int, log_gain: float, offset: float) -> None:
     map_, image = fitted(kind), brain(seed)
@@ -46,6 +47,7 @@ def test_gain_and_offset_of_the_scanner_vanish(kind: str, seed: int, log_gain: f
     assert np.ptp(mapped) > 0.5
 
 
+@settings(deadline=None)  # the first white stripe imports scipy.signal
 @given(kind=KINDS, seed=SEEDS, scale=st.floats(0.01, 100))
 def test_maps_rise_and_come_back(kind: str, seed: int, scale: float) -> None:
     image = scale * brain(seed)
@@ -71,7 +73,7 @@ def test_piecewise_maps_through_any_points_rise_and_come_back(
     try:
         map_ = PiecewiseMap.through(x, y)
     except ValueError:
-        assert min(np.ptp(x), np.ptp(y)) < 1e-9 or not ((np.diff(x) > 0) & (np.diff(y) > 0)).all()
+        assert min(np.ptp(x), np.ptp(y)) < 2e-6 or not ((np.diff(x) > 0) & (np.diff(y) > 0)).all()
         return
     values = np.linspace(map_.low, map_.high, 50)
     mapped = map_.apply(values)
@@ -150,11 +152,11 @@ def test_white_stripe_finds_white_matter(contrast: Literal["T1", "T2"], white: f
 
 def test_white_matter_of_t1_is_the_last_peak_and_of_flair_the_highest() -> None:
     rng = np.random.default_rng(0)
-    image = np.concatenate([rng.normal(80, 5, 9000), rng.normal(120, 5, 5000)])
-    assert white_matter_mode(image, "T1") == pytest.approx(120, abs=1)
-    assert white_matter_mode(image, "FLAIR") == pytest.approx(80, abs=1)
-    few_bright = np.concatenate([image, rng.normal(170, 4, 200)])  # less than the 4 % that are cut off
-    assert white_matter_mode(few_bright, "T1") == pytest.approx(120, abs=1)
+    image = np.concatenate([rng.normal(80, 9, 9000), rng.normal(120, 9, 5000)])
+    assert white_matter_mode(image, "T1") == pytest.approx(120, abs=4)
+    assert white_matter_mode(image, "FLAIR") == pytest.approx(80, abs=4)
+    few_bright = np.concatenate([image, rng.normal(190, 2, 450)])  # less than the 4 % that are cut off
+    assert white_matter_mode(few_bright, "T1") == pytest.approx(120, abs=4)
 
 
 def test_white_matter_gets_one_value_in_all_images() -> None:
@@ -273,6 +275,7 @@ def test_nyul_of_few_values_still_rises() -> None:
         {"map": "z-score", "contrast": "T1"},
         {"map": "white-stripe", "contrast": "PD"},
         {"map": "nyul", "limits": (5, 5)},
+        {"map": "nyul", "limits": (-1e9, 1e9)},
         {"map": "image-percentiles", "limits": (-3, 5)},
         {"map": "nyul", "percentiles": (1, 99)},
         {"map": "z-score", "anchor_zero": True},

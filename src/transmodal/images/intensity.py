@@ -31,6 +31,7 @@ Pixels = npt.NDArray[Any]
 Region = npt.NDArray[np.bool_]
 Z_LIMITS = (-3.0, 5.0)  # standard deviations of the brain: lesions and fluid are bright, nothing is as dark
 LIMIT_PERCENTILES = (0.1, 99.9)  # where no limits are given: an enhancing tumour can be less than 1 % of a brain
+WIDEST_LIMIT = 1e4  # standard deviations, or places on the standard scale
 STANDARD_SCALE = (1.0, 100.0)  # Nyúl's: percentile 1 goes to 1, percentile 99 to 100
 
 
@@ -95,6 +96,8 @@ class IntensitySettings(BaseModel):
             if not standardises:
                 raise ValueError(f"limits belong to z-score, nyul and white-stripe, not to {self.map}")
             require_extent(*self.limits)
+            if max(map(abs, self.limits)) > WIDEST_LIMIT:
+                raise ValueError(f"limits beyond ±{WIDEST_LIMIT:g} would leave an image no contrast")
         if (self.map == "white-stripe") != (self.contrast is not None):
             raise ValueError("map: white-stripe needs contrast: T1, T2 or FLAIR; no other map takes it")
 

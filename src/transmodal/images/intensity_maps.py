@@ -77,6 +77,8 @@ class PiecewiseMap(BaseModel):
             ValueError: the values or the levels are all (nearly) the same, so that no line passes through them.
         """
         x, y = np.asarray(values, np.float64), np.asarray(levels, np.float64)
+        if y[-1] - y[0] < SMALLEST_STEP:
+            raise ValueError("the levels of a piecewise map reach over next to nothing of -1 to +1")
         kept = _rising_together(x, y)
         x, y = x[kept], y[kept]
         low, high = on_chain(-1.0, y, x), on_chain(1.0, y, x)
@@ -124,9 +126,12 @@ def on_chain(place: float, places: npt.NDArray[np.float64], values: npt.NDArray[
 
 
 def _rising_together(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    """Return which points to keep so that both coordinates rise: the first of those that (nearly) coincide."""
-    step_x = max(SMALLEST_STEP * (x[-1] - x[0]), 4 * np.spacing(np.abs(x).max()))
-    step_y = max(SMALLEST_STEP * (y[-1] - y[0]), 4 * np.spacing(np.abs(y).max()))
+    """Return which points to keep so that both coordinates rise: the first of those that (nearly) coincide.
+
+    1e-250 keeps slopes finite.
+    """
+    step_x = max(SMALLEST_STEP * (x[-1] - x[0]), 4 * np.spacing(max(np.abs(x).max(), 1e-250)))
+    step_y = max(SMALLEST_STEP * (y[-1] - y[0]), 4 * np.spacing(max(np.abs(y).max(), 1e-250)))
     kept = np.zeros(len(x), np.bool_)
     kept[0], last = True, 0
     for index in range(1, len(x)):

@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import gaussian_filter1d
 
 from transmodal.errors import UserError
 
@@ -19,7 +18,7 @@ LANDMARK_PERCENTILES = (1.0, *(float(tenth) for tenth in range(10, 100, 10)), 99
 STRIPE_HALF_WIDTH = 0.05  # of the quantiles on each side of the mode of white matter
 TAIL_CUT = 96.0  # per cent: brighter values of T1 are vessels, fat and contrast agent, no white matter
 HISTOGRAM_CELLS, HISTOGRAM_BLUR = 200, 3.0  # between the percentiles 1 and 99; cells of standard deviation
-SMALLEST_PEAK = 0.1  # of the highest: what is lower is a ripple, no tissue
+SMALLEST_PEAK, SMALLEST_RISE = 0.1, 0.02  # of the highest: what is lower, or stands out less, is a ripple, no tissue
 
 
 def values_inside(
@@ -75,7 +74,9 @@ def nyul_landmarks(values: npt.NDArray[Any]) -> npt.NDArray[np.float64] | None:
         return None
     landmarks = np.percentile(_sample(values).astype(np.float64), LANDMARK_PERCENTILES)
     extent = landmarks[-1] - landmarks[0]
-    return landmarks if extent > 8 * np.spacing(np.abs(landmarks).max()) else None  # else rounding, no extent
+    return (
+        landmarks if extent > 8 * np.spacing(max(np.abs(landmarks).max(), 1e-250)) else None
+    )  # else rounding, no extent
 
 
 def white_stripe(values: npt.NDArray[Any], contrast: Contrast) -> tuple[float, float] | None:
@@ -103,8 +104,12 @@ def white_matter_mode(values: npt.NDArray[Any], contrast: Contrast) -> float | N
     """Return the mode of white matter in the image's unit; None where the values do not differ.
 
     The histogram reaches from the 1st to the 99th percentile. Each value is shared between the two nearest cells, so
-    that integers leave no comb; a peak is a local maximum of at least a tenth of the highest.
+    that integers leave no comb; a peak is a local maximum of at least a tenth of the highest that stands out by 2 %.
     """
+    # Imported here: a second of start-up that only white-stripe needs.
+    from scipy.ndimage import gaussian_filter1d
+    from scipy.signal import find_peaks
+
     if values.size == 0:
         return None
     sample = _sample(values).astype(np.float64)
@@ -116,8 +121,8 @@ def white_matter_mode(values: npt.NDArray[Any], contrast: Contrast) -> float | N
     share = cells - below
     counts = np.bincount(below, 1 - share, HISTOGRAM_CELLS) + np.bincount(below + 1, share, HISTOGRAM_CELLS)
     smooth = gaussian_filter1d(counts, HISTOGRAM_BLUR, mode="constant")
-    peaks = 1 + np.flatnonzero((smooth[1:-1] > smooth[:-2]) & (smooth[1:-1] >= smooth[2:]))
-    peaks = peaks[smooth[peaks] >= SMALLEST_PEAK * smooth.max()]
+    top = smooth.max()
+    peaks, _ = find_peaks(smooth, height=SMALLEST_PEAK * top, prominence=SMALLEST_RISE * top)
     if contrast == "T1":
         early = peaks[low + peaks * (high - low) / (HISTOGRAM_CELLS - 1) <= cut]
         place = early[-1] if early.size else np.argmax(smooth)
