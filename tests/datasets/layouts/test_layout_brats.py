@@ -83,6 +83,24 @@ def test_other_maps_of_a_case_keep_their_names(put: Callable[..., Path]) -> None
     assert alone.manifest.subjects == ["P-1"]
 
 
+def test_visits_of_a_patient_never_become_two_patients(put: Callable[..., Path], keys: Callable[..., list]) -> None:
+    words = ("t1", "t1c", "t2", "flair")
+    folder = put(*(f"P{p}/visit{v}/{word}.nii.gz" for p in (1, 2) for v in (1, 2) for word in words))
+    guessed, said = index_folder(folder), index_folder(folder, "brats")
+    assert guessed.layout == "tree"
+    for indexed in (guessed, said):
+        assert indexed.manifest.subjects == ["P1", "P2"]
+        assert len(indexed.manifest.cases()) == 4
+    assert said.manifest.modalities == ["FLAIR", "T1", "T1ce", "T2"]
+
+
+def test_a_damaged_map_does_not_stop_the_index(put: Callable[..., Path]) -> None:
+    folder = put(*names_2018("BraTS2021_00002"))
+    (folder / "BraTS2021_00002" / "BraTS2021_00002_seg.nii.gz").write_bytes(b"\x1f\x8bbroken")
+    indexed = index_folder(folder, "brats")
+    assert indexed.manifest.modalities == ["FLAIR", "T1", "T1ce", "T2"]
+
+
 def test_modalities_are_chosen_by_our_name_or_the_files_own(put: Callable[..., Path]) -> None:
     folder = put(*names_2018("BraTS2021_00002"))
     indexed = index_folder(folder, options=Options(modalities={"T2": "T2", "dark_fluid": "flair"}))

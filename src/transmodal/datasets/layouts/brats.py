@@ -14,6 +14,7 @@ import numpy as np
 
 from transmodal.datasets.layouts.listing import Found, Index, Listing, Options, tokens_of
 from transmodal.datasets.layouts.rows import Placed, collect
+from transmodal.datasets.layouts.subjects import SESSION_WORD
 from transmodal.errors import UserError
 from transmodal.images import read
 
@@ -30,6 +31,7 @@ _SINCE_2023 = re.compile(rf"{_CASE_SINCE_2023.pattern}-(?P<word>.+)", re.IGNOREC
 _UNTIL_2021 = re.compile(rf"(?P<case>brats.*)_(?P<word>{'|'.join(_NAMES)})", re.IGNORECASE)
 # The last number of 2015 to 2018 counts the scans of a patient; later years number patients only.
 _SCAN = re.compile(r"(?P<subject>brats1[5-8]_.+_.+)_(?P<session>\d+)", re.IGNORECASE)
+_GRADES = ("HGG", "LGG")
 # Of several automatic maps the vote of all is taken for `seg`.
 _VOTES = ("mav", "majority", "vote", "fusion", "staple", "simple")
 _SEGMENTATIONS_READ = 3
@@ -42,7 +44,9 @@ def recognise(listing: Listing) -> str | None:
         return f"files like {named[0].path.name}"
     sequences = _sequences_by_folder(listing)
     complete = [folder for folder, names in sequences.items() if len(names) == 4]
-    if not named and complete and len(complete) == len(sequences):
+    # A folder above a case may be the patient, the case then a visit: nothing tells, so `tree` or the user decides.
+    flat = all(len([name for name in folder if name.upper() not in _GRADES]) <= 1 for folder in complete)
+    if not named and complete and flat and len(complete) == len(sequences):
         return f"T1, T1 with contrast, T2 and FLAIR in {'/'.join(complete[0]) or listing.folder.name}"
     return None
 
@@ -55,7 +59,7 @@ def index(listing: Listing, options: Options) -> Index:
     others are `seg_` and their own.
 
     Raises:
-        UserError: no file is named in these ways, or a map that is looked into cannot be read.
+        UserError: no file is named in these ways.
     """
     result = Index()
     cases = set(_sequences_by_folder(listing))
@@ -65,7 +69,7 @@ def index(listing: Listing, options: Options) -> Index:
         if not row:
             result.skipped.append((found.relative, "is no sequence or map of a case"))
             continue
-        if grade := next((name.upper() for name in found.folders if name.upper() in ("HGG", "LGG")), None):
+        if grade := next((name.upper() for name in found.folders if name.upper() in _GRADES), None):
             row["grade"] = grade
         placed.append(Placed(found, row, (word,)))
     if not placed:
@@ -90,6 +94,8 @@ def _published(found: Found) -> tuple[dict[str, str], str] | None:
 def _by_words(found: Found, above: str, cases: set[tuple[str, ...]]) -> tuple[dict[str, str], str]:
     """Name an image by the words of its file; its case is the folder that holds the sequences, or one above a map.
 
+    A case folder called study1, visit2 or 20200131 is a session of the subject above it.
+
     Args:
         above: the name of the indexed folder, which may be the only case.
     """
@@ -102,7 +108,10 @@ def _by_words(found: Found, above: str, cases: set[tuple[str, ...]]) -> tuple[di
         word, modality = found.stem, f"seg_{found.stem}" if is_map else found.stem
     else:
         word, modality = words[0], _NAMES[words[0].lower()]
-    return {**_case(found.folders[depth - 1] if depth else above), "modality": modality}, word
+    names = (above, *found.folders[:depth])
+    if depth > 1 and SESSION_WORD.fullmatch(names[-1]) and names[-2].upper() not in _GRADES:
+        return {"subject": names[-2], "session": names[-1], "modality": modality}, word
+    return {**_case(names[-1]), "modality": modality}, word
 
 
 def _case(name: str) -> dict[str, str]:
@@ -171,4 +180,8 @@ def _say_enhancing(placed: list[Placed], result: Index) -> None:
 
 
 def _labels(path: Path) -> set[int]:
-    return {int(value) for value in np.unique(read(path).pixels)}
+    try:
+        values = np.unique(read(path).pixels)
+    except UserError:  # `data check` tells it
+        return set()
+    return {int(value) for value in values[np.isfinite(values)]}

@@ -58,7 +58,7 @@ class Options:
     """What the user may say about a layout.
 
     Attributes:
-        modalities: modality name to the word that the folder uses; empty takes every word as it is.
+        modalities: modality name to the word that the folder uses (`*`: any letters); empty takes every word as it is.
         subject_pattern: regular expression with the group `subject`, and perhaps `session` and factors, for stems.
         pattern: of relative paths, for `tree`; see `pattern.py`.
         direction: how joined images lie: "horizontal" (A left, B right) or "vertical" (A on top).
