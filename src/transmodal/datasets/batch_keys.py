@@ -8,4 +8,8 @@ GIVEN = "#given"
 """Which inputs are to be seen, one number an input."""
 WANTED = "#wanted"
 """Which targets are known and not among the given inputs, one number a target."""
+SEGMENTOR = "#segmentor"
+"""Float32 or bool (N,), 1 where a case belongs to the share of subjects that only a segmentor is trained on."""
+DATASET = "#dataset"
+"""Int64 (N,), which data set a case comes from, counted as the method's settings list them."""
 EXTRAS = (REGION, LABELS, GIVEN, WANTED)

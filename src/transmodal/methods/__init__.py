@@ -7,11 +7,15 @@ from pydantic import BaseModel
 
 from transmodal.methods.method import GIVEN, LABELS, REGION, WANTED, AdamSettings, Batch, Method, Ports, Update
 from transmodal.methods.pix2pix import Pix2Pix, Pix2PixSettings
+from transmodal.methods.stargan import StarGan, StarGanSettings
 from transmodal.methods.supervised import Supervised, SupervisedSettings
+from transmodal.methods.unified import UnifiedSettings, make_unified
 
 METHODS: dict[str, tuple[Callable[[Any, Ports], Method], type[BaseModel]]] = {
     "pix2pix": (Pix2Pix, Pix2PixSettings),
     "supervised": (Supervised, SupervisedSettings),
+    "unified": (make_unified, UnifiedSettings),
+    "stargan": (StarGan, StarGanSettings),
 }
 
 
