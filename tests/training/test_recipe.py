@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from transmodal.errors import UserError
+from transmodal.methods import METHODS
 from transmodal.training.recipe import Recipe, load_recipe, shipped_recipes
 
 SHIPPED = [
@@ -31,7 +32,7 @@ def test_every_shipped_recipe_has_the_three_scales() -> None:
 
 def test_every_default_is_written_out() -> None:
     written = yaml.safe_load(load_recipe("photo-to-xray").to_yaml())
-    assert set(written) == set(Recipe.model_fields)
+    assert set(written) == set(Recipe.model_fields) - (set(METHODS) - {"pix2pix"}), "only the method's own section"
     assert written["pix2pix"]["adam"]["betas"] == [0.5, 0.999]
 
 

@@ -219,6 +219,7 @@ class Scores:
         content = {
             "policy": self.policy.model_dump(mode="json"),
             "policy_in_words": self.policy.describe(),
+            "conventions": self.policy.convention_facts(),
             "split": self.split,
             "number_of_cases": len(self.cases),
             "number_of_subjects": self.subjects,
@@ -226,7 +227,7 @@ class Scores:
             "summary": {metric: summary.to_json() for metric, summary in summaries.items()},
             "left_out": {metric: summary.left_out for metric, summary in summaries.items()},
             "left_out_as_infinite": {
-                metric: summary.left_out for metric, summary in summaries.items() if summary.left_out
+                metric: summary.infinite for metric, summary in summaries.items() if summary.infinite
             },
             "systems": {
                 system: {metric: self.summary_of(metric, system).to_json() for metric in self.columns}
