@@ -328,7 +328,7 @@ def policy_for_target(policy: Policy, target: ModalityPreparation, slices: Slice
 
     Range, unit, scale and mask come from the target's intensity map, the direction of slices from `slices`.
     """
-    own_scale = "percentile" if target.intensity.kind == "image-percentiles" else "physical"
+    own_scale = "percentile" if target.intensity.depends_on_image else "physical"
     scale = policy.scale or own_scale
     limits = policy.range or (target.intensity.low, target.intensity.high)
     chosen = {

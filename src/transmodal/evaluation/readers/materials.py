@@ -152,7 +152,7 @@ def from_runs(
     return Materials(
         [material(name) for name in names],
         (*(run.name for run in opened), *((REAL,) if with_real else ())),
-        None if fitted.kind == "image-percentiles" else (fitted.low, fitted.high),
+        None if fitted.depends_on_image else (fitted.low, fitted.high),
         tuple(f"{run.name}: {run.folder}, {split} split" for run in opened),
     )
 
