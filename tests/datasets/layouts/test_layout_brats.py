@@ -53,6 +53,15 @@ def test_names_of_2023_give_patients_sessions_and_label_3(
     assert not indexed.skipped
 
 
+@pytest.mark.parametrize(("names", "label"), [(names_2018("BraTS2021_1"), "4"), (names_2023("BraTS-GLI-1-000"), "3")])
+def test_the_naming_says_the_label_where_no_tumour_enhances(
+    put: Callable[..., Path], names: list[str], label: str
+) -> None:
+    indexed = index_folder(put(*names, highest=2))
+    assert indexed.manifest.cases()[0].factors == {"enhancing_label": label}
+    assert not indexed.notes
+
+
 def test_what_the_map_holds_wins_over_its_naming(put: Callable[..., Path]) -> None:
     indexed = index_folder(put(*names_2018("BraTS2021_00002"), highest=3))
     assert [case.factors for case in indexed.manifest.cases()] == [{"enhancing_label": "3"}]

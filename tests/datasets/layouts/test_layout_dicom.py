@@ -68,6 +68,7 @@ def test_series_that_share_a_folder_are_sorted_and_a_rerun_agrees(tmp_path: Path
         np.testing.assert_array_equal(read(case.files["T1"]).pixels[0, 0], [100, 101, 102])
         np.testing.assert_array_equal(read(case.files["T2"]).pixels[0, 0], [200, 201, 202, 203])
         assert "2 series share folders" in indexed.notes[0]
+        assert [reason for _, reason in indexed.skipped] == ["modality dwi is not asked for"]
     assert len(list((tmp_path / "all" / "dicom_series").iterdir())) == 2
     with pytest.raises(UserError, match="holds several series"):
         index_folder(tmp_path / "all", "dicom", Options({"T2": "t2_tse"}))
@@ -118,7 +119,8 @@ def test_no_header_leads_out_of_the_folder(tmp_path: Path, patient: str) -> None
 def test_damaged_files_and_other_formats_are_told_and_the_rest_taken(tmp_path: Path, put: Callable[..., Path]) -> None:
     folder = put("notes/T1.nii")
     volume(folder / "a", "P1", "0101", 1, "T1")
-    (folder / "a" / "IM9").write_bytes(b"\0" * 128 + b"DICM" + b"\xff" * 50)
+    whole = (folder / "a" / "IM1000").read_bytes()
+    (folder / "a" / "IM9").write_bytes(whole[: whole.index(b"P1") + 1])
     indexed = index_folder(folder, "dicom", Options(out=tmp_path / "out"))
     assert [path for path, _ in indexed.skipped] == ["a/IM9", "notes/T1.nii"]
     (case,) = indexed.manifest.cases()

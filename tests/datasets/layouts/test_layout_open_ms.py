@@ -47,7 +47,11 @@ def test_changes_on_the_visits_grid_go_to_the_last(put: Callable[..., Path], key
 
 def test_people_of_two_collections_are_not_mixed(put: Callable[..., Path]) -> None:
     one = (f"mni/{name.replace('patient07', 'patient01')}" for name in ONE_VISIT)
-    indexed = index_folder(put(*one, *(f"longitudinal/{name}" for name in VISITS)))
+    folder = put(*one, *(f"longitudinal/{name}" for name in VISITS))
+    (folder / "patient_info.csv").write_text("patient_id,age\n1,31\n")  # of the people with one visit
+    indexed = index_folder(folder)
+    ages = {case.subject: case.factors.get("age") for case in indexed.manifest.cases()}
+    assert ages == {"longitudinal-patient01": None, "mni-patient01": "31", "mni-patient19": None}
     assert indexed.manifest.subjects == ["longitudinal-patient01", "mni-patient01", "mni-patient19"]
     assert "anew" in indexed.notes[0]
 
