@@ -167,6 +167,17 @@ def test_noise_acts_only_when_asked() -> None:
         assert torch.equal(still, method.translate(images)["T2"])
 
 
+def test_loaded_weights_lie_channels_last_as_fresh_ones_do() -> None:
+    trained = make()
+    stored = {name: weights.contiguous() for name, weights in trained.state_dict().items()}
+    with torch.device("meta"):
+        loaded = make()
+    loaded.load_state_dict(stored, assign=True)
+    weight = loaded.generator.encoder[1][0][0].weight
+    assert weight.is_contiguous(memory_format=torch.channels_last) and not weight.is_contiguous()
+    assert torch.equal(loaded.translate(batch())["T2"], trained.translate(batch())["T2"])
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
