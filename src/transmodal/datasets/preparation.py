@@ -100,6 +100,9 @@ class LabelSettings(BaseModel):
         None, description="values of the map that become the classes 1, 2, …; null: one class, all that is not 0"
     )
     required: bool = Field(False, description="leave cases without a label map out; else theirs is empty")
+    segmentor_share: float = Field(
+        0.0, ge=0, lt=1, description="share of the training subjects that only the segmentor in the loop is trained on"
+    )
 
     @property
     def count(self) -> int:

@@ -4,7 +4,7 @@ A sample is a picture, a slice of a volume with its neighbours (2.5-D), or a pat
 inputs may be hidden at random, so that a translator learns to do without them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Annotated, Any
 
@@ -56,6 +56,7 @@ class Samples(Dataset[dict[str, torch.Tensor]]):
         seed: with the epoch and the index, the source of all that is drawn.
         minimum_foreground: slices with a smaller share of non-zero pixels are left out.
         neighbours: slices on each side that inputs bring along.
+        marks: name → one number a case, which goes along with each of its samples (SEGMENTOR, DATASET).
     """
 
     def __init__(
@@ -71,10 +72,12 @@ class Samples(Dataset[dict[str, torch.Tensor]]):
         seed: int = 0,
         minimum_foreground: float = 0.0,
         neighbours: int = 0,
+        marks: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
         self.cases, self.inputs, self.targets, self.seed = list(cases), tuple(inputs), tuple(targets), seed
         self.channels, self.settings = channels or {}, settings or SamplingSettings()
         self.augmentation, self.spatial_dims, self.neighbours = augmentation, spatial_dims, neighbours
+        self.marks = dict(marks or {})
         self._augmenters: dict[tuple[float, ...] | None, Augmenter] = {}
         repeats = self.settings.patches_per_case if self.settings.patch is not None else 1
         self.index = [
@@ -106,6 +109,8 @@ class Samples(Dataset[dict[str, torch.Tensor]]):
             tensors[LABELS] = tensors[LABELS].long()
         if self.settings.missing_inputs:
             self._complete(tensors, epoch, index)
+        for name, values in self.marks.items():
+            tensors[name] = torch.tensor(values[number])
         return tensors
 
     def _augmenter(self, spacing: tuple[float, ...] | None) -> Augmenter:

@@ -235,3 +235,35 @@ def _with_columns(manifest: Manifest, split: Mapping[str, str], fold: Mapping[st
     if fold is not None:
         table["fold"] = [fold.get(subject, "") for subject in table["subject"]]
     return manifest.with_table(table)
+
+
+PART, PARTS = "part", ("segmentor", "translator")
+"""The free column that divides training subjects between a segmentor in the loop and the translator."""
+
+
+def divide_training_subjects(manifest: Manifest, share: float, *, seed: int = 0) -> Manifest:
+    """Give a share of the training subjects to the segmentor alone, in the column `part`; one that is there stays.
+
+    Args:
+        manifest: with its split column.
+        share: of the training subjects, above 0 and below 1; at least one subject on each side.
+        seed: of the drawing.
+
+    Raises:
+        UserError: fewer than two training subjects.
+    """
+    table = manifest.table.copy()
+    if PART in table and table[PART].any():
+        return manifest
+    subjects = sorted(set(table.loc[table["split"] == "train", "subject"]))
+    if len(subjects) < 2:
+        raise UserError(
+            f"{manifest.name} has {len(subjects)} training subject; labels.segmentor_share divides at least two"
+        )
+    count = min(max(1, round(share * len(subjects))), len(subjects) - 1)
+    chosen = set(np.random.default_rng([seed, len(subjects)]).permutation(subjects)[:count])
+    table[PART] = [
+        "" if split != "train" else PARTS[0] if subject in chosen else PARTS[1]
+        for subject, split in zip(table["subject"], table["split"], strict=True)
+    ]
+    return manifest.with_table(table)

@@ -1,8 +1,13 @@
 """Which cases of a manifest a recipe can use: complete ones, or any with an input and another target."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+from transmodal.datasets.batch_keys import DATASET, SEGMENTOR
+from transmodal.datasets.cache import PreparedCase
 from transmodal.datasets.manifest import CaseFiles, Manifest
+from transmodal.datasets.splits import PART, PARTS
+from transmodal.errors import UserError
 from transmodal.training.recipe import Recipe
 
 
@@ -41,6 +46,27 @@ def lacking(case: CaseFiles, recipe: Recipe) -> list[str]:
     if recipe.labels is not None and recipe.labels.required:
         wanted.append(recipe.labels.modality)
     return [modality for modality in wanted if modality not in case.files]
+
+
+def marks_of(cases: Sequence[PreparedCase], recipe: Recipe) -> dict[str, list[int]]:
+    """Return what goes along with each case of a training: whose share it is in, which data set it comes from.
+
+    Raises:
+        UserError: the method knows data sets, and a case is of none of them.
+    """
+    marks: dict[str, list[int]] = {}
+    if recipe.labels is not None and any(case.case.factors.get(PART) == PARTS[0] for case in cases):
+        marks[SEGMENTOR] = [int(case.case.factors.get(PART) == PARTS[0]) for case in cases]
+    datasets = list(recipe.stargan.datasets or ()) if recipe.method == "stargan" else []
+    if datasets:
+        for case in cases:
+            if (own := case.case.factors.get("dataset", "")) not in datasets:
+                raise UserError(
+                    f"{case.case.id} is of the data set {own!r}; stargan.datasets has {', '.join(datasets)}; give the "
+                    "manifest a column `dataset`"
+                )
+        marks[DATASET] = [datasets.index(case.case.factors["dataset"]) for case in cases]
+    return marks
 
 
 def _kept(case: CaseFiles, recipe: Recipe) -> CaseFiles:

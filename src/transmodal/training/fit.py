@@ -21,6 +21,7 @@ from transmodal.datasets.preparation import Preparation
 from transmodal.datasets.sampling import EpochSampler, Samples, make_loader
 from transmodal.errors import UserError
 from transmodal.methods import Method, Ports, Update, make_method
+from transmodal.training.cases import marks_of
 from transmodal.training.checkpoint import all_finite, load_checkpoint, save_checkpoint
 from transmodal.training.logbook import Logbook
 from transmodal.training.monitor import Monitor
@@ -78,6 +79,7 @@ class Trainer:
             seed=self.settings.seed,
             minimum_foreground=self.minimum_foreground,
             neighbours=run.recipe.neighbours,
+            marks=marks_of(training, run.recipe),
         )
         if not len(self.samples):
             raise UserError(

@@ -20,7 +20,9 @@ from transmodal.datasets.sampling import SamplingSettings
 from transmodal.errors import UserError
 from transmodal.methods import METHODS
 from transmodal.methods.pix2pix import Pix2PixSettings
+from transmodal.methods.stargan import StarGanSettings
 from transmodal.methods.supervised import SupervisedSettings
+from transmodal.methods.unified import UnifiedSettings
 from transmodal.metrics.policy import Policy
 
 DEFAULT_SCALE = "small"
@@ -75,9 +77,11 @@ class Recipe(BaseModel):
     labels: LabelSettings | None = Field(None, description="label maps that go along, for losses and sampling")
     sampling: SamplingSettings = SamplingSettings()
     augmentation: AugmentationSettings = AugmentationSettings()
-    method: Literal["pix2pix", "supervised"] = "pix2pix"
+    method: Literal["pix2pix", "supervised", "unified", "stargan"] = "pix2pix"
     pix2pix: Pix2PixSettings = Pix2PixSettings()
     supervised: SupervisedSettings = SupervisedSettings()
+    unified: UnifiedSettings = UnifiedSettings()
+    stargan: StarGanSettings = StarGanSettings()
     train: TrainSettings = TrainSettings()
     evaluation: Policy = Policy()
 

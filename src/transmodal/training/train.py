@@ -14,7 +14,7 @@ import transmodal
 from transmodal.datasets.cache import PreparedCase, default_cache, prepare_cases
 from transmodal.datasets.manifest import CaseFiles, Manifest
 from transmodal.datasets.preparation import Preparation, fit_preparation
-from transmodal.datasets.splits import split_by_subject
+from transmodal.datasets.splits import divide_training_subjects, split_by_subject
 from transmodal.errors import UserError
 from transmodal.images.files import write_text
 from transmodal.training.allocator import freed_memory_kept
@@ -126,6 +126,9 @@ def _create_run(recipe: Recipe, manifest: Manifest | str | Path, out: Path, moni
         manifest = split_by_subject(manifest, seed=recipe.train.seed)
         monitor.say("The manifest had no split: subjects were divided 70/15/15, see manifest.csv in the run")
     manifest.check_split()
+    if recipe.labels is not None and recipe.labels.segmentor_share:
+        manifest = divide_training_subjects(manifest, recipe.labels.segmentor_share, seed=recipe.train.seed)
+        monitor.say("Training subjects were divided between segmentor and translator, see `part` in manifest.csv")
     left_out = [case for case in manifest.cases() if not is_usable(case, recipe)]
     if left_out:
         names = ", ".join(f"{case.id} (no {', '.join(lacking(case, recipe))})" for case in left_out[:3])
