@@ -152,8 +152,8 @@ def make_bodies(anatomy: Anatomy, grid: Grid, push: Push | None = None) -> Bodie
     cerebellum = _cerebellum(sides)
     stem = _stem(at)
     whole = union(union(cerebrum, cerebellum, 16.0), stem, 16.0)
-    rim = 2.0 + 0.8 * anatomy.atrophy + 0.5 * smooth_noise(anatomy.stream(1), 30.0, grid)
-    dura = intersection(whole - np.maximum(rim, 1.0), -63.0 - z, 1.0)
+    rim = 1.3 + 0.8 * anatomy.atrophy + 0.5 * smooth_noise(anatomy.stream(1), 30.0, grid)
+    dura = intersection(whole - np.maximum(rim, 0.6), -63.0 - z, 1.0)
     sulcus = _folds(anatomy, at, cerebrum, cerebellum)
     reach = 17.0 + 5.0 * smooth_noise(anatomy.stream(2), 28.0, grid)
     third = np.sqrt(np.maximum(np.hypot((y + 15) / 16, (z + 1) / 10) - 1, 0)) * 8
@@ -168,7 +168,7 @@ def make_bodies(anatomy: Anatomy, grid: Grid, push: Push | None = None) -> Bodie
         centre=ellipsoid(sides, (0.0, -9.0, 6.0), (33.0, 44.0, 24.0)),
         midline=x + 0.7 * smooth_noise(anatomy.stream(3), 24.0, grid),
         midline_end=_callosum(at),
-        sylvian=_sylvian(sides),
+        sylvian=_sylvian(sides, smooth_noise(anatomy.stream(5), 20.0, grid)),
         lateral_ventricles=_lateral_ventricles(sides, anatomy.ventricles),
         slit=x,
         slit_end=third.astype(np.float32),
@@ -194,8 +194,8 @@ def _cerebrum(at: Coordinates) -> Volume:
 
 
 def _cerebellum(sides: Coordinates) -> Volume:
-    half = ellipsoid(sides, (23.0, -61.0, -38.0), (29.0, 29.0, 21.0), turn=-0.25)
-    return union(half, ellipsoid(sides, (0.0, -62.0, -36.0), (13.0, 24.0, 20.0)), 6.0)
+    half = ellipsoid(sides, (23.0, -59.0, -34.5), (29.0, 28.0, 21.0), turn=-0.25)
+    return union(half, ellipsoid(sides, (0.0, -60.0, -33.0), (13.0, 24.0, 20.0)), 6.0)
 
 
 def _stem(at: Coordinates) -> Volume:
@@ -210,13 +210,15 @@ def _callosum(at: Coordinates) -> Volume:
     return np.asarray((near - 1) * 30, dtype=np.float32)
 
 
-def _sylvian(sides: Coordinates) -> Volume:
+def _sylvian(sides: Coordinates, bend: Volume) -> Volume:
     """Distance to the lateral fissure and to the cleft over the insula."""
     x, y, z = sides
-    height = z - (1.0 - 0.34 * (y + 4))
+    height = z - (1.0 - 0.34 * (y + 4)) + 2.0 * bend
     ends = np.maximum(np.maximum(y - 27, -36 - y), 0)
     cleft = np.sqrt(height**2 + np.maximum(40 - x, 0) ** 2 + ends**2)
-    island = np.sqrt((x - 41 - 0.08 * (y + 4)) ** 2 + np.maximum(np.abs(height) - 10, 0) ** 2 + (1.6 * ends) ** 2)
+    island = 0.4 + np.sqrt(
+        (x - 41 - 0.08 * (y + 4) + bend) ** 2 + np.maximum(np.abs(height) - 10, 0) ** 2 + (1.6 * ends) ** 2
+    )
     return np.asarray(np.minimum(cleft, island), dtype=np.float32)
 
 
@@ -263,6 +265,6 @@ def _folds(anatomy: Anatomy, at: Coordinates, cerebrum: Volume, cerebellum: Volu
     noise = stripes(anatomy.stream(4), 2 * anatomy.gyrus, step=_STRIPE_STEP, size=_STRIPE_SIZE)
     folded = ndimage.map_coordinates(noise, nodes, order=2, mode="grid-wrap", output=np.float32)
     _, y, z = at
-    fan = np.arctan2(z + 36, -(y + 46))
+    fan = np.arctan2(z + 33, -(y + 44))
     leaf = np.sin(15 * fan + 1.2 * folded)
     return np.where(cerebellum < cerebrum, leaf, folded).astype(np.float32)

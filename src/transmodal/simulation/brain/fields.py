@@ -67,10 +67,11 @@ def transfer(values: Volume, origin: Grid, target: Grid, *, smooth: bool = False
 
     By Catmull-Rom splines, which go through the values; with `smooth` by cubic B-splines, which do not.
     """
-    for axis in range(3):
-        weights = _weights(origin, target, axis, smooth)
-        values = np.moveaxis(np.tensordot(weights, values, axes=(1, axis)), 0, axis)
-    return np.ascontiguousarray(values, dtype=np.float32)
+    for axis in (2, 1, 0):
+        # The last axis becomes the first, three times, so that nothing is copied to be transposed.
+        rest = values.shape[:-1]
+        values = (_weights(origin, target, axis, smooth) @ values.reshape(-1, values.shape[-1]).T).reshape(-1, *rest)
+    return values
 
 
 def _weights(origin: Grid, target: Grid, axis: int, smooth: bool) -> NDArray[np.float32]:

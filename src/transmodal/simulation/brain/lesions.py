@@ -100,7 +100,7 @@ def grow_glioma(anatomy: Anatomy, glioma: Glioma, tissue: TissueMap, grid: Grid)
 def grow_plaques(anatomy: Anatomy, tissue: TissueMap, grid: Grid) -> int:
     """Put plaques into white matter, most of them near the ventricles, in place; return how many."""
     rng = anatomy.stream(40)
-    count = int(np.clip(np.exp(rng.normal(np.log(22.0), 0.6)), 4, 80))
+    count = int(np.clip(np.exp(rng.normal(np.log(28.0), 0.6)), 4, 80))
     active = float(rng.choice([0.0, 0.0, 0.12]))
     # Drawn on a lattice of 2 mm that belongs to the head, so that another grid gets the same plaques.
     stride = max(1, round(2.0 / grid.spacing))

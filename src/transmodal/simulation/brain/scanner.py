@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from transmodal.simulation.brain.fields import Grid, Volume, smooth_noise
 from transmodal.simulation.brain.signals import Sequence, Tissue
@@ -16,24 +17,30 @@ from transmodal.simulation.brain.tissues import TISSUES
 
 _TEXTURE = ((14.0, 0.025), (4.5, 0.022))  # grain in mm and relative spread of T1, T2 and density within a tissue
 _WITHOUT_TEXTURE = ("csf", "vessel")
+_FULL_WIDTH = 2.3548  # full width at half maximum of a Gaussian, in standard deviations
 
 
 @dataclass(frozen=True)
 class Exposure:
     """How one volume was taken: `snr`, white matter's signal over the noise in one channel; `shading`, relative spread
-    of the coil's sensitivity; `scale`, the value that white matter gets."""
+    of the coil's sensitivity; `scale`, the value that white matter gets; `slice_mm`, thickness of the axial slices it
+    was read from, up to one voxel: no blur; `blur_mm`, full width at half maximum within a slice."""
 
     snr: float
     shading: float
     scale: float
+    slice_mm: float = 0.0
+    blur_mm: float = 0.0
 
     @staticmethod
     def draw(rng: np.random.Generator) -> "Exposure":
         """Draw a clinical image's quality and an arbitrary unit."""
         return Exposure(
-            snr=float(rng.uniform(25, 60)),
+            snr=float(rng.uniform(30, 75)),
             shading=float(rng.uniform(0.02, 0.10)),
             scale=float(np.exp(rng.uniform(np.log(120), np.log(600)))),
+            slice_mm=float(rng.choice([1.0, 1.0, 1.0, rng.uniform(2.0, 4.0)])),
+            blur_mm=float(rng.uniform(0.6, 1.2)),
         )
 
 
@@ -101,8 +108,24 @@ def expose(
 
     `white`: the clean signal of white matter, which decides the noise and gets the value `exposure.scale`.
     """
-    lit = clean * shading(rng, exposure.shading, grid)[mask]
+    lit = _blurred(clean, exposure, grid, mask) * shading(rng, exposure.shading, grid)[mask]
     values = rician(rng, lit, white / exposure.snr) * np.float32(exposure.scale / white)
     volume = np.zeros(mask.shape, np.float32)
     volume[mask] = np.maximum(values, np.float32(1e-3))
     return volume
+
+
+def _blurred(
+    clean: NDArray[np.float32], exposure: Exposure, grid: Grid, mask: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """Signals as slices of finite thickness and resolution show them; what is outside the brain does not mix in."""
+    widths = [exposure.blur_mm, exposure.blur_mm, exposure.slice_mm if exposure.slice_mm > grid.spacing else 0.0]
+    sigmas = [width / grid.spacing / _FULL_WIDTH for width in widths]
+    wide = [(axis, sigma) for axis, sigma in enumerate(sigmas) if sigma > 0.2]
+    if not wide:
+        return clean
+    volume, share = np.zeros(mask.shape, np.float32), mask.astype(np.float32)
+    volume[mask] = clean
+    for axis, sigma in wide:
+        volume, share = (ndimage.gaussian_filter1d(each, sigma, axis, truncate=3.0) for each in (volume, share))
+    return np.asarray(volume[mask] / share[mask], dtype=np.float32)

@@ -82,6 +82,9 @@ def make_tissues(anatomy: Anatomy, bodies: Bodies, coarse: Grid, grid: Grid) -> 
     for name, body in (("thalamus", "thalamus"), ("striatum", "striatum"), ("pallidum", "pallidum")):
         tissue.cover(name, ramp(fine[body] + wobble, 1.6 * width))
     tissue.cover("grey", ramp(fine["hippocampus"] + wobble, width))
+    # Age leaves a bright seam of loosened white matter around the ventricles.
+    seam = np.exp(-np.maximum(ventricle, 0) / np.float32(0.8 + anatomy.caps)) * np.float32(0.2 * anatomy.caps)
+    tissue.cover("plaque", np.clip(seam, 0, 0.5) * tissue.of("white"))
     _cover_fluid(anatomy, tissue, fine, below, width)
     _cover_vessels(anatomy, tissue, fine, below, grid, width)
     return tissue
@@ -94,10 +97,10 @@ def _cerebral_depth(anatomy: Anatomy, fine: dict[str, Volume], grid: Grid) -> Vo
     outside = np.hypot(fine["midline"], np.maximum(-fine["midline_end"], 0))
     depth = np.minimum(-surface, outside)
     # Opening of a sulcus: half its width, mm; wide at the surface, nothing but touching banks below.
-    open_ = 0.35 + 0.55 * anatomy.atrophy + 0.45 * smooth_noise(anatomy.stream(13), 20.0, grid)
+    open_ = 0.2 + 0.55 * anatomy.atrophy + 0.45 * smooth_noise(anatomy.stream(13), 20.0, grid)
     small = fine["cerebellum"] < fine["cerebrum"]
     open_ = np.where(small, 0.15, open_).astype(np.float32)
-    entry = np.exp(-np.maximum(depth, 0) / 3.0) * np.where(small, 0.2, 0.9)
+    entry = np.exp(-np.maximum(depth, 0) / 3.0) * np.where(small, 0.2, 0.7)
     height = np.abs(fine["sulcus"])
     wave = np.float32(np.pi / anatomy.gyrus)
     steep = np.maximum(fine["sulcus_slope"] / wave, 0.05)
@@ -108,7 +111,7 @@ def _cerebral_depth(anatomy: Anatomy, fine: dict[str, Volume], grid: Grid) -> Vo
         open_ + entry, 0.0, 2.2
     )
     cleft = np.minimum(
-        outside - np.float32(0.55 + 0.5 * anatomy.atrophy), fine["sylvian"] - np.float32(0.9 + 0.9 * anatomy.atrophy)
+        outside - np.float32(0.55 + 0.5 * anatomy.atrophy), fine["sylvian"] - np.float32(0.65 + 0.8 * anatomy.atrophy)
     )
     cleft = np.where(small, outside - 0.4, cleft)
     return np.minimum(np.minimum(bank, cleft), -surface).astype(np.float32)
