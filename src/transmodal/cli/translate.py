@@ -1,7 +1,7 @@
 """`transmodal translate`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -15,6 +15,8 @@ EXAMPLES = """
   transmodal translate -m runs/mri -i patients/ -o t2/ --pattern '*T1.nii.gz'
 
   transmodal translate -m runs/first -i photos/ -o xrays/ --spacing 0.0977 0.0977 --seed 7
+
+  transmodal translate -m runs/any -i scans/ -o made/ --modality T1 --targets T2,FLAIR --flips 1 --precision bf16
 """
 
 
@@ -32,6 +34,27 @@ def translate(
         tuple[float, float] | None,
         typer.Option(metavar="ROW COLUMN", help="Pixel size in mm of pictures that have none."),
     ] = None,
+    modality: Annotated[
+        str | None, typer.Option(help="Which input these files are, where the model takes several.")
+    ] = None,
+    targets: Annotated[
+        str | None, typer.Option(metavar="A,B", help="What to make. Default: all that is not given.")
+    ] = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option(help="A mask of the region (brain, body), or a folder of them, named like the inputs."),
+    ] = None,
+    flips: Annotated[
+        str, typer.Option(metavar="AXES", help="Translate mirrored along these axes too, and average: 1, or 0,1.")
+    ] = "",
+    precision: Annotated[str, typer.Option(help="fp32 or bf16.")] = "fp32",
+    window: Annotated[
+        str | None,
+        typer.Option(metavar="X,Y,Z", help="Volumes: windows of this size, or whole. Default: as trained, by memory."),
+    ] = None,
+    memory: Annotated[
+        float | None, typer.Option(metavar="GB", min=0.01, help="Volumes: memory to use. Default: what is free.")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
@@ -43,18 +66,40 @@ def translate(
 
     from transmodal.errors import UserError
     from transmodal.translation.apply import apply_translator, find_jobs
-    from transmodal.translation.translator import load_translator
+    from transmodal.translation.translator import Options, load_translator
 
     translator = load_translator(model, device=device)
     preparation = translator.card.preparation
     volumes = preparation.slices is not None or preparation.spatial_dims == 3
-    jobs = find_jobs(given, list(translator.card.inputs), volumes=volumes, out=out, pattern=pattern)
+    region = preparation.region
+    jobs = find_jobs(
+        given,
+        list(translator.card.inputs),
+        volumes=volumes,
+        out=out,
+        pattern=pattern,
+        modality=modality,
+        mask_modality=region.modality if region is not None else None,
+        masks=mask,
+        may_miss=translator.card.missing_inputs,
+    )
+    wanted = [name.strip() for name in targets.split(",")] if targets else None
+    made = translator.targets_for(jobs[0].files, wanted)
     single_file = given.is_file() and given.suffix.lower() != ".csv" and bool(out.suffix) and not out.is_dir()
-    if single_file and len(translator.card.targets) > 1:
-        raise UserError(f"The model writes {', '.join(translator.card.targets)}; give a folder with -o")
+    if single_file and len(made) > 1:
+        raise UserError(f"The model writes {', '.join(made)}; give a folder with -o, or choose with --targets")
     if not single_file and out.is_file():
         raise UserError(f"{out} is a file; give a folder with -o")
     console = Console(stderr=True)
+    options = Options(
+        flips=_whole_numbers(flips, "--flips"),
+        precision=_precision(precision),
+        window="whole" if window == "whole" else (_whole_numbers(window, "--window") or None) if window else None,
+        memory=None if memory is None else memory * 1e9,
+        say=None if as_json else lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True),
+    )
+    if any(axis >= preparation.spatial_dims for axis in options.flips):
+        raise UserError(f"--flips {flips}: samples have the axes 0 to {preparation.spatial_dims - 1}")
     with Progress(console=console, transient=True, disable=as_json or not console.is_terminal) as progress:
         task = progress.add_task("translating", total=len(jobs))
         results = apply_translator(
@@ -65,6 +110,8 @@ def translate(
             seed=seed,
             spacing=spacing,
             model_folder=model,
+            targets=wanted,
+            options=options,
             on_job=lambda job, outcome: progress.advance(task),
         )
     if as_json:
@@ -83,3 +130,24 @@ def translate(
         typer.echo(f"Output: {out}")
     if results.failed:
         raise typer.Exit(2)
+
+
+def _whole_numbers(text: str, option: str) -> tuple[int, ...]:
+    from transmodal.errors import UserError
+
+    try:
+        numbers = tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        numbers = (-1,)
+    if any(number < 0 for number in numbers):
+        raise UserError(f"{option} {text}: write whole numbers with commas, as 0,1")
+    return numbers
+
+
+def _precision(text: str) -> Literal["fp32", "bf16"]:
+    from transmodal.errors import UserError
+
+    known: dict[str, Literal["fp32", "bf16"]] = {"fp32": "fp32", "bf16": "bf16"}
+    if text not in known:
+        raise UserError(f"--precision {text}: take fp32 or bf16")
+    return known[text]

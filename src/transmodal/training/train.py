@@ -205,6 +205,7 @@ def _write_model(run: Run, trainer: Trainer, *, has_failed: bool) -> None:
         inputs=ports.inputs,
         targets=ports.targets,
         shape=trainer.shape,
+        patches=recipe.sampling.patch is not None,
         missing_inputs=ports.missing,
         classes=ports.classes,
         preparation=trainer.preparation,

@@ -23,7 +23,7 @@ from transmodal.images.files import sha256_of, write_text
 from transmodal.images.formats import stem_of
 from transmodal.translation.card import NOTICE
 from transmodal.translation.jobs import Job, find_jobs
-from transmodal.translation.translator import Translator
+from transmodal.translation.translator import Options, Translator
 
 __all__ = ["Job", "Results", "apply_translator", "find_jobs", "sidecar_of", "suffix_for"]
 
@@ -54,6 +54,8 @@ def apply_translator(
     seed: int | None = None,
     spacing: tuple[float, float] | None = None,
     model_folder: Path | None = None,
+    targets: Sequence[str] | None = None,
+    options: Options | None = None,
     on_job: Callable[[Job, Outcome], None] = lambda job, outcome: None,
 ) -> Results:
     """Translate jobs into a folder (or one job into one file).
@@ -65,13 +67,15 @@ def apply_translator(
         seed: see `Translator.__call__`.
         spacing: pixel size in mm for pictures that have none.
         model_folder: for the sidecar.
+        targets: which to make; None makes all that are not given.
+        options: how the network is run.
         on_job: called after each job.
 
     Raises:
         UserError: nothing can be written there. What goes wrong with one job stands in the results.
     """
     results = Results()
-    call = _Call(translator, out, single_file, seed, spacing, model_folder)
+    call = _Call(translator, out, single_file, seed, spacing, model_folder, targets, options or Options())
     _require_writable(out.parent if single_file else out)
     for job in jobs:
         try:
@@ -94,10 +98,12 @@ class _Call:
     seed: int | None
     spacing: tuple[float, float] | None
     model_folder: Path | None
+    targets: Sequence[str] | None
+    options: Options
 
     def translate(self, job: Job) -> tuple[Outcome, list[Path]]:
         """Do one job unless it is done."""
-        if job.missing:
+        if job.missing and not self.translator.card.missing_inputs:
             raise UserError(f"it has no {', '.join(job.missing)}; add what is missing to the manifest")
         record = self._record(job)
         done = self._finished(job, record)
@@ -105,13 +111,19 @@ class _Call:
             return "skipped", done
         images = {modality: self._read(file) for modality, file in job.files.items()}
         first = next(iter(images.values()))
-        paths = {modality: self._path(job, modality, first) for modality in self.translator.card.targets}
+        paths = {modality: self._path(job, modality, first) for modality in self._targets(job)}
         for path in paths.values():
             _require_ours(path, job)
-        outputs = self.translator.translate_case(images, seed=self.seed)
+        mask = self._read(job.mask) if job.mask is not None else None
+        outputs = self.translator.translate_case(
+            images, seed=self.seed, mask=mask, targets=self.targets, options=self.options
+        )
         for modality, image in outputs.items():
             self._write(image, paths[modality], {**record, "target": modality})
         return "written", list(paths.values())
+
+    def _targets(self, job: Job) -> list[str]:
+        return self.translator.targets_for(job.files, self.targets)
 
     def _read(self, file: Path) -> Image:
         needs_size = self.spacing is not None and not read_geometry(file).has_physical_size
@@ -159,15 +171,17 @@ class _Call:
             "stochastic": self.seed is not None,
             "seed": self.seed,
             "given_spacing_mm": list(self.spacing) if self.spacing else None,
+            "options": self.options.to_json(),
             "inputs": {
-                modality: {"path": str(file), "sha256": _content_hash(file)} for modality, file in job.files.items()
+                modality: {"path": str(file), "sha256": _content_hash(file)}
+                for modality, file in (job.files | ({"mask": job.mask} if job.mask is not None else {})).items()
             },
         }
 
     def _finished(self, job: Job, record: dict[str, Any]) -> list[Path] | None:
         """Return the outputs of an earlier call with the same input, model and seed, or None."""
         paths = []
-        for modality in self.translator.card.targets:
+        for modality in self._targets(job):
             file = self.out if self.single_file else self.out / f"{self._name(job, modality)}.any"
             earlier = _read_sidecar(sidecar_of(file))
             path = file.with_name(Path(str(earlier.get("output"))).name or "-")
@@ -183,7 +197,10 @@ def _signature(record: dict[str, Any]) -> list[Any]:
     """What has to agree for an output to be the same; where the inputs lie is of no matter."""
     inputs = record.get("inputs")
     hashes = {name: part.get("sha256") for name, part in inputs.items()} if isinstance(inputs, dict) else None
-    return [hashes, *(record.get(key) for key in ("model_sha256", "card_sha256", "seed", "given_spacing_mm"))]
+    return [
+        hashes,
+        *(record.get(key) for key in ("model_sha256", "card_sha256", "seed", "given_spacing_mm", "options")),
+    ]
 
 
 def _write_sidecar(path: Path, content: dict[str, Any]) -> None:

@@ -42,6 +42,7 @@ class Card(BaseModel):
     inputs: dict[str, int] = Field(description="modality → channels", min_length=1)
     targets: dict[str, int] = Field(min_length=1)
     shape: tuple[int, ...] = Field(description="spatial shape of the training samples on the prepared grid")
+    patches: bool = Field(False, description="that shape is one of patches, not of whole images")
     missing_inputs: bool = Field(False, description="inputs may be absent in use")
     classes: int = Field(0, description="of the label maps in training, background included; 0 without")
     preparation: Preparation

@@ -1,7 +1,7 @@
 """Find what there is to translate: files, folders, DICOM series and manifests, each output under a name of its own."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -22,16 +22,27 @@ class Job:
     Attributes:
         name: in the output folder.
         files: input modality → file.
-        missing: input modalities that the case lacks, for which it cannot be translated.
+        missing: input modalities that the case lacks.
+        mask: of the region, where there is one.
     """
 
     name: str
     files: dict[str, Path]
     missing: tuple[str, ...] = ()
+    mask: Path | None = None
 
 
 def find_jobs(
-    given: Path, inputs: Sequence[str], *, volumes: bool = False, out: Path | None = None, pattern: str = "*"
+    given: Path,
+    inputs: Sequence[str],
+    *,
+    volumes: bool = False,
+    out: Path | None = None,
+    pattern: str = "*",
+    modality: str | None = None,
+    mask_modality: str | None = None,
+    masks: Path | None = None,
+    may_miss: bool = False,
 ) -> list[Job]:
     """Return the jobs for a file, a folder of files (also in sub-folders), a DICOM series folder or a manifest.
 
@@ -44,6 +55,10 @@ def find_jobs(
         volumes: the translator takes volumes, so that a folder of DICOM slices is one image.
         out: where outputs will go; what lies there is no input.
         pattern: which files of a folder are of the input modality, as *T1*; of a DICOM series its slices' names.
+        modality: which input single files and the files of a folder are; needed where there are several.
+        mask_modality: of masks of the region in a manifest.
+        masks: a mask, or a folder of masks with the names of the inputs; for files and folders.
+        may_miss: any of the inputs will do.
 
     Raises:
         UserError: nothing there, nothing readable, one file for a translator of several inputs, an output folder that
@@ -52,20 +67,27 @@ def find_jobs(
     if not given.exists():
         raise UserError(f"There is no {given}; give a file, a folder or a manifest.csv")
     if given.is_file() and given.suffix.lower() == ".csv":
-        return _manifest_jobs(given, inputs)
-    if len(inputs) > 1:
-        raise UserError(f"This translator takes {', '.join(inputs)}; give a manifest.csv that lists them by case")
+        return _manifest_jobs(given, inputs, mask_modality, may_miss)
+    if modality is not None and modality not in inputs:
+        raise UserError(f"This translator takes {', '.join(inputs)}, not {modality!r}")
+    if len(inputs) > 1 and modality is None:
+        raise UserError(
+            f"This translator takes {', '.join(inputs)}; give a manifest.csv that lists them by case, or say which one "
+            "these files are with --modality"
+        )
+    own = modality or inputs[0]
+    lacking = tuple(name for name in inputs if name != own)
     if given.is_file():
-        return [Job(stem_of(given), {inputs[0]: given})]
+        return [_with_mask(Job(stem_of(given), {own: given}, lacking), masks)]
     if out is not None and out.resolve() == given.resolve():
         raise UserError(f"{out} is the folder of the inputs; choose another folder with -o")
     files = [
         file for file in _image_files(given, None if out is None else out.resolve()) if fnmatch(file.name, pattern)
     ]
     series = _series_folders(files) if volumes else set()
-    jobs = [_folder_job(folder, given, inputs[0]) for folder in sorted(series)]
+    jobs = [_folder_job(folder, given, own, lacking) for folder in sorted(series)]
     jobs += [
-        Job(str(file.relative_to(given).with_name(stem_of(file))), {inputs[0]: file})
+        Job(str(file.relative_to(given).with_name(stem_of(file))), {own: file}, lacking)
         for file in files
         if file.parent not in series
     ]
@@ -73,18 +95,37 @@ def find_jobs(
         named = "" if pattern == "*" else f" and is named like {pattern}"
         raise UserError(f"{given} holds no image that transmodal reads{named}")
     _require_own_names(jobs)
-    return jobs
+    return [_with_mask(job, masks) for job in jobs]
 
 
-def _manifest_jobs(given: Path, inputs: Sequence[str]) -> list[Job]:
+def _with_mask(job: Job, masks: Path | None) -> Job:
+    """Return the job with its mask: the one named, or the one of its name in a folder.
+
+    Raises:
+        UserError: there is none.
+    """
+    if masks is None:
+        return job
+    if masks.is_file():
+        return replace(job, mask=masks)
+    wanted = Path(job.name).name
+    found = [file for file in sorted(masks.glob("*")) if file.is_file() and stem_of(file) == wanted]
+    if not found:
+        raise UserError(f"{masks} holds no mask named {wanted}; give each input one of its name")
+    return replace(job, mask=found[0])
+
+
+def _manifest_jobs(given: Path, inputs: Sequence[str], mask_modality: str | None, may_miss: bool) -> list[Job]:
     manifest = Manifest.read(given)
-    manifest.require_modalities(inputs)
+    if not may_miss:
+        manifest.require_modalities(inputs)
     jobs = []
     for case in manifest.cases():
         files = {modality: case.files[modality] for modality in inputs if modality in case.files}
         if files:  # a case without any input is no work left undone: it may hold targets only
-            jobs.append(Job(case.id, files, tuple(modality for modality in inputs if modality not in files)))
-    if all(job.missing for job in jobs):
+            missing = tuple(modality for modality in inputs if modality not in files)
+            jobs.append(Job(case.id, files, missing, case.files.get(mask_modality) if mask_modality else None))
+    if not jobs or (not may_miss and all(job.missing for job in jobs)):
         raise UserError(f"No case of {given} has {', '.join(inputs)}")
     return jobs
 
@@ -112,10 +153,10 @@ def _series_folders(files: Iterable[Path]) -> set[Path]:
     return {folder for folder, inside in by_folder.items() if len(inside) > 1 and all(map(_is_dicom, inside))}
 
 
-def _folder_job(folder: Path, given: Path, modality: str) -> Job:
+def _folder_job(folder: Path, given: Path, modality: str, lacking: tuple[str, ...]) -> Job:
     relative = folder.relative_to(given) if folder != given else Path(folder.resolve().name)
     # A dot would make `write` take the rest of the name for a format.
-    return Job(str(relative.with_name(relative.name.replace(".", "_"))), {modality: folder})
+    return Job(str(relative.with_name(relative.name.replace(".", "_"))), {modality: folder}, lacking)
 
 
 def _is_dicom(file: Path) -> bool:

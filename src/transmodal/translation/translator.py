@@ -3,8 +3,8 @@
 import json
 import shutil
 import uuid
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from transmodal.datasets.batch_keys import REGION
 from transmodal.errors import UserError
@@ -23,6 +23,7 @@ from transmodal.images.files import sha256_of, write_text
 from transmodal.methods import METHODS, Method, make_method
 from transmodal.translation.card import FORMAT_VERSION, Card
 from transmodal.translation.forward import Inputs, translate_stacks
+from transmodal.translation.memory import VolumePredictor
 
 WEIGHTS, CARD = "model.safetensors", "translator.json"
 
@@ -37,10 +38,24 @@ class Options:
     Attributes:
         flips: spatial axes of a sample along which mirrored inputs are translated too and averaged.
         precision: "fp32" or "bf16" (automatic mixed precision).
+        window: volumes only: shape of overlapping windows; "whole" takes volumes in one pass; None takes the patches
+            of the training where the network normalises by the statistics of what it sees, else what memory allows.
+        overlap: share of a window that neighbours have in common.
+        memory: bytes that a volume may take beyond the network itself; None takes what is free.
+        say: called with how volumes are taken; None puts it into the log.
     """
 
     flips: tuple[int, ...] = ()
     precision: Literal["fp32", "bf16"] = "fp32"
+    window: tuple[int, ...] | Literal["whole"] | None = None
+    overlap: float = 0.5
+    memory: float | None = None
+    say: Callable[[str], None] | None = field(default=None, compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what changes the output, for the record; lists, as JSON gives them back."""
+        window = list(self.window) if isinstance(self.window, tuple) else self.window
+        return {"flips": list(self.flips), "precision": self.precision, "window": window, "overlap": self.overlap}
 
 
 class Translator:
@@ -155,7 +170,28 @@ class Translator:
                 stochastic=seed is not None,
                 flips=options.flips,
                 precision=PRECISIONS[options.precision],
+                predict_volume=self._predictor(options),
             )
+
+    def _predictor(self, options: Options) -> VolumePredictor:
+        """Return what takes volumes through the network within the memory there is."""
+        window = options.window
+        if window is None and self.card.patches and _normalises_by_what_it_sees(self.method):
+            window = self.card.shape  # statistics of a whole volume are not those that the network learnt with
+        if window == "whole":
+            window = None
+        if window is not None and len(window) != self.card.preparation.spatial_dims:
+            raise UserError(
+                f"A window of {'×'.join(map(str, window))} does not fit {self.card.name}, which takes volumes"
+            )
+        return VolumePredictor(
+            self.device, limit=options.memory, window=window, overlap=options.overlap, say=options.say
+        )
+
+
+def _normalises_by_what_it_sees(module: nn.Module) -> bool:
+    kinds = (nn.InstanceNorm2d, nn.InstanceNorm3d, nn.GroupNorm)
+    return any(isinstance(layer, kinds) for layer in module.modules())
 
 
 def save_translator(method: Method, card: Card, folder: str | Path) -> Path:
