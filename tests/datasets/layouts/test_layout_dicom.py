@@ -84,6 +84,18 @@ def test_a_series_in_two_folders_is_put_together_and_doubled_slices_fall_out(tmp
     assert [reason for _, reason in indexed.skipped] == ["is the same picture as 0.dcm"]
 
 
+def test_without_links_series_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("Invalid cross-device link")
+
+    monkeypatch.setattr("os.link", refuse)
+    for series in (1, 2):
+        volume(tmp_path / "all", "P1", "0101", series, f"T{series}")
+    indexed = index_folder(tmp_path / "all", options=Options(out=tmp_path / "out"))
+    (case,) = indexed.manifest.cases()
+    np.testing.assert_array_equal(read(case.files["T2"]).pixels[0, 0], [200, 201, 202])
+
+
 def test_the_longer_of_two_equal_series_is_taken_and_localisers_are_not(tmp_path: Path) -> None:
     volume(tmp_path / "a", "P1", "0101", 1, "T1", slices=2)
     volume(tmp_path / "b", "P1", "0101", 2, "T1", slices=4)
@@ -120,7 +132,7 @@ def test_damaged_files_and_other_formats_are_told_and_the_rest_taken(tmp_path: P
     folder = put("notes/T1.nii")
     volume(folder / "a", "P1", "0101", 1, "T1")
     whole = (folder / "a" / "IM1000").read_bytes()
-    (folder / "a" / "IM9").write_bytes(whole[: whole.index(b"P1") + 1])
+    (folder / "a" / "IM9").write_bytes(whole[:-13])  # inside the header of the pixels
     indexed = index_folder(folder, "dicom", Options(out=tmp_path / "out"))
     assert [path for path, _ in indexed.skipped] == ["a/IM9", "notes/T1.nii"]
     (case,) = indexed.manifest.cases()

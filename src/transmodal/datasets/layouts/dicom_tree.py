@@ -228,12 +228,15 @@ def _sort(
 
 
 def _link(source: Path, target: Path) -> None:
+    """Make a file appear at another place too; a link is whole at once, a copy is renamed when it is."""
     if target.exists() and target.stat().st_size == source.stat().st_size:
         return
-    with atomic_path(target) as temporary:
-        try:
-            os.link(source.resolve(), temporary)
-        except OSError:  # another disk, or one without links
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
+        os.link(source.resolve(), target)
+    except OSError:  # another disk, one without links, or no place at all, which a copy says in one line
+        with atomic_path(target) as temporary:
             shutil.copyfile(source, temporary)
 
 
