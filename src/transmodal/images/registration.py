@@ -55,6 +55,9 @@ _STAGES: dict[str, tuple[tuple[str, bool], ...]] = {
     "similarity": (("rigid", False), ("similarity", False), ("similarity", True)),
     "affine": (("rigid", False), ("similarity", False), ("affine", False), ("affine", True)),
 }
+_MOST_REPEATS = 6  # of the last stage, with other points, while they find better places
+_IN_VAIN = 2  # repeats one after the other that find none end the search
+_LEAST_GAIN = 1e-3  # of normalised mutual information; smaller gains are below what the eye or 0.1 mm tell
 _COMPARED = 500_000  # points of the fixed grid on which two alignments are compared
 _SMALLEST_LEVEL = 24  # pixels along the shorter side below which shrinking leaves nothing to align
 
@@ -129,14 +132,25 @@ def register_mutual_information(
     started = begin if initial is not None else _best_start(moving, moving_values, fixed, fixed_values, fill)
     best, best_score = started, _agreement(moving, moving_values, fixed, fixed_values, started, fill)
     reason = ""
-    for stage, refine in _STAGES[kind]:
+    stages = [(*stage, seed) for stage in _STAGES[kind]]
+    # Random points make the last climb a matter of luck, above all in small volumes: others may climb higher.
+    stages += [(*stages[-1][:2], seed + repeat) for repeat in range(1, _MOST_REPEATS + 1)]
+    in_vain = 0
+    for number, (stage, refine, stage_seed) in enumerate(stages):
+        if number < len(_STAGES[kind]):
+            in_vain = 0
+        elif in_vain == _IN_VAIN:
+            break
+        in_vain += 1
         try:
-            found = _optimise(moving_itk, fixed_itk, stage, best, seed, refine)
+            found = _optimise(moving_itk, fixed_itk, stage, best, stage_seed, refine)
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1].strip()
             continue
         # The optimiser may run away from a flat start; only what the whole images confirm is kept.
         score = _agreement(moving, moving_values, fixed, fixed_values, found, fill)
+        if score > best_score + _LEAST_GAIN:
+            in_vain = 0
         if score > best_score:
             best, best_score = found, score
     if reason and best is started:
