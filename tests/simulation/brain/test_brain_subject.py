@@ -55,6 +55,12 @@ def test_outside_the_brain_all_is_exactly_zero_and_inside_nothing_is(case):
     assert not any(case.mask.take(end, axis).any() for axis in range(3) for end in (0, -1))
 
 
+def test_the_tallest_head_stays_inside_the_field():
+    tall = replace(Anatomy.draw(25), size=(1.05, 1.05, 1.08))
+    mask = simulate_brain(25, size=SIZE, lesions="none", anatomy=tall).mask
+    assert not any(mask.take(end, axis).any() for axis in range(3) for end in (0, -1))
+
+
 def test_a_brain_has_the_volume_of_a_brain_and_its_tissues(healthy):
     fractions, mask, _ = healthy
     litres = mask.sum() * 2.5**3 / 1e6

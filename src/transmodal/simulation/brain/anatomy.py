@@ -16,6 +16,11 @@ from transmodal.simulation.brain.shapes import Coordinates, Point, ellipsoid, in
 
 _DOMAIN = 0x627261696E  # keeps the random streams of brains apart from those of other simulations
 
+MIDDLE = (0.0, -15.0, 5.0)
+"""Middle of the field that is imaged, mm."""
+HALF_HEIGHT = 73.0
+"""No brain reaches farther up or down from there, mm."""
+
 _CENTRE = (0.0, -16.0, 4.0)
 _WARPS = ((70.0, 2.6), (34.0, 1.2), (16.0, 0.6))  # grain and spread of the deformation, mm
 _STRIPE_STEP, _STRIPE_SIZE = 4.0, 64
@@ -154,6 +159,8 @@ def make_bodies(anatomy: Anatomy, grid: Grid, push: Push | None = None) -> Bodie
     whole = union(union(cerebrum, cerebellum, 16.0), stem, 16.0)
     rim = 1.3 + 0.8 * anatomy.atrophy + 0.5 * smooth_noise(anatomy.stream(1), 30.0, grid)
     dura = intersection(whole - np.maximum(rim, 0.6), -63.0 - z, 1.0)
+    # The tallest heads reach the end of the field, where skull stripping cuts too.
+    dura = np.maximum(dura, np.abs(grid.coordinates()[2] - np.float32(MIDDLE[2])) - np.float32(HALF_HEIGHT))
     sulcus = _folds(anatomy, at, cerebrum, cerebellum)
     reach = 17.0 + 5.0 * smooth_noise(anatomy.stream(2), 28.0, grid)
     third = np.sqrt(np.maximum(np.hypot((y + 15) / 16, (z + 1) / 10) - 1, 0)) * 8

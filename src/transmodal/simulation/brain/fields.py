@@ -1,13 +1,14 @@
 """Smooth random fields and the grids they are looked at on.
 
 A field is drawn on a lattice in mm that belongs to the head, not to the image, so that one subject has the same
-anatomy on every grid. Grids are parallel to the lattice: a field is brought onto a grid by three small matrix
-products (cubic B-splines are separable), which costs milliseconds where general interpolation costs seconds.
+anatomy on every grid. Grids are parallel to the lattice: a field is brought onto a grid by three short
+passes (cubic splines are separable), which cost milliseconds where general interpolation costs seconds.
 """
 
 from dataclasses import dataclass
 from functools import cached_property
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
@@ -68,16 +69,18 @@ def transfer(values: Volume, origin: Grid, target: Grid, *, smooth: bool = False
     By Catmull-Rom splines, which go through the values; with `smooth` by cubic B-splines, which do not.
     """
     for axis in (2, 1, 0):
-        # The last axis becomes the first, three times, so that nothing is copied to be transposed.
-        rest = values.shape[:-1]
-        values = (_weights(origin, target, axis, smooth) @ values.reshape(-1, values.shape[-1]).T).reshape(-1, *rest)
+        before, after = values.shape[:axis], values.shape[axis + 1 :]
+        nodes, weights = _taps(origin, target, axis, smooth)
+        made = np.empty((int(np.prod(before)), len(nodes), int(np.prod(after))), np.float32)
+        _apply(np.ascontiguousarray(values).reshape(len(made), values.shape[axis], -1), nodes, weights, made)
+        values = made.reshape(*before, len(nodes), *after)
     return values
 
 
-def _weights(origin: Grid, target: Grid, axis: int, smooth: bool) -> NDArray[np.float32]:
-    """(target length, origin length) interpolation matrix; beyond the end the last value goes on."""
+def _taps(origin: Grid, target: Grid, axis: int, smooth: bool) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The four nodes that each target position uses, and their weights; beyond the end the last value goes on."""
     position = (target.axes[axis] - origin.low[axis]) / origin.step[axis]
-    left = np.floor(position).astype(int)
+    left = np.floor(position).astype(np.int64)
     t = position - left
     if smooth:
         parts = ((1 - t) ** 3, 4 - 6 * t**2 + 3 * t**3, 1 + 3 * t + 3 * t**2 - 3 * t**3, t**3)
@@ -85,11 +88,24 @@ def _weights(origin: Grid, target: Grid, axis: int, smooth: bool) -> NDArray[np.
     else:
         parts = (-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2)
         scale = 2.0
-    matrix = np.zeros((len(position), origin.shape[axis]), np.float32)
-    rows = np.arange(len(position))
-    for offset, part in zip((-1, 0, 1, 2), parts, strict=True):
-        np.add.at(matrix, (rows, np.clip(left + offset, 0, origin.shape[axis] - 1)), part / scale)
-    return matrix
+    nodes = np.stack([np.clip(left + offset, 0, origin.shape[axis] - 1) for offset in (-1, 0, 1, 2)], axis=1)
+    return nodes, (np.stack(parts, axis=1) / scale).astype(np.float32)
+
+
+# A library's matrix product would be as fast, but its last bits depend on the number of threads.
+@numba.njit(cache=True)
+def _apply(values, nodes, weights, made):  # type: ignore[no-untyped-def]
+    for block in range(made.shape[0]):
+        for row in range(made.shape[1]):
+            a, b, c, d = nodes[row, 0], nodes[row, 1], nodes[row, 2], nodes[row, 3]
+            wa, wb, wc, wd = weights[row, 0], weights[row, 1], weights[row, 2], weights[row, 3]
+            for column in range(made.shape[2]):
+                made[block, row, column] = (
+                    wa * values[block, a, column]
+                    + wb * values[block, b, column]
+                    + wc * values[block, c, column]
+                    + wd * values[block, d, column]
+                )
 
 
 def smooth_noise(rng: np.random.Generator, grain: float, target: Grid) -> Volume:

@@ -7,6 +7,7 @@ white Gaussian noise in both channels (Gudbjartsson and Patz, The Rician distrib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -66,12 +67,30 @@ def clean_signals(
     `deviations`, (3, voxels), relative, of T1, T2 and density, taken to first order.
     Returns (voxels,) magnitudes by modality, relative to fully relaxed water.
     """
-    made = {}
-    for modality, sequence in sequences.items():
-        weights = np.array([_weights(sequence, tissues[name], name, field) for name in TISSUES], np.float32)
-        parts = weights.T @ fractions  # (4, voxels): signal and its change with each deviation
-        made[modality] = np.abs(parts[0] + np.einsum("dv,dv->v", parts[1:], deviations))
-    return made
+    weights = [[_weights(sequence, tissues[name], name, field) for sequence in sequences.values()] for name in TISSUES]
+    made = np.empty((len(sequences), fractions.shape[1]), np.float32)
+    _mix(fractions, np.array(weights, np.float32), deviations, made)
+    return dict(zip(sequences, made, strict=True))
+
+
+# A library's matrix product would be as fast, but its last bits depend on the number of threads.
+@numba.njit(cache=True)
+def _mix(fractions, weights, deviations, made):  # type: ignore[no-untyped-def]
+    """Add up each voxel's compartments, most of which are empty."""
+    tissues, modalities = weights.shape[:2]
+    for voxel in range(made.shape[1]):
+        for modality in range(modalities):
+            made[modality, voxel] = 0
+        by_t1, by_t2, by_density = deviations[0, voxel], deviations[1, voxel], deviations[2, voxel]
+        for tissue in range(tissues):
+            share = fractions[tissue, voxel]
+            if share > 0:
+                for modality in range(modalities):
+                    one = weights[tissue, modality]
+                    seen = one[0] + by_t1 * one[1] + by_t2 * one[2] + by_density * one[3]
+                    made[modality, voxel] += share * seen
+        for modality in range(modalities):
+            made[modality, voxel] = abs(made[modality, voxel])
 
 
 def _weights(sequence: Sequence, tissue: Tissue, name: str, field: float) -> tuple[float, ...]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transmodal.errors import UserError
-from transmodal.simulation.brain.anatomy import Anatomy, Bodies, make_bodies
+from transmodal.simulation.brain.anatomy import HALF_HEIGHT, MIDDLE, Anatomy, Bodies, make_bodies
 from transmodal.simulation.brain.fields import Grid, Volume
 from transmodal.simulation.brain.lesions import Glioma, Lesions, grow_glioma, grow_plaques, label_map
 from transmodal.simulation.brain.scanner import Exposure, clean_signals, expose, texture
@@ -18,8 +18,7 @@ from transmodal.simulation.brain.tissues import make_tissues
 FULL_SIZE = (240, 240, 155)
 """The grid of BraTS at 1 mm."""
 
-_SMALLEST_FIELD = (165.0, 200.0, 152.0)  # mm that the largest brain needs
-_MIDDLE = (0.0, -15.0, 3.0)  # of the field, in head coordinates, mm
+_SMALLEST_FIELD = (160.0, 190.0, 2 * HALF_HEIGHT + 1)  # mm between the outermost voxels that the largest brain needs
 _COARSE = 2.0  # mm; the bodies are smooth at this step
 _FINEST = 2.5  # mm; coarser images are made finer and averaged, or gyri would alias
 
@@ -50,14 +49,14 @@ def grid_of(size: tuple[int, int, int], spacing: float | None = None) -> Grid:
     step = max(full / n for full, n in zip(FULL_SIZE, size, strict=True)) if spacing is None else float(spacing)
     if not 0.3 <= step <= 20:
         raise UserError(f"a spacing of {step:.3g} mm is out of range; give 0.3 to 20 mm, or change the size")
-    if any(n * step < least - 1e-6 for n, least in zip(size, _SMALLEST_FIELD, strict=True)):
-        needed = max(least / n for n, least in zip(size, _SMALLEST_FIELD, strict=True))
+    if any((n - 1) * step < least - 1e-6 for n, least in zip(size, _SMALLEST_FIELD, strict=True)):
+        needed = max(least / (n - 1) for n, least in zip(size, _SMALLEST_FIELD, strict=True))
         raise UserError(
             f"a brain does not fit into {_times(size)} voxels of {step:.3g} mm; give a spacing of at least "
             f"{np.ceil(needed * 100) / 100:.2f} mm, or leave the spacing out"
         )
     half = [(n - 1) / 2 * step for n in size]
-    low = (_MIDDLE[0] + half[0], _MIDDLE[1] + half[1], _MIDDLE[2] - half[2])
+    low = (MIDDLE[0] + half[0], MIDDLE[1] + half[1], MIDDLE[2] - half[2])
     return Grid((size[0], size[1], size[2]), low, (-step, -step, step))
 
 
