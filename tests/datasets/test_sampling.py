@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transmodal.datasets.augmentation import AugmentationSettings
+from transmodal.datasets.batch_keys import GIVEN, LABELS, REGION, WANTED
 from transmodal.datasets.cache import PreparedCase
 from transmodal.datasets.manifest import CaseFiles
-from transmodal.datasets.sampling import EpochSampler, Samples, make_loader
+from transmodal.datasets.sampling import EpochSampler, Samples, SamplingSettings, make_loader
 
 
 def indices(sampler: EpochSampler) -> list[list[int]]:
@@ -126,3 +127,77 @@ def test_worker_processes_give_the_same_batches(tmp_path: Path) -> None:
     for mine, theirs in zip(batches(0), batches(1), strict=True):
         assert mine["photo"].shape == (2, 1, 8, 8)
         assert same(mine, theirs)
+
+
+def volume_case(folder: Path, *, without: tuple[str, ...] = ()) -> PreparedCase:
+    """A case of six slices whose values say which slice they are of, with a region and labels."""
+    folder.mkdir(exist_ok=True)
+    files = {}
+    numbers = np.arange(6, dtype=np.float32).reshape(6, 1, 1, 1) / 10
+    for offset, name in ((0.0, "T1"), (-1.0, "T2"), (-0.5, "FLAIR")):
+        if name not in without:
+            files[name] = folder / f"{name}.npy"
+            np.save(files[name], np.broadcast_to(numbers + np.float32(offset), (6, 1, 12, 14)).copy())
+    region, labels = np.zeros((6, 1, 12, 14), np.uint8), np.zeros((6, 1, 12, 14), np.uint8)
+    region[:, :, 3:9, 3:9], labels[2, 0, 5, 6] = 1, 2
+    for name, array in ((REGION, region), (LABELS, labels)):
+        files[name] = folder / f"{name[1:]}.npy"
+        np.save(files[name], array)
+    return PreparedCase(CaseFiles("s", "", {}), files, np.ones(6, np.float32), (1.0, 1.0))
+
+
+def test_an_input_brings_its_neighbours_and_repeats_the_edge(tmp_path: Path) -> None:
+    made = Samples([volume_case(tmp_path)], inputs=("T1",), targets=("T2",), neighbours=2)
+    assert made[0, 3]["T1"][:, 0, 0].tolist() == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
+    assert made[0, 0]["T1"][:, 0, 0].tolist() == pytest.approx([0, 0, 0, 0.1, 0.2])
+    assert made[0, 3]["T2"].shape == (1, 12, 14) and made[0, 3]["T2"][0, 0, 0] == pytest.approx(-0.7)
+
+
+def test_region_and_labels_go_along_with_the_geometry_and_keep_their_values(tmp_path: Path) -> None:
+    turning = AugmentationSettings(rotation_degrees=40, flip_horizontal=0.5, noise=0.3, contrast=(0.5, 2.0))
+    made = Samples([volume_case(tmp_path)], inputs=("T1",), targets=("T2",), augmentation=turning)
+    seen = set()
+    for epoch in range(8):
+        sample = made[epoch, 2]
+        assert set(sample[REGION].unique().tolist()) <= {0.0, 1.0} and sample[LABELS].dtype == torch.int64
+        inside = sample[LABELS] > 0
+        assert bool((sample[REGION][inside] == 1).all()), "the label lies in the region before and after"
+        seen.add(tuple(sample[REGION].flatten().tolist()))
+    assert len(seen) > 4
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_patches_lie_inside_and_around_labels_as_often_as_asked(tmp_path: Path, share: float) -> None:
+    settings = SamplingSettings(patch=(4, 5), patches_per_case=10, foreground=share)
+    made = Samples([volume_case(tmp_path)], inputs=("T1",), targets=("T2",), settings=settings)
+    assert len(made) == 60
+    of_slice = [made[epoch, 25] for epoch in range(40)]  # slice 2 holds the label
+    assert all(sample["T1"].shape == (1, 4, 5) for sample in of_slice)
+    with_label = sum(bool(sample[LABELS].any()) for sample in of_slice)
+    assert with_label == 40 if share == 1 else with_label < 20
+    of_another = [made[epoch, 35] for epoch in range(20)]  # no label there: the region counts
+    assert share == 0 or all(bool(sample[REGION].any()) for sample in of_another)
+
+
+def test_hidden_and_absent_inputs_are_said_and_something_is_always_wanted(tmp_path: Path) -> None:
+    names = ("T1", "T2", "FLAIR")
+    settings = SamplingSettings(missing_inputs=True, hide_inputs=1.0)
+    cases = [volume_case(tmp_path / "all"), volume_case(tmp_path / "two", without=("T2",))]
+    made = Samples(cases, inputs=names, targets=names, channels=dict.fromkeys(names, 1), settings=settings)
+    given = [{made[epoch, index][GIVEN].numpy().tobytes() for epoch in range(40)} for index in (0, 6)]
+    assert len(given[0]) == 6, "three alone and three pairs; all three would leave nothing to make"
+    assert len(given[1]) == 2, "T1 or FLAIR"
+    for epoch in range(10):
+        for index in (0, 6):
+            sample = made[epoch, index]
+            assert sample[WANTED].any() and not (sample[GIVEN] * sample[WANTED]).any()
+    absent = made[0, 6]
+    assert bool((absent["T2"] == -1).all()) and not absent[GIVEN][1] and not absent[WANTED][1]
+
+
+def test_marks_of_a_case_go_along_with_its_samples(tmp_path: Path) -> None:
+    cases = [volume_case(tmp_path / "a"), volume_case(tmp_path / "b")]
+    made = Samples(cases, inputs=("T1",), targets=("T2",), marks={"#dataset": [0, 3]})
+    loader = make_loader(made, EpochSampler(len(made), 12, seed=0), workers=0)
+    (batch,) = loader
+    assert sorted(batch["#dataset"].tolist()) == [0] * 6 + [3] * 6

@@ -3,7 +3,7 @@
 import json
 import shutil
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -189,6 +189,12 @@ class Translator:
         )
 
 
+def _is_no_weight(method: Method) -> Iterator[bool]:
+    """Say of each buffer whether it stays out of the weights' file."""
+    stored = method.state_dict()
+    return (name not in stored for name, _ in method.named_buffers())
+
+
 def _normalises_by_what_it_sees(module: nn.Module) -> bool:
     kinds = (nn.InstanceNorm2d, nn.InstanceNorm3d, nn.GroupNorm)
     return any(isinstance(layer, kinds) for layer in module.modules())
@@ -240,12 +246,11 @@ def load_translator(folder: str | Path, *, device: str = "cpu") -> Translator:
     weights_file = _checked_weights(folder, card)
     try:
         _, settings_class = METHODS[card.method]
+        settings = settings_class.model_validate(card.settings)
         with torch.device("meta"):  # no time spent on random weights that are replaced at once
-            method = make_method(
-                card.method,
-                settings_class.model_validate(card.settings),
-                card.ports,
-            )
+            method = make_method(card.method, settings, card.ports)
+        if any(_is_no_weight(method)):  # tables that are no weights have to be made
+            method = make_method(card.method, settings, card.ports)
         method.eval()
         missing, unexpected = method.load_state_dict(load_file(weights_file), strict=False, assign=True)
     except (ValidationError, SafetensorError, ValueError, RuntimeError, KeyError) as error:
