@@ -166,7 +166,7 @@ def test_the_penalty_is_on_the_slope_of_the_summed_scores_towards_the_target_alo
 )
 def test_tc_mgan_weights_scale_their_terms(setting: str, weight: float, total: str, part: str) -> None:
     images = batch(FROM_T2)
-    without, with_it = (losses(tc_mgan(**{setting: value}).eval(), images) for value in (0.0, weight))
+    without, with_it = (losses(tc_mgan(FROM_T2, **{setting: value}).eval(), images) for value in (0.0, weight))
     assert with_it[total] - without[total] == pytest.approx(weight * without[part], rel=1e-3, abs=1e-4)
 
 
