@@ -138,7 +138,7 @@ def test_slices_are_not_for_volumes() -> None:
 
 def test_names_that_are_not_there() -> None:
     refuse(r"no recipe 'photo-to-xrai'; did you mean photo-to-xray\?", recipe="photo-to-xrai")
-    refuse("no recipe .*none.yaml; shipped recipes: photo-to-xray", recipe="none.yaml")
+    refuse("no recipe .*none.yaml; shipped recipes: any-to-any", recipe="none.yaml")
     refuse("no scale 'huge'; it has smoke, small, paper", scale="huge")
 
 

@@ -166,7 +166,7 @@ class _CasePreparation:
         if region is not None:
             _store(files[REGION], self.preparation.prepare_region(region, first))
         if self.labels is not None:
-            own = self.case.files.get(self.labels.modality)
+            own = self.labels.find(self.case.files)
             if own is None:
                 shape = (len(self.preparation.sample_shares(np.zeros(first.shape, bool), first)), 1)
                 _store(files[LABELS], np.zeros(shape + self.preparation.prepared_shape(first), np.uint8))
@@ -188,7 +188,7 @@ class _CasePreparation:
         if self.preparation.region is not None:
             keys[REGION] = [REGION, described, regional]
         if self.labels is not None:
-            own_map = self.case.files.get(self.labels.modality)
+            own_map = self.labels.find(self.case.files)
             state = _state(own_map) if own_map else _state(self.case.files[self.modalities[0]])
             keys[LABELS] = [LABELS, bool(own_map), *state, self.labels.model_dump(mode="json"), described]
         return {name: self.folder / f"{_digest(key)}.npy" for name, key in keys.items()}

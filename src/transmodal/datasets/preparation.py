@@ -5,13 +5,14 @@ then travels inside the translator's card, so that a translator undoes exactly w
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from nibabel import orientations
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from transmodal.datasets.manifest import CaseFiles, nearest
 from transmodal.errors import UserError
@@ -90,12 +91,18 @@ class RegionSettings(BaseModel):
     apply: bool = Field(True, description="outputs are 0 outside")
 
 
+def _as_tuple(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
 class LabelSettings(BaseModel):
     """A label map that goes along with a case, for losses, sampling and segmentors; never shown to a translator."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    modality: str = Field(description="of the label maps in the manifest")
+    modality: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = Field(
+        min_length=1, description="of the label maps in the manifest; of several names the first that a case has"
+    )
     classes: tuple[int, ...] | None = Field(
         None, description="values of the map that become the classes 1, 2, …; null: one class, all that is not 0"
     )
@@ -103,6 +110,10 @@ class LabelSettings(BaseModel):
     segmentor_share: float = Field(
         0.0, ge=0, lt=1, description="share of the training subjects that only the segmentor in the loop is trained on"
     )
+
+    def find(self, files: Mapping[str, Path]) -> Path | None:
+        """Return a case's label map: modality → file of the case."""
+        return next((files[name] for name in self.modality if name in files), None)
 
     @property
     def count(self) -> int:

@@ -31,7 +31,7 @@ def usable_cases(manifest: Manifest, recipe: Recipe, split: str | None = None) -
 def is_usable(case: CaseFiles, recipe: Recipe) -> bool:
     """Say whether a case has what a recipe needs."""
     labels = recipe.labels
-    if labels is not None and labels.required and labels.modality not in case.files:
+    if labels is not None and labels.required and labels.find(case.files) is None:
         return False
     if not recipe.sampling.missing_inputs:
         return all(modality in case.files for modality in recipe.modalities)
@@ -42,10 +42,11 @@ def is_usable(case: CaseFiles, recipe: Recipe) -> bool:
 
 def lacking(case: CaseFiles, recipe: Recipe) -> list[str]:
     """Return which modalities of a recipe a case lacks."""
-    wanted = [*recipe.modalities]
-    if recipe.labels is not None and recipe.labels.required:
-        wanted.append(recipe.labels.modality)
-    return [modality for modality in wanted if modality not in case.files]
+    missing = [modality for modality in recipe.modalities if modality not in case.files]
+    labels = recipe.labels
+    if labels is not None and labels.required and labels.find(case.files) is None:
+        missing.append(" or ".join(labels.modality))
+    return missing
 
 
 def marks_of(cases: Sequence[PreparedCase], recipe: Recipe) -> dict[str, list[int]]:
@@ -70,7 +71,8 @@ def marks_of(cases: Sequence[PreparedCase], recipe: Recipe) -> dict[str, list[in
 
 
 def _kept(case: CaseFiles, recipe: Recipe) -> CaseFiles:
-    extras = [recipe.labels.modality if recipe.labels else None]
-    extras.append(recipe.preparation.region.modality if recipe.preparation.region else None)
-    names = [*recipe.modalities, *(extra for extra in extras if extra is not None)]
+    region = recipe.preparation.region
+    extras = list(recipe.labels.modality) if recipe.labels is not None else []
+    extras += [region.modality] if region is not None and region.modality is not None else []
+    names = [*recipe.modalities, *extras]
     return replace(case, files={name: case.files[name] for name in names if name in case.files})

@@ -120,8 +120,12 @@ def _create_run(recipe: Recipe, manifest: Manifest | str | Path, out: Path, moni
     manifest = manifest if isinstance(manifest, Manifest) else Manifest.read(manifest)
     mask = recipe.evaluation.mask
     extras = [mask] if mask not in (None, "none", "foreground") else []
-    extras += [recipe.labels.modality] if recipe.labels is not None else []
     manifest.require_modalities([*recipe.modalities, *extras])
+    if recipe.labels is not None and not set(recipe.labels.modality) & set(manifest.modalities):
+        names = " or ".join(recipe.labels.modality)
+        if recipe.labels.required:
+            manifest.require_modalities(recipe.labels.modality)
+        monitor.say(f"The manifest has no label maps ({names}): the training does without")
     if "split" not in manifest.table or not manifest.table["split"].any():
         manifest = split_by_subject(manifest, seed=recipe.train.seed)
         monitor.say("The manifest had no split: subjects were divided 70/15/15, see manifest.csv in the run")
