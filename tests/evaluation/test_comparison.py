@@ -204,7 +204,7 @@ def test_evaluate_compares_runs_and_says_how_to_repeat_it(
         assert part in html, part
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["comparison"]["waem"]["title"] == "WAEM"
-    assert set(summary["sets"]) == {"first", "second", "mean target", "input luminance"}
+    assert set(summary["sets"]) == {"first", "second", "mean target", "input luminance", "intensity lookup"}
     terms = terms_like(summary)
     waem = equal_weights(terms).save(tmp_path / "waem.json")
     status, out, _ = told(capsys, "evaluate", *runs, "--waem", waem, "--out", tmp_path / "out", "--json")

@@ -56,7 +56,7 @@ def evaluation(run: Run) -> RunEvaluation:
 
 def test_a_run_is_scored_beside_its_baselines_in_physical_units(run: Run, evaluation: RunEvaluation) -> None:
     scores = evaluation.scores["xray"]
-    assert scores.systems == ["translator", "mean target", "input luminance"]
+    assert scores.systems == ["translator", "mean target", "input luminance", "intensity lookup"]
     assert (len(scores.cases), scores.subjects, scores.split) == (4, 2, "test")
     case = next(case for case in run.manifest.cases(["photo", "xray"], split="test"))
     truth = np.asarray(read(case.files["xray"]), float)
@@ -88,7 +88,7 @@ def test_runs_are_compared_case_by_case(run: Run, evaluation: RunEvaluation, tmp
     evaluations = [evaluation, evaluate_run(tmp_path / "twin")]
     comparison = compare(evaluations, tmp_path / "compared")
     scores = comparison.scores["xray"]
-    assert scores.systems == ["run", "twin", "mean target", "input luminance"]
+    assert scores.systems == ["run", "twin", "mean target", "input luminance", "intensity lookup"]
     assert scores.difference("psnr", "run", "twin").mean == 0
     assert "run − twin" in parse(comparison.report.read_text()).text
     xray = evaluation.scores["xray"]

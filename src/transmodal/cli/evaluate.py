@@ -18,6 +18,8 @@ EXAMPLES = """
 
   transmodal evaluate runs/cross-entropy runs/wasserstein runs/mse --waem waem.json
 
+  transmodal evaluate runs/any-to-any --given T1,T2 --lesions lesions
+
   transmodal evaluate runs/first --json > scores.json
 """
 
@@ -39,6 +41,18 @@ def evaluate(
     convention: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="Metrics as a challenge fixed them, for example synthrad2023."),
+    ] = None,
+    given: Annotated[
+        str | None,
+        typer.Option(metavar="A,B", help="Give the translator only these of its inputs.", show_default=False),
+    ] = None,
+    lesions: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODALITY",
+            help="Score lesions apart, by the masks of this modality; none: do not.",
+            show_default=False,
+        ),
     ] = None,
     fid_weights: Annotated[
         Path | None,
@@ -107,6 +121,10 @@ def evaluate(
         of_images, of_sets = named_metrics(metrics, convention or [])
         own = Run.open(runs[0]).recipe.evaluation
         policy = Policy(**(own.model_dump() | {"metrics": of_images, "sets": of_sets or own.sets}))
+    if lesions is not None:
+        own = policy or Run.open(runs[0]).recipe.evaluation
+        policy = Policy(**(own.model_dump() | {"lesions": None if lesions == "none" else lesions}))
+    names = [name.strip() for name in given.split(",") if name.strip()] if given is not None else None
     for folder in runs:
         with Progress(folder.name) as progress:
             evaluation = evaluate_run(
@@ -118,6 +136,7 @@ def evaluate(
                 lpips_weights=lpips_weights,
                 lpips_linear=lpips_linear,
                 groupings=groupings,
+                given=names,
                 workers=workers,
                 device=device,
                 on_progress=progress.show,

@@ -10,10 +10,12 @@ from rich.text import Text
 from transmodal.evaluation.intervals import Summary
 from transmodal.evaluation.report import (
     bare_title,
+    contrast_in_words,
     counted,
     interval_text,
     lead_metric,
     left_out_in_words,
+    lesion_counts,
     notes,
     over,
     titled,
@@ -67,6 +69,11 @@ def print_scores(scores: Scores, *, title: str, comparison: "SystemComparison | 
             table.add_row(titled(metric, scores), *(with_interval(summary) for summary in differences))
         console.print(table)
         console.print("paired differences\n")
+    for system, lesions in scores.lesion_summary.items():
+        error = ", ".join(f"{name.upper()} {with_interval(lesions.values[name])}" for name in ("mae", "psnr"))
+        console.print(Text(f"lesions, {system}: {contrast_in_words(lesions)}, {error}"))
+    if not scores.lesions.empty:
+        console.print(Text(f"{lesion_counts(scores)}\n"))
     for metric, summary in summaries.items():
         if summary.left_out:
             console.print(Text(left_out_in_words(metric, summary, scores)))

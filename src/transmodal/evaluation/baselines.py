@@ -3,13 +3,15 @@
 - *mean target*: the mean of all training targets, the same for every input;
 - *input luminance*: the input's brightness, put on the target's scale by the one line that fits best over all training
   pairs (least squares);
+- *intensity lookup*: the mean target of each brightness of the input, over all training pairs: the conditional mean of
+  their joint histogram, which is the best that any function of a single pixel can do;
 - *identity*: the input itself, where input and target share a unit or are both mapped by their own percentiles.
 
 All are fitted on training subjects only and stream through the images: none is kept.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import cv2
@@ -18,17 +20,68 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from transmodal.errors import UserError
-from transmodal.evaluation.pairs import on_common_scale, own_region
+from transmodal.evaluation.pairs import on_common_scale, own_region, scale_of_truth
 from transmodal.images import Image
 from transmodal.metrics.policy import Policy
 from transmodal.reporting.display import luminance
 
-Baseline = Literal["mean target", "input luminance", "identity"]
+Baseline = Literal["mean target", "input luminance", "intensity lookup", "identity"]
 MEANING: dict[Baseline, str] = {
     "mean target": "the mean of the training targets, whatever the input",
     "input luminance": "the input's brightness on the line that fits the training pairs best",
+    "intensity lookup": "the mean training target of each brightness of the input",
     "identity": "the input itself",
 }
+BINS = 256
+_SMOOTHING = 1.0  # bins; neighbouring bins of a sparse histogram lend each other pixels
+
+Region = npt.NDArray[np.bool_] | None
+
+
+@dataclass
+class LookupTable:
+    """The conditional mean of a target given the brightness of its input, gathered pair by pair.
+
+    Attributes:
+        low, high: brightness of the lower edge of the first bin and the upper edge of the last; pixels beyond count in
+            these bins.
+        counts, sums: pixels inside, and the sum of their targets, of each bin.
+        outside: (pixels, sum of their targets) outside the mask.
+    """
+
+    low: float
+    high: float
+    counts: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(BINS))
+    sums: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(BINS))
+    outside: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
+
+    def add(self, brightness: npt.NDArray[Any], target: npt.NDArray[Any], inside: Region) -> None:
+        """Take in a pair of one shape; `inside` is the mask, None for all pixels."""
+        if inside is not None:
+            beyond = target[~inside]
+            self.outside += [beyond.size, beyond.sum(dtype=np.float64)]
+            brightness, target = brightness[inside], target[inside]
+        places = (brightness.ravel() - self.low) * (BINS / (self.high - self.low))
+        bins = np.clip(places, 0, BINS - 1).astype(np.intp)
+        self.counts += np.bincount(bins, minlength=BINS)
+        self.sums += np.bincount(bins, target.ravel(), minlength=BINS)
+
+    @property
+    def means(self) -> npt.NDArray[np.float64]:
+        """The mean target of each bin, smoothed over a bin's width; empty bins lie on the line between neighbours."""
+        counts, sums = (
+            ndimage.gaussian_filter1d(of, _SMOOTHING, mode="constant", truncate=3) for of in (self.counts, self.sums)
+        )
+        filled = np.flatnonzero(counts > 1e-9)
+        return np.interp(np.arange(BINS), filled, sums[filled] / counts[filled])
+
+    def predict(self, brightness: npt.NDArray[Any], inside: Region) -> npt.NDArray[np.float32]:
+        """Return the mean target of each pixel's brightness; outside the input's mask, the mean target outside."""
+        centres = self.low + (np.arange(BINS) + 0.5) * (self.high - self.low) / BINS
+        made = np.interp(brightness, centres, self.means).astype(np.float32)
+        if inside is not None and self.outside[0]:
+            made[~inside] = self.outside[1] / self.outside[0]
+        return made
 
 
 @dataclass(frozen=True)
@@ -39,6 +92,7 @@ class Baselines:
         mean: the mean training target on the grid of the first one; float32 in the target's unit (between 0 and 1
             when the policy's scale is "percentile").
         slope, intercept: target ≈ slope · luminance + intercept.
+        lookup: target ≈ lookup of luminance.
         with_identity: whether the input may stand for the target as it is.
         pairs: how many training pairs they were fitted on.
         policy: under which they are scored.
@@ -47,6 +101,7 @@ class Baselines:
     mean: npt.NDArray[np.float32]
     slope: float
     intercept: float
+    lookup: LookupTable
     with_identity: bool
     pairs: int
     policy: Policy
@@ -54,87 +109,119 @@ class Baselines:
     @property
     def names(self) -> tuple[Baseline, ...]:
         """Those that can be had here."""
-        return ("mean target", "input luminance", "identity") if self.with_identity else (
-            "mean target", "input luminance")  # fmt: skip
+        names: tuple[Baseline, ...] = ("mean target", "input luminance", "intensity lookup")
+        return (*names, "identity") if self.with_identity else names
 
-    def predict(self, input: Image, truth: Image) -> dict[str, Image]:
+    def predict(self, input: Image, truth: Image, region: Region = None) -> dict[str, Image]:
         """Return each baseline's prediction on the truth's grid.
 
         Args:
             input: what the translator sees; taken to the truth's grid where the shapes differ.
-            truth: only its grid, unit and channels are looked at.
+            truth: only its grid, unit and channels are looked at, and its percentiles where the policy maps by them.
+            region: the mask of the case, where it is an image of its own; None looks at each image's own foreground.
         """
         mean = resized(self.mean, truth.shape, len(truth.channels))
-        grey = _brightness(input, truth.shape, self.policy)
-        predictions = {
+        grey, inside = _brightness(input, truth.shape, self.policy, region)
+        predictions: dict[Baseline, npt.NDArray[Any]] = {
             "mean target": mean,
             "input luminance": _for_channels(self.slope * grey + self.intercept, truth),
+            "intensity lookup": _for_channels(self.lookup.predict(grey, inside), truth),
         }
         if self.with_identity:
             predictions["identity"] = _for_channels(grey, truth)
+        scale = scale_of_truth(truth.pixels, self.policy, self._where(truth, region), truth.name)
+        if scale is not None:
+            predictions = {name: scale[0] + made * (scale[1] - scale[0]) for name, made in predictions.items()}
         return {
             name: replace(truth, pixels=np.ascontiguousarray(pixels, np.float32))
             for name, pixels in predictions.items()
         }
 
+    def _where(self, truth: Image, region: Region) -> Region:
+        return own_region(truth.pixels, self.policy) if region is None else region
+
 
 def fit_baselines(
-    training_pairs: Iterable[tuple[Image, Image]],
+    training_pairs: Iterable[tuple[Image, Image] | tuple[Image, Image, Region]],
     policy: Policy,
     *,
+    source_range: tuple[float, float] | None = None,
     on_bad: Callable[[UserError], None] | None = None,
 ) -> Baselines:
     """Fit all baselines in one pass over the training pairs.
 
     Args:
-        training_pairs: (input, target) of training subjects; read once, in order, none kept.
+        training_pairs: (input, target), or (input, target, mask) where the mask is an image of its own, of training
+            subjects; read once, in order, none kept.
         policy: complete.
+        source_range: the range of the input's brightness, for the bins of the lookup; with a "percentile" policy it is
+            0 to 1. None takes the least and greatest of the first pair.
         on_bad: called with what is wrong with the last pair, which is then left out; None raises it.
 
     Raises:
         UserError: there is no training pair, or a "percentile" image is constant.
     """
-    total: npt.NDArray[np.float64] | None = None
-    sums = np.zeros(5)  # n, Σx, Σy, Σxx, Σxy
-    pairs, shared_unit = 0, True
-    for given, target in training_pairs:
-        region = own_region(target.pixels, policy)
+    fitting = _Fitting(policy, (0.0, 1.0) if policy.scale == "percentile" else source_range)
+    for given, target, *rest in training_pairs:
         try:
-            pixels = on_common_scale(target.pixels, policy, region, target.name).astype(np.float32)
-            grey = _brightness(given, target.shape, policy)
+            fitting.add(given, target, rest[0] if rest else None)
         except UserError as error:
             if on_bad is None:
                 raise
             on_bad(error)
-            continue
-        if total is None:
-            total = np.zeros(pixels.shape, np.float64)
-            grid, channels = target.shape, len(target.channels)
-        total += resized(pixels, grid, channels)
+    return fitting.result()
+
+
+class _Fitting:
+    """Sums over training pairs."""
+
+    def __init__(self, policy: Policy, source_range: tuple[float, float] | None) -> None:
+        self.policy, self.source_range = policy, source_range
+        self.total: npt.NDArray[np.float64] | None = None
+        self.lookup: LookupTable | None = None
+        self.sums = np.zeros(5)  # n, Σx, Σy, Σxx, Σxy
+        self.pairs, self.shared_unit = 0, True
+
+    def add(self, given: Image, target: Image, mask: Region) -> None:
+        region = own_region(target.pixels, self.policy) if mask is None else mask
+        pixels = on_common_scale(target.pixels, self.policy, region, target.name).astype(np.float32)
+        grey, _ = _brightness(given, target.shape, self.policy, mask)
+        if self.total is None:
+            self.total = np.zeros(pixels.shape, np.float64)
+            self.grid, self.channels = target.shape, len(target.channels)
+        self.total += resized(pixels, self.grid, self.channels)
         brightness = pixels.mean(-1) if target.channels else pixels
+        inside: Region = region
+        if region is not None and region.ndim > grey.ndim:
+            inside = np.asarray(region.any(-1))
+        if self.lookup is None:
+            low, high = self.source_range or (float(grey.min()), float(grey.max()))
+            self.lookup = LookupTable(low, high if high > low else low + 1.0)
+        self.lookup.add(grey, brightness, inside)
         # Every third pixel an axis: two numbers are fitted. A background of zeros would fix the line on its own.
         every = (slice(None, None, 3),) * grey.ndim
-        inside: Any = slice(None)
-        if region is not None:
-            inside = np.asarray(region.any(-1) if target.channels else region)[every].ravel()
-        x = grey[every].ravel()[inside].astype(np.float64)
-        y = brightness[every].ravel()[inside].astype(np.float64)
-        sums += [x.size, x.sum(), y.sum(), x @ x, x @ y]
-        shared_unit &= not given.channels and given.quantity == target.quantity and given.quantity != "intensity"
-        pairs += 1
-    if total is None:
-        raise UserError("There is no training pair to fit the baselines on; check the split column of the manifest")
-    n, x_sum, y_sum, xx, xy = sums
-    spread = xx - x_sum**2 / n
-    slope = float((xy - x_sum * y_sum / n) / spread) if spread > 1e-12 * max(xx, 1.0) else 0.0
-    return Baselines(
-        mean=(total / pairs).astype(np.float32),
-        slope=slope,
-        intercept=float((y_sum - slope * x_sum) / n),
-        with_identity=bool(shared_unit or policy.scale == "percentile"),
-        pairs=pairs,
-        policy=policy,
-    )
+        chosen: Any = slice(None) if inside is None else np.asarray(inside)[every].ravel()
+        x = grey[every].ravel()[chosen].astype(np.float64)
+        y = brightness[every].ravel()[chosen].astype(np.float64)
+        self.sums += [x.size, x.sum(), y.sum(), x @ x, x @ y]
+        self.shared_unit &= not given.channels and given.quantity == target.quantity != "intensity"
+        self.pairs += 1
+
+    def result(self) -> Baselines:
+        if self.total is None or self.lookup is None:
+            raise UserError("There is no training pair to fit the baselines on; check the split column of the manifest")
+        n, x_sum, y_sum, xx, xy = self.sums
+        spread = xx - x_sum**2 / n
+        slope = float((xy - x_sum * y_sum / n) / spread) if spread > 1e-12 * max(xx, 1.0) else 0.0
+        return Baselines(
+            mean=(self.total / self.pairs).astype(np.float32),
+            slope=slope,
+            intercept=float((y_sum - slope * x_sum) / n),
+            lookup=self.lookup,
+            with_identity=bool(self.shared_unit or self.policy.scale == "percentile"),
+            pairs=self.pairs,
+            policy=self.policy,
+        )
 
 
 def resized(pixels: npt.NDArray[Any], shape: tuple[int, ...], channels: int = 0) -> npt.NDArray[np.float32]:
@@ -158,11 +245,18 @@ def resized(pixels: npt.NDArray[Any], shape: tuple[int, ...], channels: int = 0)
     return np.asarray(ndimage.zoom(pixels, factors, order=1, mode="nearest", grid_mode=True), np.float32)
 
 
-def _brightness(image: Image, shape: tuple[int, ...], policy: Policy) -> npt.NDArray[np.float32]:
+def _brightness(
+    image: Image, shape: tuple[int, ...], policy: Policy, mask: Region
+) -> tuple[npt.NDArray[np.float32], Region]:
+    """Return an input's brightness on the target's grid, and where its foreground is (None: everywhere)."""
     grey = luminance(image.pixels) if image.channels else image.pixels.astype(np.float32)
+    region = mask if mask is not None and mask.shape == grey.shape else own_region(grey, policy)
     if policy.scale == "percentile":
-        grey = on_common_scale(grey, policy, own_region(grey, policy), image.name)
-    return resized(grey, shape)
+        grey = on_common_scale(grey, policy, region, image.name)
+    inside = region
+    if region is not None and region.shape != shape:
+        inside = np.asarray(resized(region, shape) >= 0.5)
+    return resized(grey, shape), inside
 
 
 def _for_channels(grey: npt.NDArray[np.float32], truth: Image) -> npt.NDArray[np.float32]:

@@ -118,6 +118,12 @@ def _joined(by_run: dict[str, Scores]) -> Scores:
     sets = {name: scores.sets[TRANSLATOR] for name, scores in by_run.items() if len(scores.cases) == len(shared)}
     if len(reference.cases) == len(shared):
         sets |= {name: values for name, values in reference.sets.items() if name in MEANING}
+    of_lesions = [
+        scores.lesions[scores.lesions["system"] == TRANSLATOR].assign(system=name) for name, scores in by_run.items()
+    ]
+    of_lesions.append(reference.lesions[reference.lesions["system"].isin(list(MEANING))])
+    with_lesions = [part[part["case"].isin(shared)] for part in of_lesions if len(part)]
+    lesions = pandas.concat(with_lesions, ignore_index=True) if with_lesions else reference.lesions
     volumes = [
         scores.slices[scores.slices["system"] == TRANSLATOR].assign(system=name) for name, scores in by_run.items()
     ]
@@ -128,7 +134,14 @@ def _joined(by_run: dict[str, Scores]) -> Scores:
     columns = [name for name in reference.factors if name in table]
     truths = reference.truths[reference.truths["case"].isin(shared)].reset_index(drop=True)
     return replace(
-        reference, table=table, factors=tuple(columns), sets=sets, failed=failed, slices=slices, truths=truths
+        reference,
+        table=table,
+        factors=tuple(columns),
+        sets=sets,
+        failed=failed,
+        slices=slices,
+        truths=truths,
+        lesions=lesions,
     )
 
 

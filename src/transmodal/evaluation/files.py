@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas
 
+from transmodal.evaluation.lesions import VALUES
 from transmodal.evaluation.scores import Scores
 from transmodal.evaluation.slices import slice_totals
 from transmodal.images.files import write_text
@@ -26,7 +27,7 @@ def write_evaluation(
     Raises:
         UserError: the folder cannot be written.
     """
-    write_text(folder / "cases.csv", _csv({target: part.table for target, part in scores.items()}))
+    write_text(folder / "cases.csv", _csv({target: _with_lesions(part) for target, part in scores.items()}))
     write_text(folder / "groups.csv", _csv(groups))
     slices = {target: slice_totals(part) for target, part in scores.items()}
     if any(len(table) for table in slices.values()):
@@ -34,6 +35,14 @@ def write_evaluation(
     else:
         (folder / "slices.csv").unlink(missing_ok=True)  # of an evaluation before
     write_text(folder / "summary.json", to_text({**about, **_targets_json(scores)}))
+
+
+def _with_lesions(scores: Scores) -> pandas.DataFrame:
+    """Return the table of all cases with the columns of their lesions, where these are scored apart."""
+    if scores.lesions.empty:
+        return scores.table
+    named = scores.lesions.rename(columns={name: f"lesion_{name}" for name in VALUES})
+    return scores.table.merge(named, on=["system", "case", "subject"], how="left", validate="one_to_one")
 
 
 def to_text(content: Mapping[str, Any]) -> str:

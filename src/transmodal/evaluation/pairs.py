@@ -99,7 +99,7 @@ def score_in_full(
                         f"{len(truth.channels) or 1}; convert one of them")  # fmt: skip
     for image in (predicted, truth):
         require_finite_numbers(image)
-    region = _region(truth, policy, mask)
+    region = region_of(truth, policy, mask)
     if region is not None and METRICS[policy.metrics[0]].level == "labels":
         raise UserError("Dice and HD95 compare whole label maps; leave the mask out")
     if truth.spatial_dims == 3:
@@ -136,22 +136,59 @@ def require_finite_numbers(image: Image) -> None:
 
 
 def on_common_scale(
-    pixels: npt.NDArray[Any], policy: Policy, region: npt.NDArray[np.bool_] | None, name: str
+    pixels: npt.NDArray[Any],
+    policy: Policy,
+    region: npt.NDArray[np.bool_] | None,
+    name: str,
+    scale: tuple[float, float] | None = None,
 ) -> npt.NDArray[Any]:
-    """Return an image's values as the policy compares them: mapped by its percentiles, clipped, or as they are.
+    """Return an image's values as the policy compares them: mapped by percentiles, clipped, or as they are.
+
+    Args:
+        pixels: of the image.
+        policy: complete.
+        region: where percentiles are taken; None takes all pixels.
+        name: of the image, for messages.
+        scale: the (lower, upper) percentiles of the truth, for a prediction where the policy maps both by the truth's;
+            None takes the image's own.
 
     Raises:
         UserError: its percentiles are equal, so that it has no scale of its own.
     """
     if policy.scale == "percentile":
-        low, high = np.percentile(pixels if region is None else pixels[region], policy.percentiles)
-        if not high > low:
-            raise UserError(
-                f"{name} is constant between its {policy.percentiles[0]:g}th and {policy.percentiles[1]:g}th "
-                "percentiles and cannot be brought to 0–1; score it in physical units with a stated range"
-            )
+        low, high = scale or own_scale(pixels, policy, region, name)
         pixels = ((pixels - low) / (high - low)).astype(np.float32)
     return np.clip(pixels, *policy.limits) if policy.clip else pixels
+
+
+def own_scale(
+    pixels: npt.NDArray[Any], policy: Policy, region: npt.NDArray[np.bool_] | None, name: str
+) -> tuple[float, float]:
+    """Return the values of an image at the policy's percentiles.
+
+    Raises:
+        UserError: they are equal.
+    """
+    low, high = np.percentile(pixels if region is None else pixels[region], policy.percentiles)
+    if not high > low:
+        raise UserError(
+            f"{name} is constant between its {policy.percentiles[0]:g}th and {policy.percentiles[1]:g}th "
+            "percentiles and cannot be brought to 0–1; score it in physical units with a stated range"
+        )
+    return float(low), float(high)
+
+
+def scale_of_truth(
+    truth: npt.NDArray[Any], policy: Policy, region: npt.NDArray[np.bool_] | None, name: str
+) -> tuple[float, float] | None:
+    """Return the truth's values at the policy's percentiles where they map predictions too; None where they do not.
+
+    Raises:
+        UserError: they are equal.
+    """
+    if policy.scale != "percentile" or policy.percentiles_of != "truth":
+        return None
+    return own_scale(truth, policy, region, name)
 
 
 def own_region(pixels: npt.NDArray[Any], policy: Policy) -> npt.NDArray[np.bool_] | None:
@@ -168,10 +205,20 @@ def slice_axis_of(image: Image, policy: Policy) -> int:
     return int(np.flatnonzero(world == _ACROSS[policy.slices])[0])
 
 
-def pictures_of(image: Image, policy: Policy) -> list[npt.NDArray[np.float32]]:
-    """Return an image as pictures of one value a pixel on the policy's scale: itself, or 24 slices of a volume."""
+def pictures_of(image: Image, policy: Policy, truth: Image | None = None) -> list[npt.NDArray[np.float32]]:
+    """Return an image as pictures of one value a pixel on the policy's scale: itself, or 24 slices of a volume.
+
+    Args:
+        image: predicted or true.
+        policy: complete.
+        truth: of a prediction, by whose percentiles the policy may map it; None takes the image's own.
+    """
     grey = luminance(image.pixels) if image.channels else image.pixels
-    grey = on_common_scale(grey, policy, own_region(grey, policy), image.name)
+    scale = None
+    if truth is not None and policy.percentiles_of == "truth":
+        true = luminance(truth.pixels) if truth.channels else truth.pixels
+        scale = scale_of_truth(true, policy, own_region(true, policy), truth.name)
+    grey = on_common_scale(grey, policy, own_region(grey, policy), image.name, scale)
     if image.spatial_dims == 2:
         return [np.asarray(grey, np.float32)]
     slices = np.moveaxis(grey, slice_axis_of(image, policy), 0)
@@ -179,7 +226,12 @@ def pictures_of(image: Image, policy: Policy) -> list[npt.NDArray[np.float32]]:
     return [np.asarray(part, np.float32) for part in slices[step // 2 :: step]]
 
 
-def _region(truth: Image, policy: Policy, mask: Image | npt.NDArray[np.bool_] | None) -> npt.NDArray[np.bool_] | None:
+def region_of(truth: Image, policy: Policy, mask: Image | npt.NDArray[np.bool_] | None) -> npt.NDArray[np.bool_] | None:
+    """Return where a case is scored, of the truth's shape; None where the policy has no mask.
+
+    Raises:
+        UserError: the mask is missing, empty, or on another grid.
+    """
     if policy.mask == "none":
         return None
     region: npt.NDArray[np.bool_]
@@ -217,8 +269,9 @@ class _Channel:
         self.has_physical_size = image.has_physical_size
         self.scaled = self.raw
         if any(METRICS[name].level == "image" and not METRICS[name].convention for name in policy.metrics):
+            scale = scale_of_truth(truth, policy, region, self.name)
             self.scaled = (
-                on_common_scale(predicted, policy, region, f"the prediction for {self.name}"),
+                on_common_scale(predicted, policy, region, f"the prediction for {self.name}", scale),
                 on_common_scale(truth, policy, region, self.name),
             )
 
@@ -270,6 +323,8 @@ class _Channel:
             mask = None if inside is None else inside[index]
             if mask is not None and not mask[margin : mask.shape[0] - margin, margin : mask.shape[1] - margin].any():
                 continue
+            if mask is not None and self.policy.slice_pixels and mask.sum() < self.policy.slice_pixels:
+                continue
             slices = [volume[index] for volume in volumes]
             try:
                 found = self._of_arrays(slices, mask, spacing, columns)
@@ -278,7 +333,12 @@ class _Channel:
             for column, value in found.items():
                 each[column].append(value)
         if refusal is None and not all(each.values()):
-            raise ValueError("no slice has a pixel of the mask away from its border")
+            least = self.policy.slice_pixels
+            raise ValueError(
+                f"no slice has {least} pixels of the mask"
+                if least
+                else "no slice has a pixel of the mask away from its border"
+            )
         return _means(each, refusal)
 
     def _one_by_one(

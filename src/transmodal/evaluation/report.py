@@ -7,6 +7,7 @@ import pandas
 
 from transmodal.evaluation.baselines import MEANING
 from transmodal.evaluation.intervals import FEWEST_SUBJECTS, Summary
+from transmodal.evaluation.lesions import RING, LesionSummary
 from transmodal.evaluation.resources import resources_in_words
 from transmodal.evaluation.scores import Scores
 from transmodal.evaluation.sets import describe_set_score
@@ -40,11 +41,62 @@ def bare_title(metric: str) -> str:
 def notes(scores: Scores) -> list[str]:
     """Return what must stand beside the numbers: the models that took part, and what the truths themselves score."""
     found = resources_in_words(scores.resources)
+    if scores.inputs:
+        given = ", ".join(scores.inputs)
+        several = len(scores.inputs) > 1
+        found.append(f"The translator was given {given}{', as far as a case has them' if several else ''}.")
+        if several and set(scores.systems) & set(MEANING):
+            found.append("The baselines see the first of these that a case has.")
     for metric, summary in scores.truth_summary.items():
         if summary.mean is not None:
             interval = f" ({interval_text(summary)})" if summary.ci95[0] is not None else ""
             found.append(f"The truths themselves have {bare_title(metric)} {plain_number(summary.mean)}{interval}.")
     return found
+
+
+def contrast_in_words(summary: LesionSummary) -> str:
+    """Return how much of the lesions' contrast is left: "contrast 0.05 of 0.15 (33 %)"."""
+    made, true = summary.values["contrast"].mean, summary.values["contrast_truth"].mean
+    if made is None or true is None:
+        return "no lesion with tissue around it"
+    share = "" if summary.share is None else f" ({100 * summary.share:.0f} %)".replace("-", "−")
+    return f"contrast {plain_number(made)} of {plain_number(true)}{share}"
+
+
+def lesion_counts(scores: Scores) -> str:
+    """Return how many cases have lesions, and how many do not and are in no mean of them."""
+    summary = scores.lesion_summary[scores.systems[0]]
+    text = counted(summary.cases, "case") + " with a lesion"
+    text += f", {summary.without} without one" if summary.without else ""
+    unknown = len(scores.cases) - summary.cases - summary.without
+    return text + (f", {unknown} without a map of lesions" if unknown > 0 else "")
+
+
+def lesions_table(scores: Scores) -> Table | None:
+    """Return the table of systems by what becomes of lesions; None where none are scored apart."""
+    if scores.lesions.empty:
+        return None
+    unit = scores.policy.unit or "units"
+    rows: list[list[Cell | str]] = []
+    for system, summary in scores.lesion_summary.items():
+        row: list[Cell | str] = [Cell(system, _meaning(system))]
+        for name in ("mae", "psnr", "contrast", "contrast_truth", "share"):
+            value = summary.values[name]
+            text = _mean_text(value)
+            if name == "share":
+                text = DASH if summary.share is None else f"{100 * summary.share:.0f} %".replace("-", "−")
+                row.append(Cell(text, "of the mean contrasts" if summary.share is not None else ""))
+            else:
+                row.append(Cell(text, _small_interval(value)))
+        rows.append(row)
+    columns = ["", f"MAE ({unit}) ↓", "PSNR (dB) ↑", f"contrast ({unit})", "the truth's", "share"]
+    low, high = RING
+    caption = (
+        f"In the lesions of '{scores.policy.lesions}', {lesion_counts(scores)}. Contrast: mean inside minus mean "
+        f"{low:g} to {high:g} mm around, of all voxels of a case. Intervals of 95 % over subjects"
+        f"{_without_interval(scores)}."
+    )
+    return Table(columns, rows, caption)
 
 
 def left_out_in_words(metric: str, summary: Summary, scores: Scores) -> str:
@@ -131,6 +183,8 @@ def result_blocks(scores: Scores) -> list[Block]:
     blocks.append(systems_table(scores))
     if len(scores.systems) > 1:
         blocks.append(differences_table(scores))
+    lesions = lesions_table(scores)
+    blocks += [] if lesions is None else [lesions]
     metrics = [lead_metric(scores)] + [name for name in ("ssim",) if name in scores.columns]
     blocks += [distribution(scores, metric) for metric in dict.fromkeys(metrics)]
     blocks += set_blocks(scores)

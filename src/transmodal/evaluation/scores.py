@@ -16,6 +16,8 @@ import pandas
 
 from transmodal.errors import UserError
 from transmodal.evaluation.intervals import Summary, paired_difference, summarise, summarise_columns
+from transmodal.evaluation.lesions import COLUMNS as LESION_COLUMNS
+from transmodal.evaluation.lesions import LesionSummary, lesion_places, lesion_values, summarise_lesions
 from transmodal.evaluation.pairs import SliceSum, score_in_full, score_without_truth
 from transmodal.evaluation.parallel import map_in_order
 from transmodal.evaluation.resources import Resources
@@ -28,11 +30,12 @@ SLICE_COLUMNS = (*KEYS, "metric", "slices", "total", "mean")
 
 @dataclass(frozen=True)
 class CaseImages:
-    """The images of one case: what each system made, the truth, and perhaps a mask."""
+    """The images of one case: what each system made, the truth, perhaps a mask, and perhaps its lesions."""
 
     predictions: Mapping[str, Image]
     truth: Image
     mask: Image | npt.NDArray[np.bool_] | None = None
+    lesions: Image | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,7 @@ class ScoredCase:
         slices: system → column → sum over a volume's slices.
         truth: the values of the truth itself, under metrics that need no truth.
         kept: what the gatherer took.
+        lesions: system → what `lesion_values` gives, where lesions are scored; empty where the case has no map of them.
     """
 
     case: str
@@ -87,6 +91,7 @@ class ScoredCase:
     slices: Mapping[str, Mapping[str, SliceSum]] = field(default_factory=dict)
     truth: Mapping[str, float] = field(default_factory=dict)
     kept: Any = None
+    lesions: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,8 @@ class Scores:
         slices: of volumes scored by slices, one row a system, case and metric: how many slices have a finite value,
             their total and their mean; see `evaluation.slices`.
         truths: the truths' own values under metrics that need no truth (NIQE): case, subject, metrics.
+        lesions: one row a system and case, where the policy scores lesions apart; see `evaluation.lesions`.
+        inputs: the modalities that a translator with missing inputs was given, as far as a case has them.
     """
 
     policy: Policy
@@ -119,6 +126,8 @@ class Scores:
     resources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     slices: pandas.DataFrame = field(default_factory=lambda: pandas.DataFrame(columns=list(SLICE_COLUMNS)))
     truths: pandas.DataFrame = field(default_factory=lambda: pandas.DataFrame(columns=["case", "subject"]))
+    lesions: pandas.DataFrame = field(default_factory=lambda: pandas.DataFrame(columns=list(LESION_COLUMNS)))
+    inputs: tuple[str, ...] = ()
     # Thousands of subjects take a second to resample, and reports ask for a summary many times.
     _summaries: dict[str, dict[str, Summary]] = field(default_factory=dict, init=False, repr=False, compare=False)
     _differences: dict[tuple[str, str, str], Summary] = field(
@@ -195,6 +204,11 @@ class Scores:
             if metric not in ("case", "subject")
         }
 
+    @property
+    def lesion_summary(self) -> dict[str, LesionSummary]:
+        """System → summary of its lesions; empty where none are scored apart."""
+        return summarise_lesions(self.lesions, aggregation=self.policy.aggregation, seed=self.seed)
+
     def difference(self, metric: str, first: str, second: str) -> Summary:
         """Summarise first − second, paired by case."""
         key = (metric, first, second)
@@ -241,6 +255,8 @@ class Scores:
             },
             "sets": {system: dict(values) for system, values in self.sets.items()},
             "truth": {metric: summary.to_json() for metric, summary in self.truth_summary.items()},
+            **({"inputs": list(self.inputs)} if self.inputs else {}),
+            **self._lesions_json(),
             "resources": {name: dict(about) for name, about in self.resources.items()},
             "slices": self.slices.to_dict("records"),
             "failed": [{"case": case, "reason": reason} for case, reason in self.failed],
@@ -249,6 +265,12 @@ class Scores:
         }
         content_for_json: dict[str, Any] = for_json(content)
         return content_for_json
+
+    def _lesions_json(self) -> dict[str, Any]:
+        if self.lesions.empty:
+            return {}
+        systems = {system: summary.to_json() for system, summary in self.lesion_summary.items()}
+        return {"lesions": {"systems": systems, "cases": self.lesions.to_dict("records")}}
 
 
 def score_cases(
@@ -325,13 +347,24 @@ class _Work:
                 for system, predicted in images.predictions.items()
             }
             truth = score_without_truth(images.truth, policy, self.resources)
+            lesions = _lesions_of(images, policy)
             kept = None if self.gather is None else self.gather.of_case(images, policy)
         except UserError as error:
             return error
         values = {system: scores.values for system, scores in full.items()}
         slices = {system: scores.slices for system, scores in full.items() if scores.slices}
         filled = None if policy is self.policy else policy
-        return filled, ScoredCase(case.case, case.subject, case.factors, values, slices, truth, kept)
+        return filled, ScoredCase(case.case, case.subject, case.factors, values, slices, truth, kept, lesions)
+
+
+def _lesions_of(images: CaseImages, policy: Policy) -> dict[str, dict[str, float]]:
+    if policy.lesions is None or images.lesions is None:
+        return {}
+    places = lesion_places(images.truth, images.lesions, policy, images.mask)
+    return {
+        system: lesion_values(predicted, images.truth, places, policy)
+        for system, predicted in images.predictions.items()
+    }
 
 
 class _Rows:
@@ -345,6 +378,7 @@ class _Rows:
         self._values = {column: array("d") for column in columns}
         self._slices: list[tuple[Any, ...]] = []
         self._truths: list[dict[str, Any]] = []
+        self._lesions: list[dict[str, Any]] = []
 
     def add(self, scored: ScoredCase) -> None:
         # A free column of the manifest may be called "case" or "psnr" too.
@@ -365,6 +399,8 @@ class _Rows:
             for column, each in sums.items():
                 mean = each.total / each.slices if each.slices else math.nan
                 self._slices.append((system, scored.case, scored.subject, column, each.slices, each.total, mean))
+        for system, found in scored.lesions.items():
+            self._lesions.append({"system": system, "case": scored.case, "subject": scored.subject, **found})
         if scored.truth:
             self._truths.append({"case": scored.case, "subject": scored.subject, **scored.truth})
 
@@ -373,7 +409,8 @@ class _Rows:
         table = pandas.DataFrame({**self._keys, **self._factors, **numbers})
         slices = pandas.DataFrame(self._slices, columns=list(SLICE_COLUMNS))
         truths = pandas.DataFrame(self._truths) if self._truths else pandas.DataFrame(columns=["case", "subject"])
-        return Scores(policy, table, tuple(self._factors), slices=slices, truths=truths, **more)
+        lesions = pandas.DataFrame(self._lesions, columns=list(LESION_COLUMNS))
+        return Scores(policy, table, tuple(self._factors), slices=slices, truths=truths, lesions=lesions, **more)
 
 
 def complete_policy(policy: Policy, truth: Image) -> Policy:

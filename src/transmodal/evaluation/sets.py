@@ -88,7 +88,7 @@ class SetFeatures:
             return features
         self.prepare(images.truth, policy)
         for name, image in (*images.predictions.items(), (TRUTH, images.truth)):
-            pictures = pictures_of(image, policy)
+            pictures = pictures_of(image, policy, images.truth)
             features.images[name] = len(pictures)
             if "fnsd" in policy.sets:
                 self._add_scene(features, name, pictures, policy.data_range)

@@ -27,10 +27,13 @@ class Policy(BaseModel):
             target's intensity map.
         unit: the unit of the images, for tables and colour bars ("HU", "intensity"). None takes the truth's quantity.
         scale: "physical" compares the values as they are. "percentile" is for images without an absolute unit (MRI):
-            each volume, the predicted and the true one alike, is mapped by its own `percentiles` inside the mask to
-            [0, 1]; the range is then [0, 1]. None takes "percentile" where the target's intensity map works by each
-            image's own percentiles, else "physical".
+            volumes are mapped by `percentiles` inside the mask to [0, 1]; the range is then [0, 1]. None takes
+            "percentile" where the target's intensity map works by each image's own values, else "physical".
         percentiles: the (lower, upper) percentiles that "percentile" maps to 0 and 1.
+        percentiles_of: "each": the predicted and the true volume by its own. "truth": both by the truth's, as where a
+            network's output is compared with the normalised truth; a prediction closer to the mean, which "each"
+            would stretch, then stays as it is. In an evaluation the translator's output is first put into the truth's
+            own unit, by the intensity map of the truth. None takes "truth" in an evaluation, else "each".
         clip: whether both images are clipped to the range before they are compared. None clips "percentile" images,
             for which it is part of the map, and leaves "physical" ones as they are.
         mask: "none"; "foreground", the pixels whose truth exceeds `foreground_above`; or the name of a modality of the
@@ -43,6 +46,9 @@ class Policy(BaseModel):
         slices: which slices of the patient a volume is cut into, whatever the order of its array axes. None goes by
             `slice_axis`; in an evaluation where both are None, by the recipe's preparation.slices.
         slice_axis: instead, the array axis along which volumes are cut. None is 2, the last.
+        slice_pixels: slices with fewer pixels in the mask than this are left out.
+        lesions: the name of a modality of the case whose non-zero pixels are lesions, which are scored apart as well
+            (see `evaluation.lesions`); None scores none apart.
         nrmse: the denominator of NRMSE: "euclidean" √mean(truth²), "min-max" max − min, or "mean" of the truth.
         nmae: the denominator of NMAE: the truth's "max-min", "max", or "mean-magnitude" mean |truth|.
         aggregation: "subjects": the mean over subjects of the mean over each subject's cases; "cases": the mean over
@@ -58,12 +64,15 @@ class Policy(BaseModel):
     unit: str | None = None
     scale: Literal["physical", "percentile"] | None = None
     percentiles: tuple[float, float] = (0.5, 99.5)
+    percentiles_of: Literal["each", "truth"] | None = None
     clip: bool | None = None
     mask: str | None = None
     foreground_above: float = 0.0
     dimension: Literal[2, 3] | None = None
     slices: Literal["axial", "coronal", "sagittal"] | None = None
     slice_axis: int | None = Field(default=None, ge=0, le=2)
+    slice_pixels: int = Field(default=0, ge=0)
+    lesions: str | None = None
     nrmse: Literal["euclidean", "min-max", "mean"] = "euclidean"
     nmae: Literal["max-min", "max", "mean-magnitude"] = "max-min"
     aggregation: Literal["subjects", "cases"] = "subjects"
@@ -105,6 +114,10 @@ class Policy(BaseModel):
             raise ValueError("with scale 'percentile' the range is 0 to 1; leave range out")
         if self.slices is not None and self.slice_axis is not None:
             raise ValueError("give one of slices and slice_axis")
+        if self.slice_pixels and self.mask == "none":
+            raise ValueError("slice_pixels counts pixels of the mask, and there is none; set mask")
+        if self.lesions is not None and self.lesions in ("", "none", "foreground"):
+            raise ValueError("lesions must be the name of a modality with a mask of the lesions")
         if self.mask == "":
             raise ValueError("mask must be 'none', 'foreground' or the name of a modality")
         return self
@@ -182,6 +195,7 @@ class Policy(BaseModel):
             "range": (0.0, 1.0) if percentile else self.range or range,
             "unit": "percentile range" if percentile else self.unit or unit,
             "clip": percentile if self.clip is None else self.clip,
+            "percentiles_of": self.percentiles_of or "each",
             "dimension": 2 if dimension == 2 else self.dimension or dimension,
         }
         if self.slices is None and self.slice_axis is None:
@@ -263,6 +277,8 @@ class Policy(BaseModel):
             return "as label maps"
         if self.scale == "percentile":
             low, high = self.percentiles
+            if self.percentiles_of == "truth":
+                return f"after both volumes were mapped by the truth's {low:g}th and {high:g}th percentiles to 0–1"
             return f"after each volume was mapped by its own {low:g}th and {high:g}th percentiles to 0–1"
         if self.range is None:
             if self.is_complete:
@@ -304,7 +320,8 @@ class Policy(BaseModel):
 
     def _slices_in_words(self) -> str:
         axis = 2 if self.slice_axis is None else self.slice_axis
-        return f"slices along array axis {axis}" if self.slices is None else f"{self.slices} slices"
+        which = f"slices along array axis {axis}" if self.slices is None else f"{self.slices} slices"
+        return which + (f" with {self.slice_pixels} pixels of the mask or more" if self.slice_pixels else "")
 
 
 def _refuse_unknown(names: tuple[str, ...], kind: str, levels: tuple[str, ...]) -> None:

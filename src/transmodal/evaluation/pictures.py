@@ -1,0 +1,111 @@
+"""Pictures of the best, the median and the worst case of an evaluation."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from transmodal.datasets.manifest import CaseFiles
+from transmodal.evaluation.pairs import on_common_scale, own_region, scale_of_truth, slice_axis_of
+from transmodal.evaluation.report import lead_metric
+from transmodal.evaluation.scores import CaseImages, Scores
+from transmodal.evaluation.target import TRANSLATOR, TargetJob, mask_of
+from transmodal.images import Image, read
+from transmodal.metrics import metric_of
+from transmodal.metrics.policy import Policy
+from transmodal.reporting.figures import case_figure, plain_number
+
+
+@dataclass(frozen=True)
+class CasePicture:
+    """The picture of a case that stands for others.
+
+    Attributes:
+        rank: "best", "median", "worst", or "only".
+        case: its name.
+        caption: what to read beneath it.
+        png: the file's bytes.
+    """
+
+    rank: str
+    case: str
+    caption: str
+    png: bytes
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A case to be drawn: its row in the table, and its images on the policy's scale."""
+
+    rank: str
+    row: dict[Any, Any]
+    inputs: dict[str, Image]
+    predicted: Image
+    truth: Image
+    images: CaseImages
+
+
+def case_pictures(scores: Scores, jobs: Mapping[str, TargetJob]) -> list[CasePicture]:
+    """Draw the best, the median and the worst case, all with one error scale.
+
+    Args:
+        scores: of one target.
+        jobs: case → the job that scored it.
+    """
+    metric, policy = lead_metric(scores), scores.policy
+    loaded = [_load(rank, row, jobs[str(row["case"])], policy) for rank, row in _chosen(scores, metric)]
+    errors = [float(np.percentile(np.abs(each.predicted.pixels - each.truth.pixels), 99.5)) for each in loaded]
+    limit = max(errors) or 0.25 * policy.data_range
+    drawn = []
+    for each in loaded:
+        case = str(each.row["case"])
+        values = {name: float(each.row[name]) for name in scores.columns if name in (metric, "ssim", "mae")}
+        title = case if each.rank == "only" else f"{each.rank}: {case}"
+        png = _figure(each, jobs[case].target, policy, title, values, limit)
+        factors = ", ".join(f"{name} {each.row[name]}" for name in scores.factors if each.row[name])
+        numbers = ", ".join(f"{metric_of(name).title} {plain_number(value)}" for name, value in values.items())
+        standing = f", the {each.rank} case by {metric_of(metric).title}" if each.rank != "only" else ""
+        caption = f"{case}{standing}: {numbers}" + (f" ({factors})." if factors else ".")
+        drawn.append(CasePicture(each.rank, case, caption, png))
+    return drawn
+
+
+def _chosen(scores: Scores, metric: str) -> list[tuple[str, dict[Any, Any]]]:
+    """Return (rank, row) of the cases that are drawn."""
+    ordered = scores.cases.sort_values(metric, ascending=metric_of(metric).direction == "lower", kind="stable")
+    last = len(ordered) - 1
+    ranks = {0: "best", last: "worst"} if last else {0: "only"}
+    places = dict.fromkeys([0, last // 2, last])
+    return [(ranks.get(place, "median"), ordered.iloc[place].to_dict()) for place in places]
+
+
+def _load(rank: str, row: dict[Any, Any], job: TargetJob, policy: Policy) -> _Loaded:
+    case: CaseFiles = next(case for case in job.cases if case.id == row["case"])
+    images = job.load(case)
+    truth, mask = images.truth, images.mask
+    region = mask_of(mask, truth) if isinstance(mask, Image) else own_region(truth.pixels, policy)
+    scale = scale_of_truth(truth.pixels, policy, region, truth.name)
+
+    def shown(image: Image) -> Image:
+        own = region if scale is not None else own_region(image.pixels, policy)
+        return replace(image, pixels=on_common_scale(image.pixels, policy, own, image.name, scale).astype(np.float32))
+
+    inputs = {name: read(case.files[name]) for name in job.given_in(case)}
+    return _Loaded(rank, row, inputs, shown(images.predictions[TRANSLATOR]), shown(truth), images)
+
+
+def _figure(case: _Loaded, target: str, policy: Policy, title: str, values: Mapping[str, float], limit: float) -> bytes:
+    source, given = next(iter(case.inputs.items()))
+    return case_figure(
+        given,
+        case.predicted,
+        case.truth,
+        value_range=policy.limits,
+        title=title,
+        scores=values,
+        unit=policy.unit or "",
+        error_limit=limit,
+        slice_axis=slice_axis_of(case.truth, policy) if case.truth.spatial_dims == 3 else 2,
+        names=(source, f"{target}, predicted", f"{target}, true"),
+    )

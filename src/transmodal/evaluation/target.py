@@ -1,0 +1,302 @@
+"""One target modality of one run on one split: which cases, what each is given, what is made of it."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from transmodal.datasets.manifest import CaseFiles, nearest
+from transmodal.datasets.preparation import ModalityPreparation, SliceSettings
+from transmodal.errors import UserError
+from transmodal.evaluation.baselines import Baselines, fit_baselines
+from transmodal.evaluation.pairs import region_of
+from transmodal.evaluation.resources import Resources, fit_pristine_model, open_resources
+from transmodal.evaluation.scores import CaseImages, CaseToScore, Scores, complete_policy, score_cases
+from transmodal.evaluation.sets import SetFeatures
+from transmodal.images import Image, read, require_same_grid
+from transmodal.metrics.policy import Policy
+from transmodal.training.run import Run
+from transmodal.translation import Translator
+
+TRANSLATOR = "translator"
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an evaluation is asked for.
+
+    Attributes:
+        split: "test", "validation" or "train".
+        policy: may leave open what the target's intensity map fills in.
+        given: the inputs that a translator with missing inputs gets; None gives all that a case has.
+        files: name of an option → file that a metric needs, see `resources.open_resources`.
+        workers: threads that read and score.
+        on_progress: called with (what, done, of how many).
+    """
+
+    split: str
+    policy: Policy
+    given: tuple[str, ...] | None = None
+    files: Mapping[str, str | Path | None] | None = None
+    workers: int = 1
+    on_progress: Progress = lambda what, done, total: None
+
+
+class TargetJob:
+    """One target modality of one run on one split."""
+
+    def __init__(self, run: Run, translator: Translator, target: str, asked: Asked) -> None:
+        """Find the cases.
+
+        Args:
+            run: whose manifest and recipe say what there is.
+            translator: of the run.
+            target: which modality is made.
+            asked: see `Asked`.
+
+        Raises:
+            UserError: no case of the split can be translated, or a modality is nowhere.
+        """
+        self.run, self.translator, self.target, self.asked = run, translator, target, asked
+        card = translator.card
+        self.policy = policy_for_target(asked.policy, card.preparation.modalities[target], card.preparation.slices)
+        self.inputs = inputs_for(translator, target, asked.given)
+        mask = self.policy.mask
+        self.mask_modality = None if mask in ("none", "foreground") else mask
+        needed = [target, *(() if card.missing_inputs else self.inputs)]
+        needed += [self.mask_modality] if self.mask_modality is not None else []
+        run.manifest.require_modalities([*needed, *([self.policy.lesions] if self.policy.lesions else [])])
+        self.needed = needed
+        self.cases = self._cases(asked.split)
+        if not self.cases:
+            beside = "" if not card.missing_inputs else f" and one of {', '.join(self.inputs)}"
+            raise UserError(
+                f"{run.folder} has no {asked.split} case with {', '.join(needed)}{beside}; choose another split with "
+                "--split, or train on a manifest that has one"
+            )
+        self.training = self._cases("train")
+        # torch has one set of threads and one random state: translations take turns, reading and scoring do not.
+        self.turn = threading.Lock()
+        self.baselines: dict[str, Baselines] = {}
+        self.not_in_baselines: dict[str, str] = {}
+
+    def score(self, features: SetFeatures | None = None) -> Scores:
+        """Fit the baselines, score every case, gather set-level features.
+
+        Args:
+            features: gathers those of several jobs; None makes its own.
+        """
+        first = self._first_truth()
+        self.policy = complete_policy(self.policy, first)
+        resources = self._opened()
+        self.fit_baselines()
+        features = features or SetFeatures(self.policy, resources.extractor)
+        features.prepare(first, self.policy)
+        done: list[str] = []
+
+        def advance(case: str) -> None:
+            done.append(case)
+            self.asked.on_progress(f"{self.target}: scoring", len(done), len(self.cases))
+
+        scores = score_cases(
+            [
+                CaseToScore(case.id, case.subject, lambda case=case: self.load(case), case.factors)  # type: ignore[misc]
+                for case in self.cases
+            ],
+            self.policy,
+            resources=resources,
+            workers=self.asked.workers,
+            split=self.asked.split,
+            gather=features,
+            on_progress=advance,
+        )
+        return replace(
+            scores,
+            sets=features.results(),
+            not_in_baselines=tuple(self.not_in_baselines.items()),
+            inputs=tuple(self.inputs) if self.translator.card.missing_inputs else (),
+        )
+
+    def given_in(self, case: CaseFiles) -> list[str]:
+        """Return the inputs of a case that the translator gets, in the recipe's order."""
+        return [name for name in self.inputs if name in case.files]
+
+    def load(self, case: CaseFiles) -> CaseImages:
+        """Read a case and let every system predict."""
+        given = {name: read(case.files[name]) for name in self.given_in(case)}
+        truth = read(case.files[self.target])
+        mask = read(case.files[self.mask_modality]) if self.mask_modality else None
+        lesions = self.policy.lesions
+        predicted = self.translate(case, given, [self.target])[self.target]
+        predicted = self.in_unit_of_truth(predicted, truth, self.target, self._looked_at(case, given))
+        source, first = next(iter(given.items()))
+        others: dict[str, Image] = {}
+        if source in self.baselines:
+            others = self.baselines[source].predict(first, truth, None if mask is None else mask_of(mask, truth))
+        return CaseImages(
+            {TRANSLATOR: predicted, **others},
+            truth,
+            mask,
+            read(case.files[lesions]) if lesions in case.files else None,
+        )
+
+    def translate(self, case: CaseFiles, given: Mapping[str, Image], targets: Sequence[str]) -> dict[str, Image]:
+        """Translate a case inside its own mask of the region, where the recipe names one and the case has it."""
+        own = self._own_region(case)
+        with self.turn:
+            return self.translator.translate_case(given, mask=own, targets=targets)
+
+    def in_unit_of_truth(
+        self, predicted: Image, truth: Image, target: str, looked_at: npt.NDArray[np.bool_] | None = None
+    ) -> Image:
+        """Return a prediction in the truth's own unit, where that unit is each image's own and the policy asks for it.
+
+        What the network made is put through the inverse of the truth's intensity map instead of the typical one, which
+        is all that a translator has in use.
+
+        Args:
+            predicted, truth: of one case.
+            target: their modality.
+            looked_at: where the intensity map takes its numbers; None: where the truth is not 0.
+        """
+        if self.policy.percentiles_of != "truth" or self.policy.scale != "percentile":
+            return predicted
+        intensity = self.translator.card.preparation.modalities[target].intensity
+        if not intensity.depends_on_image:
+            return predicted
+        made = intensity.inverse.apply(predicted.pixels.astype(np.float32))
+        pixels = intensity.for_image(truth.pixels, looked_at).invert(made)
+        return replace(predicted, pixels=np.where(predicted.pixels == 0, np.float32(0), pixels).astype(np.float32))
+
+    def fit_baselines(self) -> None:
+        """Fit the baselines for every input that is some case's first, on the training cases that have it."""
+        for source in dict.fromkeys(self.given_in(case)[0] for case in self.cases):
+            fitted = self._fitted_baselines(source, [case for case in self.training if source in case.files])
+            if fitted is not None:
+                self.baselines[source] = fitted
+
+    def _own_region(self, case: CaseFiles) -> Image | None:
+        region = self.translator.card.preparation.region
+        return read(case.files[region.modality]) if region is not None and region.modality in case.files else None
+
+    def _looked_at(self, case: CaseFiles, given: Mapping[str, Image]) -> npt.NDArray[np.bool_] | None:
+        """Return where the preparation's intensity maps look; None where that is all that is not 0."""
+        preparation = self.translator.card.preparation
+        if preparation.region is None or preparation.region.how == "nonzero":
+            return None
+        return preparation.find_region(given, self._own_region(case))
+
+    def _cases(self, split: str) -> list[CaseFiles]:
+        return [
+            case
+            for case in self.run.manifest.cases(split=split)
+            if all(name in case.files for name in self.needed) and self.given_in(case)
+        ]
+
+    def _opened(self) -> Resources:
+        """Open what the metrics need; NIQE's model is fitted on the training truths where none is given."""
+        files = dict(self.asked.files or {})
+        model: Any = files.get("niqe_model")
+        if model is None and "niqe" in self.policy.metrics:
+            name = f"{self.target} of the training cases"
+            model = fit_pristine_model([case.files[self.target] for case in self.training], self.policy, name)
+        return open_resources(self.policy, **{**files, "niqe_model": model})
+
+    def _first_truth(self) -> Image:
+        """Return the first truth that can be read; one bad file is no reason to score none."""
+        problem = None
+        for case in self.cases:
+            try:
+                return read(case.files[self.target])
+            except UserError as error:
+                problem = problem or error
+        raise problem or UserError("There is no case to score; check the split")
+
+    def _fitted_baselines(self, source: str, training: Sequence[CaseFiles]) -> Baselines | None:
+        """Fit on the training cases that are still there and sound; None where there is none."""
+        bad: dict[str, str] = {}
+        current = ""
+
+        def pairs() -> Iterator[tuple[Image, Image, npt.NDArray[np.bool_] | None]]:
+            nonlocal current
+            for number, case in enumerate(training, 1):
+                current = case.id
+                try:
+                    pair = read(case.files[source]), read(case.files[self.target])
+                    mask = read(case.files[self.mask_modality]) if self.mask_modality else None
+                    inside = None if mask is None else mask_of(mask, pair[1])
+                except UserError as error:
+                    bad[case.id] = str(error)
+                else:
+                    yield (*pair, inside)
+                self.asked.on_progress(f"{self.target}: fitting baselines", number, len(training))
+
+        intensity = self.translator.card.preparation.modalities[source].intensity
+        try:
+            return fit_baselines(
+                pairs(),
+                self.policy,
+                source_range=(intensity.low, intensity.high),
+                on_bad=lambda error: bad.update({current: str(error)}),
+            )
+        except UserError:
+            if len(bad) < len(training):
+                raise
+            return None
+        finally:
+            self.not_in_baselines |= bad
+
+
+def mask_of(mask: Image, truth: Image) -> npt.NDArray[np.bool_]:
+    """Return a mask's file as True inside, of the truth's shape.
+
+    Raises:
+        UserError: it lies on another grid, or is empty.
+    """
+    require_same_grid(mask, truth)
+    region = region_of(truth, Policy(mask="mask"), mask)
+    assert region is not None
+    return region
+
+
+def inputs_for(translator: Translator, target: str, given: Sequence[str] | None = None) -> list[str]:
+    """Return the inputs that a target is made of: all but itself, or those that were asked for.
+
+    Raises:
+        UserError: one that was asked for is no input, the translator cannot do without the others, or none is left.
+    """
+    card = translator.card
+    inputs = list(card.inputs)
+    if given is not None:
+        for name in given:
+            if name not in inputs:
+                raise UserError(f"{card.name} takes {', '.join(inputs)}, not {name!r}; {nearest(name, inputs)}")
+        inputs = [name for name in inputs if name in given]
+        if len(inputs) < len(card.inputs) and not card.missing_inputs:
+            raise UserError(f"{card.name} needs all of {', '.join(card.inputs)}; leave --given out")
+    return [name for name in inputs if name != target]
+
+
+def policy_for_target(policy: Policy, target: ModalityPreparation, slices: SliceSettings | None = None) -> Policy:
+    """Return the policy with what it leaves open filled in as the translator was trained.
+
+    Range, unit, scale and mask come from the target's intensity map, the direction of slices from `slices`.
+    """
+    own_scale = "percentile" if target.intensity.depends_on_image else "physical"
+    scale = policy.scale or own_scale
+    limits = policy.range or (target.intensity.low, target.intensity.high)
+    chosen = {
+        "scale": scale,
+        "percentiles_of": policy.percentiles_of or ("truth" if scale == "percentile" else None),
+        "mask": policy.mask or ("foreground" if target.intensity.foreground else "none"),
+        "range": None if scale == "percentile" else limits,
+        "unit": policy.unit or target.quantity,
+        "slices": policy.slices or (slices.axis if slices is not None and policy.slice_axis is None else None),
+    }
+    return Policy(**(policy.model_dump() | chosen))

@@ -1,0 +1,133 @@
+"""Translators of volumes are evaluated: regions, missing inputs, any to any, lesions."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas
+import pytest
+from tests.data.brains import TINY_TRANSLATOR, make_brains
+from tests.evaluation.test_run_evaluation import told
+from tests.reporting.test_html import parse
+
+from transmodal.errors import UserError
+from transmodal.evaluation.run import evaluate_run
+from transmodal.images import Image, read
+from transmodal.metrics.policy import Policy
+from transmodal.training.recipe import Recipe
+from transmodal.training.run import Run
+from transmodal.training.train import train
+from transmodal.translation import Translator, load_translator
+
+
+def recipe(**changes: Any) -> Recipe:
+    return Recipe.model_validate(TINY_TRANSLATOR | changes)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """T1 and T2, of which either may be missing, to FLAIR; subject s5 lacks T1, s4 its own mask of the brain."""
+    folder = tmp_path_factory.mktemp("volumes")
+    manifest = make_brains(folder)
+    rows = manifest.read_text().splitlines(keepends=True)
+    manifest.write_text("".join(row for row in rows if not row.startswith(("s5,,T1,", "s6,,brain,"))))
+    return train(recipe(), manifest, folder / "run", cache=folder / "cache", quiet=True)
+
+
+@pytest.fixture(scope="module")
+def any_to_any(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Each of T1, T2 and FLAIR from the others."""
+    folder = tmp_path_factory.mktemp("any")
+    names = ["T1", "T2", "FLAIR"]
+    changed = recipe(inputs=names, targets=names, train={"epochs": 1, "batch_size": 8, "sample_every": 100})
+    return train(changed, make_brains(folder), folder / "run", cache=folder / "cache", quiet=True)
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], list[str], bool]]:
+    """What translators are asked for: inputs, targets, whether a mask came along."""
+    seen = []
+    own = Translator.translate_case
+
+    def watched(self: Translator, images: Mapping[str, Image], **options: Any) -> dict[str, Image]:
+        seen.append((list(images), list(options["targets"]), options.get("mask") is not None))
+        return own(self, images, **options)
+
+    monkeypatch.setattr(Translator, "translate_case", watched)
+    return seen
+
+
+def test_a_case_is_translated_from_what_it_has_inside_its_own_mask(
+    run: Run, calls: list[tuple[list[str], list[str], bool]]
+) -> None:
+    scores = evaluate_run(run.folder).scores["FLAIR"]
+    assert list(scores.cases["case"]) == ["s5", "s6"] and scores.inputs == ("T1", "T2")
+    assert calls[:2] == [(["T2"], ["FLAIR"], True), (["T1", "T2"], ["FLAIR"], False)]
+    systems = ["translator", "mean target", "input luminance", "intensity lookup", "identity"]
+    assert scores.systems == systems
+    assert all(len(scores.of(system)) == 2 for system in systems)
+    page = parse(run.report.read_text()).text
+    assert "The translator was given T1, T2, as far as a case has them" in page
+
+
+def test_given_restricts_what_a_translator_gets(
+    run: Run, calls: list[tuple[list[str], list[str], bool]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    told(capsys, "evaluate", run.folder, "--given", "T1")
+    assert calls[0] == (["T1"], ["FLAIR"], False)
+    summary = json.loads((run.evaluation / "summary.json").read_text())
+    assert [case["case"] for case in summary["cases"]] == ["s6"] and summary["inputs"] == ["T1"]
+    assert "--given T1" in parse(run.report.read_text()).text
+    for given, what in (("T3", "takes T1, T2"), ("", "nothing else is given")):
+        _, error = told(capsys, "evaluate", run.folder, "--given", given, status=2)
+        assert what in error and error.count("\n") == 1
+
+
+def test_a_modality_that_goes_both_ways_is_never_made_of_itself(
+    any_to_any: Run, calls: list[tuple[list[str], list[str], bool]]
+) -> None:
+    scores = evaluate_run(any_to_any.folder).scores
+    assert {target: part.inputs for target, part in scores.items()} == {
+        "T1": ("T2", "FLAIR"),
+        "T2": ("T1", "FLAIR"),
+        "FLAIR": ("T1", "T2"),
+    }
+    assert all(targets[0] not in given and len(given) == 2 for given, targets, _ in calls)
+    alone = evaluate_run(any_to_any.folder, given=["T1"]).scores
+    assert list(alone) == ["T2", "FLAIR"]
+
+
+def test_predictions_are_scored_in_the_unit_of_the_truth(run: Run) -> None:
+    scores = evaluate_run(run.folder).scores["FLAIR"]
+    assert (scores.policy.percentiles_of, scores.policy.mask) == ("truth", "none")
+    policy = Policy(metrics=("mae",), sets=(), scale="percentile", percentiles_of="truth", mask="brain")
+    scores = evaluate_run(run.folder, policy=policy).scores["FLAIR"]
+    assert list(scores.cases["case"]) == ["s5"]  # s6 has no file of its brain
+    case = next(case for case in run.manifest.cases(split="test") if case.id == "s5")
+    truth, brain = read(case.files["FLAIR"]), read(case.files["brain"])
+    translator = load_translator(run.model)
+    made = translator.translate_case({"T2": read(case.files["T2"])}, mask=brain)["FLAIR"]
+    intensity = translator.card.preparation.modalities["FLAIR"].intensity
+    normalised = intensity.inverse.apply(made.pixels)
+    true = intensity.for_image(truth.pixels)
+    inside = brain.pixels != 0
+    low, high = np.percentile(truth.pixels[inside], (0.5, 99.5))
+    there = np.clip((true.invert(normalised)[inside] - low) / (high - low), 0, 1)
+    wanted = np.clip((truth.pixels[inside] - low) / (high - low), 0, 1)
+    assert scores.cases["mae"][0] == pytest.approx(np.abs(there - wanted).mean(), rel=1e-4)
+
+
+def test_lesions_are_scored_beside_the_rest(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    out, _ = told(capsys, "evaluate", run.folder, "--lesions", "lesions")
+    assert "lesions, translator: contrast " in out and "1 case with a lesion, 1 without one" in out
+    table = pandas.read_csv(run.evaluation / "cases.csv").set_index(["system", "case"])
+    assert np.isnan(table.loc[("translator", "s6"), "lesion_mae"])
+    assert table.loc[("translator", "s5"), "lesion_contrast_truth"] > 0.2
+    summary = json.loads((run.evaluation / "summary.json").read_text())
+    assert summary["lesions"]["systems"]["identity"]["cases_without"] == 1
+    page = parse(run.report.read_text()).text
+    assert "In the lesions of 'lesions'" in page and "--lesions lesions" in page
+    with pytest.raises(UserError, match="No image of modality 'lesion'"):
+        evaluate_run(run.folder, policy=Policy(lesions="lesion"))
