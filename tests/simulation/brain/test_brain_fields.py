@@ -20,9 +20,9 @@ def test_transfer_is_exact_for_straight_fields_and_follows_flipped_axes():
 
 def test_noise_has_unit_spread_and_belongs_to_the_head():
     fine = Grid((80, 80, 80), (-39.5, -39.5, -39.5), (1.0, 1.0, 1.0))
-    sparse = Grid((40, 40, 40), (-39.5, -39.5, -39.5), (2.0, 2.0, 2.0))
+    sparse = Grid((38, 38, 38), (-35.5, -35.5, -35.5), (2.0, 2.0, 2.0))
     noise, again = (smooth_noise(np.random.default_rng(3), 8.0, grid) for grid in (fine, sparse))
-    np.testing.assert_allclose(noise[::2, ::2, ::2], again, atol=1e-5)
+    np.testing.assert_allclose(noise[4::2, 4::2, 4::2], again, atol=1e-5)
     assert noise.std() == pytest.approx(1.0, abs=0.12)
     assert abs(noise.mean()) < 0.15
 

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from transmodal import images
 from transmodal.cli.data.simulate import application
+from transmodal.datasets.layouts import index_folder
 from transmodal.errors import UserError
 from transmodal.simulation.brain import simulate_dataset
 from transmodal.simulation.brain.protocol import Settings, case_of, path_of
@@ -45,8 +46,6 @@ def test_files_have_the_names_of_brats_and_say_that_they_are_simulated(dataset):
 
 
 def test_the_layout_of_brats_finds_the_same_cases(dataset):
-    from transmodal.datasets.layouts import index_folder
-
     folder, manifest, _ = dataset
     table = index_folder(folder, layout="brats").manifest.table
     found = set(zip(table["subject"], table["modality"], strict=True))

@@ -8,9 +8,9 @@ from scipy import ndimage
 
 from transmodal.errors import UserError
 from transmodal.simulation.brain import Anatomy, simulate_brain
-from transmodal.simulation.brain.anatomy import make_bodies
+from transmodal.simulation.brain.anatomy import Push, make_bodies, reference_coordinates
 from transmodal.simulation.brain.signals import SEQUENCES, TYPICAL
-from transmodal.simulation.brain.subject import _fill, grid_of
+from transmodal.simulation.brain.subject import _fill, _whole_head, grid_of
 from transmodal.simulation.brain.tissues import TISSUES
 
 SIZE = (96, 96, 62)  # 2.5 mm
@@ -151,11 +151,7 @@ def test_an_old_brain_has_wider_ventricles_and_sulci():
 
 
 def test_a_mass_pushes_the_brain_aside():
-    anatomy = Anatomy.draw(2)
-    from transmodal.simulation.brain.anatomy import Push, reference_coordinates
-    from transmodal.simulation.brain.subject import _whole_head
-
-    grid = _whole_head()
+    anatomy, grid = Anatomy.draw(2), _whole_head()
     push = Push((30.0, -10.0, 20.0), 12.0, 4.0)
     still, moved = reference_coordinates(anatomy, grid), reference_coordinates(anatomy, grid, push)
     shift = np.sqrt(sum((a - b) ** 2 for a, b in zip(still, moved, strict=True)))
