@@ -41,7 +41,7 @@ class VolumeAlignmentSettings:
         kind: "rigid", "similarity" or "affine".
         spacing: voxel size in mm of a common isotropic grid in the orientation of `to`; None for its own grid.
         labels: modalities that are label maps: not registered, nearest value; None for those with a usual name
-            (LABEL_NAMES, whatever the case of the letters).
+            (LABEL_NAMES or seg_…, whatever the case of the letters).
         labels_of: label map to the image on which it was drawn and whose transform it follows; the rest follow `to`.
         interpolation: of images: "linear" or "cubic".
         bias_correction: divide MR images by their bias field (N4) before they are registered.
@@ -88,7 +88,9 @@ class VolumeAlignmentSettings:
         """Say whether a modality is a label map."""
         if modality == self.mask_modality or modality in self.labels_of:
             return True
-        return modality.lower() in LABEL_NAMES if self.labels is None else modality in self.labels
+        if self.labels is not None:
+            return modality in self.labels
+        return modality.lower() in LABEL_NAMES or modality.lower().startswith("seg_")
 
 
 @dataclass(frozen=True)
