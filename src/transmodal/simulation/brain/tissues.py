@@ -3,7 +3,7 @@
 Borders are ramps one voxel wide, as an imager sees them (partial volume).
 """
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,6 @@ class TissueMap:
     mask: NDArray[np.bool_]
     depth: Volume
     ventricle: Volume
-    labels: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
 
     def cover(self, tissue: str, share: Volume) -> None:
         """Put `share` (0 to 1) of a tissue over what lies there."""
