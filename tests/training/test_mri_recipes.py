@@ -8,9 +8,10 @@ import pandas
 import pytest
 from tests.training.brains import AFFINE, SHAPE, write_brains
 
+from transmodal.cli import main
 from transmodal.datasets.manifest import Manifest
 from transmodal.errors import UserError
-from transmodal.images import Image, read
+from transmodal.images import Image, read, write
 from transmodal.training.recipe import load_recipe
 from transmodal.training.run import Run
 from transmodal.training.train import train
@@ -126,3 +127,37 @@ def test_a_training_can_start_from_another_ones_weights(brains: Path, tmp_path: 
     assert weights[1][name].equal(weights[0][name]) and not weights[2][name].equal(weights[0][name])
     with pytest.raises(UserError, match="no weight of"):
         trained("t1-to-t2-fcn8s", brains, tmp_path / "fourth", **start)
+
+
+def test_spread_over_passes_and_over_models_lies_beside_the_image(brains: Path, tmp_path: Path) -> None:
+    dropout = {"supervised.network.dropout": 0.5}
+    runs = [trained("t1-to-t2", brains, tmp_path / str(seed), **dropout, **{"train.seed": seed}) for seed in (0, 1)]
+    source = Manifest.read(brains).cases(["T1"], split="test")[0].files["T1"]
+    for number, options in enumerate(
+        (["-m", runs[0].folder, "--uncertainty", 3], ["-m", runs[0].folder, "-m", runs[1].folder])
+    ):
+        out = tmp_path / f"out{number}"
+        assert main(["translate", *map(str, options), "-i", str(source), "-o", str(out)]) == 0
+        mean, sd = read(out / f"{source.name[:-7]}.nii.gz"), read(out / f"{source.name[:-7]}_sd.nii.gz")
+        assert sd.pixels.dtype == np.float32 and sd.shape == mean.shape and sd.pixels.max() > 0
+        assert not sd.pixels[read(source).pixels == 0].any()
+        assert "standard deviation of T2" in (out / f"{source.name[:-7]}_sd.synthetic.json").read_text()
+    plain = trained("t1-to-t2", brains, tmp_path / "plain")
+    with pytest.raises(UserError, match="has no dropout"):
+        load_translator(plain.model).translate_with_spread(read(source), passes=3)
+
+
+def test_an_input_unlike_the_training_is_warned_of(
+    brains: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = trained("t1-to-t2", brains, tmp_path)
+    case = Manifest.read(brains).cases(["T1"], split="test")[0]
+    assert load_translator(run.model).warnings(read(case.files["T1"])) == []
+    strange = read(case.files["T1"])
+    noise = np.random.default_rng(0).exponential(300, SHAPE) * (strange.pixels != 0)
+    write(strange.with_pixels(noise.astype(np.int16)), tmp_path / "strange.nii.gz")
+    assert (
+        main(["translate", "-m", str(run.folder), "-i", str(tmp_path / "strange.nii.gz"), "-o", str(tmp_path / "o")])
+        == 0
+    )
+    assert "looks unlike the T1 images of the training" in capsys.readouterr().err.replace("\n", " ")

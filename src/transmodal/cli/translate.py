@@ -17,11 +17,16 @@ EXAMPLES = """
   transmodal translate -m runs/first -i photos/ -o xrays/ --spacing 0.0977 0.0977 --seed 7
 
   transmodal translate -m runs/any -i scans/ -o made/ --modality T1 --targets T2,FLAIR --flips 1 --precision bf16
+
+  transmodal translate -m runs/seed0 -m runs/seed1 -m runs/seed2 -i t1/ -o t2/      # an ensemble: mean and T2_sd
 """
 
 
 def translate(
-    model: Annotated[Path, typer.Option("--model", "-m", help="A run, or its model folder.")],
+    model: Annotated[
+        list[Path],
+        typer.Option("--model", "-m", help="A run, or its model folder; several make an ensemble, see --uncertainty."),
+    ],
     given: Annotated[Path, typer.Option("--input", "-i", help="A file, a folder, or a manifest.csv.")],
     out: Annotated[Path, typer.Option("--output", "-o", help="A file (for one input file) or a folder.")],
     pattern: Annotated[
@@ -44,6 +49,15 @@ def translate(
         Path | None,
         typer.Option(help="A mask of the region (brain, body), or a folder of them, named like the inputs."),
     ] = None,
+    uncertainty: Annotated[
+        int,
+        typer.Option(
+            metavar="PASSES",
+            min=0,
+            help="Write the mean of so many passes with dropout, and their standard deviation as NAME_sd; with several "
+            "models theirs, without this.",
+        ),
+    ] = 0,
     flips: Annotated[
         str, typer.Option(metavar="AXES", help="Translate mirrored along these axes too, and average: 1, or 0,1.")
     ] = "",
@@ -68,7 +82,12 @@ def translate(
     from transmodal.translation.apply import apply_translator, find_jobs
     from transmodal.translation.translator import Options, load_translator
 
-    translator = load_translator(model, device=device)
+    translator, *others = [load_translator(each, device=device) for each in model]
+    if uncertainty == 1:
+        raise UserError("--uncertainty 1: one pass has no spread; take 8 or more")
+    for other in others:
+        if (other.card.inputs, other.card.targets) != (translator.card.inputs, translator.card.targets):
+            raise UserError(f"{translator.card.name} and {other.card.name} have other modalities and are no ensemble")
     preparation = translator.card.preparation
     volumes = preparation.slices is not None or preparation.spatial_dims == 3
     region = preparation.region
@@ -109,9 +128,11 @@ def translate(
             single_file=single_file,
             seed=seed,
             spacing=spacing,
-            model_folder=model,
+            model_folder=model[0],
             targets=wanted,
             options=options,
+            passes=uncertainty,
+            ensemble=others,
             on_job=lambda job, outcome: progress.advance(task),
         )
     if as_json:
@@ -120,9 +141,12 @@ def translate(
             "written": [str(path) for _, path in results.written],
             "skipped": [str(path) for _, path in results.skipped],
             "failed": [{"case": name, "reason": reason} for name, reason in results.failed],
+            "warnings": [{"case": name, "warning": line} for name, line in results.warnings],
         }
         typer.echo(json.dumps(listed, indent=2, ensure_ascii=False))
     else:
+        for name, line in results.warnings:
+            console.print(f"warning: {name}: {line}", markup=False, highlight=False, soft_wrap=True)
         for name, reason in results.failed:
             console.print(f"failed: {name}: {reason}", markup=False, highlight=False, soft_wrap=True)
         counts = f"{len(results.written)} written, {len(results.skipped)} done before, {len(results.failed)} failed"

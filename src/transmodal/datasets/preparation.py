@@ -262,7 +262,13 @@ class Preparation(BaseModel):
         return tuple(step * old / new for step, old, new in zip(spacing, shape, prepared, strict=True))
 
     def restore(
-        self, values: npt.NDArray[Any], modality: str, like: Image, region: npt.NDArray[np.bool_] | None = None
+        self,
+        values: npt.NDArray[Any],
+        modality: str,
+        like: Image,
+        region: npt.NDArray[np.bool_] | None = None,
+        *,
+        exact: bool = False,
     ) -> Image:
         """Return a network's output as an image in physical units on the grid of `like`.
 
@@ -271,6 +277,7 @@ class Preparation(BaseModel):
             modality: whose intensity map is inverted.
             like: the image whose grid, position and source header the result takes.
             region: from `find_region`; the result is 0 outside where the recipe says so.
+            exact: float32, whatever the type of the training files.
 
         Returns:
             Pixels of the type of the modality's training files: integers rounded and clipped to their type.
@@ -282,9 +289,8 @@ class Preparation(BaseModel):
             pixels[~region] = 0
         if not target.channels:
             pixels = pixels[..., 0]
-        return like.with_pixels(
-            to_dtype(pixels, np.dtype(target.dtype)), channels=target.channels, quantity=target.quantity
-        )
+        dtype = np.dtype(np.float32 if exact else target.dtype)
+        return like.with_pixels(to_dtype(pixels, dtype), channels=target.channels, quantity=target.quantity)
 
     def sample_shares(self, foreground: npt.NDArray[np.bool_], image: Image) -> npt.NDArray[np.float32]:
         """Return the share of True pixels in each sample that `prepare` makes of an image on this grid."""

@@ -11,6 +11,7 @@ from lightning.fabric import Fabric
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 import transmodal
+from transmodal.datasets.batch_keys import REGION
 from transmodal.datasets.cache import PreparedCase, default_cache, prepare_cases
 from transmodal.datasets.manifest import CaseFiles, Manifest
 from transmodal.datasets.preparation import Preparation, fit_preparation
@@ -26,6 +27,7 @@ from transmodal.training.processes import on_first
 from transmodal.training.recipe import Recipe, load_recipe
 from transmodal.training.run import Run
 from transmodal.translation.card import Card, TrainingSummary
+from transmodal.translation.familiarity import Familiarity, describe_image
 from transmodal.translation.translator import save_translator
 
 PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}
@@ -223,5 +225,20 @@ def _write_model(run: Run, trainer: Trainer, *, has_failed: bool) -> None:
             cases=dict(Counter(str(case.split) for case in cases)),
             data_licence=recipe.data_licence,
         ),
+        familiar=_familiar(trainer.training, recipe),
     )
     save_translator(trainer.method, card, run.model)
+
+
+def _familiar(cases: Sequence[PreparedCase], recipe: Recipe) -> dict[str, Familiarity]:
+    """Fit what the training images of each input look like."""
+    found = {}
+    for modality in recipe.inputs:
+        features = []
+        for case in cases:
+            arrays = case.arrays()
+            if modality in arrays:
+                features.append(describe_image(arrays[modality], arrays.get(REGION), spatial_dims=recipe.spatial_dims))
+        if features:
+            found[modality] = Familiarity.fit(features, modality)
+    return found

@@ -9,7 +9,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -38,11 +38,12 @@ Outcome = Literal["written", "skipped", "failed"]
 
 @dataclass
 class Results:
-    """What became of each job: outcome → (name, path or reason)."""
+    """What became of each job: outcome → (name, path or reason); warnings of inputs unlike those of the training."""
 
     written: list[tuple[str, Path]] = field(default_factory=list)
     skipped: list[tuple[str, Path]] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
+    warnings: list[tuple[str, str]] = field(default_factory=list)
 
 
 def apply_translator(
@@ -56,6 +57,8 @@ def apply_translator(
     model_folder: Path | None = None,
     targets: Sequence[str] | None = None,
     options: Options | None = None,
+    passes: int = 0,
+    ensemble: Sequence[Translator] = (),
     on_job: Callable[[Job, Outcome], None] = lambda job, outcome: None,
 ) -> Results:
     """Translate jobs into a folder (or one job into one file).
@@ -69,13 +72,27 @@ def apply_translator(
         model_folder: for the sidecar.
         targets: which to make; None makes all that are not given.
         options: how the network is run.
+        passes: 2 or more writes the mean over so many passes with noise, and beside it, as NAME_sd, their standard
+            deviation.
+        ensemble: further translators; then mean and standard deviation are over all of them, without noise.
         on_job: called after each job.
 
     Raises:
         UserError: nothing can be written there. What goes wrong with one job stands in the results.
     """
     results = Results()
-    call = _Call(translator, out, single_file, seed, spacing, model_folder, targets, options or Options())
+    call = _Call(
+        translator,
+        out,
+        single_file,
+        seed,
+        spacing,
+        model_folder,
+        targets,
+        options or Options(),
+        passes,
+        tuple(ensemble),
+    )
     _require_writable(out.parent if single_file else out)
     for job in jobs:
         try:
@@ -84,6 +101,8 @@ def apply_translator(
         except UserError as error:
             outcome = "failed"
             results.failed.append((job.name, str(error)))
+        results.warnings += [(job.name, line) for line in call.warned]
+        call.warned.clear()
         on_job(job, outcome)
     return results
 
@@ -100,6 +119,9 @@ class _Call:
     model_folder: Path | None
     targets: Sequence[str] | None
     options: Options
+    passes: int
+    ensemble: tuple[Translator, ...]
+    warned: list[str] = field(default_factory=list)
 
     def translate(self, job: Job) -> tuple[Outcome, list[Path]]:
         """Do one job unless it is done."""
@@ -115,11 +137,21 @@ class _Call:
         for path in paths.values():
             _require_ours(path, job)
         mask = self._read(job.mask) if job.mask is not None else None
-        outputs = self.translator.translate_case(
-            images, seed=self.seed, mask=mask, targets=self.targets, options=self.options
-        )
+        options = replace(self.options, warn=self.warned.append)
+        how: dict[str, Any] = {"mask": mask, "targets": self.targets, "options": options}
+        if self.passes or self.ensemble:
+            spread = self.translator.translate_with_spread(
+                images, passes=self.passes, seed=self.seed or 0, others=self.ensemble, **how
+            )
+            outputs = {name: mean for name, (mean, _) in spread.items()}
+            for name, (_, sd) in spread.items():
+                path = _path_of_sd(paths[name], sd)
+                _require_ours(path, job)
+                self._write(sd, path, {**record, "target": f"standard deviation of {name}"})
+        else:
+            outputs = self.translator.translate_case(images, seed=self.seed, **how)
         for modality, image in outputs.items():
-            self._write(image, paths[modality], {**record, "target": modality})
+            self._write(image, paths[modality], {**record, "target": modality, "warnings": list(self.warned)})
         return "written", list(paths.values())
 
     def _targets(self, job: Job) -> list[str]:
@@ -172,6 +204,7 @@ class _Call:
             "seed": self.seed,
             "given_spacing_mm": list(self.spacing) if self.spacing else None,
             "options": self.options.to_json(),
+            "spread": {"passes": self.passes, "ensemble": [each.card.weights_sha256 for each in self.ensemble]},
             "inputs": {
                 modality: {"path": str(file), "sha256": _content_hash(file)}
                 for modality, file in (job.files | ({"mask": job.mask} if job.mask is not None else {})).items()
@@ -237,6 +270,11 @@ def _require_writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise UserError(f"Cannot write to {folder}: {error.strerror}; choose a folder you may write to") from error
+
+
+def _path_of_sd(path: Path, sd: Image) -> Path:
+    """Return where a standard deviation goes, beside its image, in a format of floating-point pixels."""
+    return path.with_name(f"{stem_of(path)}_sd{'.nii.gz' if sd.spatial_dims == 3 else '.tiff'}")
 
 
 def suffix_for(translator: Translator, source: Image, modality: str) -> str:

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from transmodal.datasets.preparation import Preparation
 from transmodal.methods.method import Ports
+from transmodal.translation.familiarity import Familiarity
 
 FORMAT_VERSION: Literal[1] = 1
 NOTICE = "Synthetic image, not for diagnosis."
@@ -47,6 +48,9 @@ class Card(BaseModel):
     classes: int = Field(0, description="of the label maps in training, background included; 0 without")
     preparation: Preparation
     training: TrainingSummary
+    familiar: dict[str, Familiarity] = Field(
+        default_factory=dict, description="input modality → what its training images look like"
+    )
     weights_sha256: str = ""
 
     @property

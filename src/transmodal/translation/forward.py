@@ -15,6 +15,8 @@ from torch import Tensor
 from transmodal.datasets.batch_keys import GIVEN, REGION
 from transmodal.datasets.sampling import slices_around
 from transmodal.methods import Method, Ports
+from transmodal.translation.uncertainty import with_flips
+from transmodal.translation.windows import Predict
 
 Stack = npt.NDArray[Any]
 SLICES_A_BATCH = 8
@@ -80,7 +82,7 @@ def translate_stacks(
     stochastic: bool = False,
     flips: Sequence[int] = (),
     precision: torch.dtype | None = None,
-    predict_volume: Callable[[Callable[[Tensor], dict[str, Tensor]], Tensor], dict[str, Tensor]] | None = None,
+    predict_volume: Callable[[Predict, Tensor], Mapping[str, Tensor]] | None = None,
 ) -> dict[str, npt.NDArray[np.float32]]:
     """Translate the samples of one case.
 
@@ -90,7 +92,8 @@ def translate_stacks(
         device: where the method lies.
         samples: which of the samples; None takes all.
         stochastic: draw the noise z from torch's global generator.
-        flips: spatial axes along which mirrored inputs are translated too and averaged (test-time flips).
+        flips: spatial axes along which mirrored inputs are translated too and averaged, in all combinations (test-time
+            flips).
         precision: of automatic mixed precision; None computes in float32.
         predict_volume: how a joined volume (C, *spatial) goes through the network, given what predicts a batch; None
             takes it whole. Three dimensions only.
@@ -106,16 +109,7 @@ def translate_stacks(
             made = method.translate(inputs.split(joined), stochastic=stochastic)
         return {name: output.float() for name, output in made.items()}
 
-    def predict(joined: Tensor) -> dict[str, Tensor]:
-        made = once(joined)
-        axes = [axis + 2 for axis in flips]
-        if not axes:
-            return made
-        for axis in axes:
-            mirrored = once(joined.flip(axis))
-            made = {name: output + mirrored[name].flip(axis) for name, output in made.items()}
-        return {name: output / (len(axes) + 1) for name, output in made.items()}
-
+    predict = with_flips(once, flips) if flips else once
     was_training = method.training
     method.eval()
     try:
@@ -123,6 +117,7 @@ def translate_stacks(
             if inputs.ports.spatial_dims == 3:
                 for sample in chosen:
                     volume = torch.from_numpy(inputs.joined(sample))
+                    whole: Mapping[str, Tensor]
                     if predict_volume is not None:
                         whole = predict_volume(predict, volume)
                     else:

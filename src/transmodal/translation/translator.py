@@ -4,7 +4,7 @@ import json
 import shutil
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,13 +17,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from transmodal.datasets.batch_keys import REGION
+from transmodal.datasets.preparation import to_dtype
 from transmodal.errors import UserError
 from transmodal.images import Image, require_same_grid
 from transmodal.images.files import sha256_of, write_text
 from transmodal.methods import METHODS, Method, make_method
 from transmodal.translation.card import FORMAT_VERSION, Card
+from transmodal.translation.familiarity import describe_image, warnings_for
 from transmodal.translation.forward import Inputs, translate_stacks
 from transmodal.translation.memory import VolumePredictor
+from transmodal.translation.uncertainty import spread_over
 
 WEIGHTS, CARD = "model.safetensors", "translator.json"
 
@@ -43,6 +46,7 @@ class Options:
         overlap: share of a window that neighbours have in common.
         memory: bytes that a volume may take beyond the network itself; None takes what is free.
         say: called with how volumes are taken; None puts it into the log.
+        warn: called with a line for each input that looks unlike those of the training; None does not look.
     """
 
     flips: tuple[int, ...] = ()
@@ -51,11 +55,29 @@ class Options:
     overlap: float = 0.5
     memory: float | None = None
     say: Callable[[str], None] | None = field(default=None, compare=False)
+    warn: Callable[[str], None] | None = field(default=None, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return what changes the output, for the record; lists, as JSON gives them back."""
         window = list(self.window) if isinstance(self.window, tuple) else self.window
         return {"flips": list(self.flips), "precision": self.precision, "window": window, "overlap": self.overlap}
+
+
+@dataclass(frozen=True)
+class PreparedInputs:
+    """A case on the network's grid.
+
+    Attributes:
+        stacks: input modality or REGION → (samples, C, *spatial).
+        like: the first input, whose grid the outputs take.
+        region: on the files' own grid.
+        wanted: the targets to make.
+    """
+
+    stacks: dict[str, npt.NDArray[Any]]
+    like: Image
+    region: npt.NDArray[np.bool_] | None
+    wanted: list[str]
 
 
 class Translator:
@@ -105,9 +127,67 @@ class Translator:
             targets: which; None takes all that are not given.
             options: how the network is run.
         """
+        case = self.prepare(images, mask, targets)
+        outputs = self._run(case, seed, options or Options())
+        return {name: self._restored(outputs[name], name, case) for name in case.wanted}
+
+    def translate_with_spread(
+        self,
+        images: Image | Mapping[str, Image],
+        *,
+        passes: int,
+        seed: int = 0,
+        mask: Image | None = None,
+        targets: Sequence[str] | None = None,
+        options: Options | None = None,
+        others: Sequence["Translator"] = (),
+    ) -> dict[str, tuple[Image, Image]]:
+        """Return target → mean and standard deviation over passes with other noise, or over an ensemble.
+
+        Args:
+            images, mask, targets, options: as for `translate_case`.
+            passes: with dropout, at least 2; not looked at with `others`.
+            seed: of the first pass.
+            others: translators of the same modalities, trained with other seeds; each translates once, without noise.
+
+        Returns:
+            Of each target its image, and its standard deviation in the target's unit as float32.
+
+        Raises:
+            UserError: as `translate_case`; a network without dropout has no noise to vary.
+        """
+        options = options or Options()
+        case = self.prepare(images, mask, targets)
+        if others:
+            made = [self._exact(case, None, options)]
+            made += [other._exact(other.prepare(images, mask, targets), None, options) for other in others]
+            spread = spread_over(made)
+        else:
+            if not any(isinstance(layer, nn.Dropout) and layer.p > 0 for layer in self.method.modules()):
+                raise UserError(
+                    f"{self.card.name} has no dropout, so nothing varies from pass to pass; train with dropout, or "
+                    "give several models (an ensemble)"
+                )
+            spread = spread_over(self._exact(case, seed + number, options) for number in range(max(2, passes)))
+        results = {}
+        for name in case.wanted:
+            target = self.card.preparation.modalities[name]
+            like = case.like.with_pixels(spread.sd[name].numpy(), channels=target.channels, quantity=target.quantity)
+            mean = to_dtype(spread.mean[name].numpy(), np.dtype(target.dtype))
+            results[name] = (like.with_pixels(mean, channels=target.channels, quantity=target.quantity), like)
+        return results
+
+    def warnings(self, images: Image | Mapping[str, Image], mask: Image | None = None) -> list[str]:
+        """Return one line for each input that looks unlike those of the training; see `familiarity`."""
+        return self._unfamiliar(self.prepare(images, mask, None))
+
+    def prepare(
+        self, images: Image | Mapping[str, Image], mask: Image | None, targets: Sequence[str] | None
+    ) -> "PreparedInputs":
+        """Bring a case's images to the network's grid."""
         given = self._by_modality(images)
         wanted = self.targets_for(given, targets)
-        preparation, options = self.card.preparation, options or Options()
+        preparation = self.card.preparation
         first = next(iter(given.values()))
         region = preparation.find_region(given, mask)
         stacks: dict[str, npt.NDArray[Any]] = {
@@ -115,16 +195,40 @@ class Translator:
         }
         if region is not None:
             stacks[REGION] = preparation.prepare_region(region, first)
+        return PreparedInputs(stacks, first, region, wanted)
+
+    def _run(self, case: "PreparedInputs", seed: int | None, options: Options) -> dict[str, npt.NDArray[np.float32]]:
+        if options.warn is not None:
+            for line in self._unfamiliar(case):
+                options.warn(line)
         try:
-            outputs = self._translate_stacks(stacks, seed, options)
+            return self._translate_stacks(case.stacks, seed, options)
         except (MemoryError, RuntimeError) as error:
             if not isinstance(error, MemoryError) and "memory" not in str(error):
                 raise
-            size = "×".join(map(str, first.shape))
+            size = "×".join(map(str, case.like.shape))
             raise UserError(
-                f"{first.name} ({size}) needs more memory than {self.device} has; crop it, or use another device"
+                f"{case.like.name} ({size}) needs more memory than {self.device} has; crop it, or use another device"
             ) from error
-        return {modality: preparation.restore(outputs[modality], modality, first, region) for modality in wanted}
+
+    def _exact(self, case: "PreparedInputs", seed: int | None, options: Options) -> dict[str, npt.NDArray[np.float32]]:
+        """Return the wanted targets in their unit, before they are rounded to the files' type."""
+        outputs = self._run(case, seed, options if seed in (None, 0) else replace(options, warn=None))
+        return {name: self._restored(outputs[name], name, case, exact=True).pixels for name in case.wanted}
+
+    def _restored(
+        self, output: npt.NDArray[np.float32], name: str, case: "PreparedInputs", *, exact: bool = False
+    ) -> Image:
+        return self.card.preparation.restore(output, name, case.like, case.region, exact=exact)
+
+    def _unfamiliar(self, case: "PreparedInputs") -> list[str]:
+        dims = self.card.preparation.spatial_dims
+        features = {
+            name: describe_image(case.stacks[name], case.stacks.get(REGION), spatial_dims=dims)
+            for name in self.card.familiar
+            if name in case.stacks
+        }
+        return warnings_for(self.card.familiar, features)
 
     def targets_for(self, given: Collection[str], targets: Sequence[str] | None = None) -> list[str]:
         """Return what is made of these inputs.
