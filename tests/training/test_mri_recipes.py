@@ -41,6 +41,12 @@ def trained(name: str, manifest: Path, folder: Path, **settings: object) -> Run:
     return train(recipe, manifest, folder / "run", cache=folder / "cache", quiet=True, device="cpu")
 
 
+def translate(*words: object) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["translate", *map(str, words)])
+    assert ended.value.code == 0
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_shipped_recipe_trains_and_keeps_the_grid(name: str, brains: Path, tmp_path: Path) -> None:
     run = trained(name, brains, tmp_path)
@@ -133,11 +139,10 @@ def test_spread_over_passes_and_over_models_lies_beside_the_image(brains: Path, 
     dropout = {"supervised.network.dropout": 0.5}
     runs = [trained("t1-to-t2", brains, tmp_path / str(seed), **dropout, **{"train.seed": seed}) for seed in (0, 1)]
     source = Manifest.read(brains).cases(["T1"], split="test")[0].files["T1"]
-    for number, options in enumerate(
-        (["-m", runs[0].folder, "--uncertainty", 3], ["-m", runs[0].folder, "-m", runs[1].folder])
-    ):
+    ensemble = ["-m", runs[0].folder, "-m", runs[1].folder]
+    for number, options in enumerate((["-m", runs[0].folder, "--uncertainty", 3], ensemble)):
         out = tmp_path / f"out{number}"
-        assert main(["translate", *map(str, options), "-i", str(source), "-o", str(out)]) == 0
+        translate(*options, "-i", source, "-o", out)
         mean, sd = read(out / f"{source.name[:-7]}.nii.gz"), read(out / f"{source.name[:-7]}_sd.nii.gz")
         assert sd.pixels.dtype == np.float32 and sd.shape == mean.shape and sd.pixels.max() > 0
         assert not sd.pixels[read(source).pixels == 0].any()
@@ -156,8 +161,5 @@ def test_an_input_unlike_the_training_is_warned_of(
     strange = read(case.files["T1"])
     noise = np.random.default_rng(0).exponential(300, SHAPE) * (strange.pixels != 0)
     write(strange.with_pixels(noise.astype(np.int16)), tmp_path / "strange.nii.gz")
-    assert (
-        main(["translate", "-m", str(run.folder), "-i", str(tmp_path / "strange.nii.gz"), "-o", str(tmp_path / "o")])
-        == 0
-    )
+    translate("-m", run.folder, "-i", tmp_path / "strange.nii.gz", "-o", tmp_path / "made")
     assert "looks unlike the T1 images of the training" in capsys.readouterr().err.replace("\n", " ")

@@ -81,18 +81,8 @@ def apply_translator(
         UserError: nothing can be written there. What goes wrong with one job stands in the results.
     """
     results = Results()
-    call = _Call(
-        translator,
-        out,
-        single_file,
-        seed,
-        spacing,
-        model_folder,
-        targets,
-        options or Options(),
-        passes,
-        tuple(ensemble),
-    )
+    options, ensemble = options or Options(), tuple(ensemble)
+    call = _Call(translator, out, single_file, seed, spacing, model_folder, targets, options, passes, ensemble)
     _require_writable(out.parent if single_file else out)
     for job in jobs:
         try:
