@@ -112,7 +112,7 @@ def test_baselines_know_the_mean_and_the_line() -> None:
     pairs = [(picture(n), Image(3000 - 10 * picture(n).pixels, picture(n).affine)) for n in range(5)]
     policy = Policy(range=(0, 3000)).resolved(unit="counts", dimension=2)
     baselines = fit_baselines(iter(pairs), policy)
-    assert baselines.names == ("mean target", "input luminance")
+    assert baselines.names == ("mean target", "input luminance", "intensity lookup")
     assert baselines.slope == pytest.approx(-10, rel=1e-3)
     assert baselines.intercept == pytest.approx(3000, rel=1e-3)
     made = baselines.predict(*pairs[0])

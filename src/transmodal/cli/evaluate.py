@@ -106,10 +106,9 @@ def evaluate(
     from transmodal.evaluation.comparison import compare
     from transmodal.evaluation.files import to_text
     from transmodal.evaluation.groups import parse_grouping
-    from transmodal.evaluation.run import evaluate_run
+    from transmodal.evaluation.run import evaluate_run, policy_of
     from transmodal.evaluation.run_report import baseline_warnings
     from transmodal.metrics.policy import Policy
-    from transmodal.training.run import Run
 
     groupings = [parse_grouping(names) for names in group_by or []]
     weights = named_weights(waem, waem_weights)
@@ -119,10 +118,10 @@ def evaluate(
     policy = None
     if metrics is not None or convention:
         of_images, of_sets = named_metrics(metrics, convention or [])
-        own = Run.open(runs[0]).recipe.evaluation
+        own = policy_of(runs[0])
         policy = Policy(**(own.model_dump() | {"metrics": of_images, "sets": of_sets or own.sets}))
     if lesions is not None:
-        own = policy or Run.open(runs[0]).recipe.evaluation
+        own = policy or policy_of(runs[0])
         policy = Policy(**(own.model_dump() | {"lesions": None if lesions == "none" else lesions}))
     names = [name.strip() for name in given.split(",") if name.strip()] if given is not None else None
     for folder in runs:

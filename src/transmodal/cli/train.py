@@ -16,6 +16,8 @@ EXAMPLES = """
 
   transmodal train photo-to-xray --data manifest.csv --out runs/fold-2 --fold 2
 
+  transmodal train t1-to-t2 --data manifest.csv --out runs/five-fold --folds 5
+
   transmodal train --resume --out runs/first
 
   transmodal train photo-to-xray --scale paper --print-recipe
@@ -38,6 +40,10 @@ def train(
     fold: Annotated[
         int | None, typer.Option(min=1, help="Validate on this fold of 'data split --folds', train on the others.")
     ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(min=2, help="Cross-validate by subject: so many runs in --out; the limit of minutes is of each."),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     devices: Annotated[int, typer.Option(min=1, help="Processes, one a device (DDP).")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
@@ -47,7 +53,11 @@ def train(
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
-    """Train a translator: a recipe on a manifest, into a run's folder."""
+    """Train a translator: a recipe on a manifest, into a run's folder.
+
+    With --folds, every subject is a test subject of exactly one run;
+    'transmodal evaluate' on the folder of all runs pools them.
+    """
     from transmodal.errors import UserError
     from transmodal.training.recipe import load_recipe, shipped_recipes
     from transmodal.training.run import Run
@@ -55,7 +65,22 @@ def train(
     changes = list(settings or [])
     shortcuts = {"train.epochs": epochs, "train.max_minutes": max_minutes, "train.seed": seed}
     changes += [f"{key}={value}" for key, value in shortcuts.items() if value is not None]
-    resumed = Run.open(out).recipe if resume and out is not None and (out / "recipe.yaml").exists() else None
+    resumed = None
+    goes_on_with_folds = False
+    if resume and out is not None:
+        goes_on_with_folds = (out / "folds.json").exists()
+        if goes_on_with_folds:
+            from transmodal.training.cross_validation import CrossValidation
+
+            resumed = CrossValidation.open(out).recipe
+        elif (out / "recipe.yaml").exists():
+            resumed = Run.open(out).recipe
+            if folds is not None:
+                raise UserError(f"--resume goes on with the one run in {out}; leave --folds out")
+    if fold is not None and (folds is not None or goes_on_with_folds):
+        raise UserError("--fold trains one round and --folds trains all; give one")
+    if (folds is not None or goes_on_with_folds) and devices > 1:
+        raise UserError("--folds trains in one process; leave --devices out, or train each round with --fold")
     if resumed is not None and fold is not None:
         raise UserError(f"--resume goes on with the split in {out}; leave --fold out")
     if recipe is not None:
@@ -76,9 +101,21 @@ def train(
     if print_recipe:
         typer.echo(loaded.to_yaml(), nl=False)
         return
-    if out is None or (data is None and not (out / "recipe.yaml").exists()):
+    if out is None or (data is None and resumed is None and not (out / "recipe.yaml").exists()):
         raise UserError("Training needs --data manifest.csv and --out RUN; see 'transmodal train --help'")
 
+    if folds is not None or goes_on_with_folds:
+        from transmodal.training.cross_validation import train_folds
+
+        def say(line: str) -> None:
+            if not quiet:
+                typer.echo(line, err=True)
+
+        whole = train_folds(
+            loaded, data, out, folds, resume=resume, say=say, device=device, cache=cache, quiet=quiet
+        )  # fmt: skip
+        typer.echo(f"Runs: {whole.folder}")
+        return
     from transmodal.datasets.manifest import Manifest
     from transmodal.training.train import train as run_training
 

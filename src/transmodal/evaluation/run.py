@@ -1,7 +1,7 @@
 """Evaluate a run: its translator and its baselines on the cases of one split, in the files' own grid and unit."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +9,13 @@ import pandas
 
 from transmodal.errors import UserError
 from transmodal.evaluation.files import write_evaluation
+from transmodal.evaluation.folds import FOLD, pool_folds
 from transmodal.evaluation.groups import check_grouping, choose_groupings, group_table, with_cuts
 from transmodal.evaluation.pictures import CasePicture, case_pictures
 from transmodal.evaluation.scores import Scores
 from transmodal.evaluation.target import TRANSLATOR, Asked, Progress, TargetJob, inputs_for, policy_for_target
 from transmodal.metrics.policy import Policy
+from transmodal.training.cross_validation import CrossValidation
 from transmodal.training.run import Run
 from transmodal.translation import Translator, load_translator
 
@@ -32,6 +34,7 @@ class RunEvaluation:
         report: the HTML file.
         groupings: factors that the user asked to group by, crossed within each.
         options: words of the command line that this evaluation depends on, beside the run and the split.
+        folds: the runs of a cross-validation, whose folder `run` then is; empty for one run.
     """
 
     run: Run
@@ -41,6 +44,7 @@ class RunEvaluation:
     report: Path
     groupings: Sequence[Sequence[str]] = ()
     options: tuple[str, ...] = ()
+    folds: tuple[Run, ...] = ()
 
 
 def evaluate(run: Run | str | Path, *, split: str = "test", **options: Any) -> Scores:
@@ -78,8 +82,9 @@ def evaluate_run(
     The translator works without its noise z, so that the same run always has the same scores.
 
     Args:
-        folder: of the run.
-        split: which cases: "test", "validation" or "train".
+        folder: of the run, or of a cross-validation, whose folds are pooled: each subject is scored with the translator
+            that did not see it, and `fold` is a factor.
+        split: which cases: "test", "validation" or "train"; of a cross-validation "test" alone.
         policy: replaces the recipe's; what is open is taken from the target's intensity map.
         fid_weights: Inception weights, for FID and KID.
         niqe_model: a pristine model for NIQE; None fits one on the training cases' truths when NIQE is asked for.
@@ -99,32 +104,67 @@ def evaluate_run(
     """
     from transmodal.evaluation.run_report import write_report
 
-    run = Run.open(folder)
+    run, runs = _opened(folder, split)
+    parts = [(each, load_translator(each.model, device=device)) for each in runs]
     for names in groupings:
-        check_grouping(run.manifest.factors, names)
-    translator = load_translator(run.model, device=device)
+        check_grouping([*run.manifest.factors, *([FOLD] if len(runs) > 1 else [])], names)
     scores, groups, pictures = {}, {}, {}
-    chosen_policy = policy or run.recipe.evaluation
     files = {
         "fid_weights": fid_weights,
         "niqe_model": niqe_model,
         "lpips_weights": lpips_weights,
         "lpips_linear": lpips_linear,
     }
-    asked = Asked(
-        split, chosen_policy, None if given is None else tuple(given), files, workers, on_progress or Asked.on_progress
-    )
-    for target in targets_of(translator, given):
-        job = TargetJob(run, translator, target, asked)
-        scores[target] = with_cuts(job.score(), groupings)
+    inputs = None if given is None else tuple(given)
+    asked = Asked(split, policy or run.recipe.evaluation, inputs, files, workers, on_progress or Asked.on_progress)
+    for target in targets_of(parts[0][1], given):
+        own, jobs = _scored(parts, target, asked)
+        scores[target] = with_cuts(own, groupings)
         chosen = [tuple(names) for names in groupings] or choose_groupings(scores[target])
         groups[target] = group_table(scores[target], chosen)
-        pictures[target] = case_pictures(scores[target], {case.id: job for case in job.cases})
+        pictures[target] = case_pictures(scores[target], {case.id: job for job in jobs for case in job.cases})
     write_evaluation(run.evaluation, scores, groups, {"run": run.name, "recipe": run.recipe.name})
     options = options_in_words(asked, run.recipe.evaluation, groupings)
-    evaluation = RunEvaluation(run, scores, groups, pictures, run.report, groupings, options)
-    write_report(evaluation, translator.card)
+    folds = tuple(runs) if len(runs) > 1 else ()
+    evaluation = RunEvaluation(run, scores, groups, pictures, run.report, groupings, options, folds)
+    write_report(evaluation, parts[0][1].card)
     return evaluation
+
+
+def policy_of(folder: str | Path) -> Policy:
+    """Return the policy in the recipe of a run or cross-validation; a UserError where the folder is neither."""
+    if CrossValidation.is_at(folder):
+        return CrossValidation.open(folder).recipe.evaluation
+    return Run.open(folder).recipe.evaluation
+
+
+def _opened(folder: str | Path, split: str) -> tuple[Run, list[Run]]:
+    """Return what is evaluated, and the run or the runs of its folds."""
+    if not CrossValidation.is_at(folder):
+        run = Run.open(folder)
+        return run, [run]
+    whole = CrossValidation.open(folder)
+    if split != "test":
+        raise UserError(f"{folder} is a cross-validation, of which test subjects are pooled; leave --split out, or "
+                        f"evaluate one fold, such as {whole.run_folder(1)}")  # fmt: skip
+    return Run(whole.folder, whole.recipe, whole.manifest), whole.runs()
+
+
+def _scored(parts: Sequence[tuple[Run, Translator]], target: str, asked: Asked) -> tuple[Scores, list[TargetJob]]:
+    """Score one target of the run, or of all folds under the policy of the first."""
+    jobs: list[TargetJob] = []
+    found: dict[str, Scores] = {}
+    for run, translator in parts:
+        told = asked if len(parts) == 1 else replace(asked, on_progress=_naming(run.name, asked.on_progress))
+        job = TargetJob(run, translator, target, told)
+        found[run.name] = job.score(jobs[0].features if jobs else None)
+        asked = replace(asked, policy=job.policy)
+        jobs.append(job)
+    return next(iter(found.values())) if len(found) == 1 else pool_folds(found), jobs
+
+
+def _naming(name: str, on_progress: Progress) -> Progress:
+    return lambda what, done, total: on_progress(f"{name}, {what}", done, total)
 
 
 def targets_of(translator: Translator, given: Sequence[str] | None) -> list[str]:

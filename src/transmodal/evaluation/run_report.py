@@ -54,7 +54,8 @@ def write_report(evaluation: "RunEvaluation", card: Card) -> None:
     curves = curve_blocks(run)
     if curves:
         sections.append(Section("Training", curves))
-    sections += [Section("Data", data_blocks(run, card)), Section("Repeat it", repeat_blocks(evaluation, card))]
+    of_data = fold_blocks(evaluation, card) if evaluation.folds else data_blocks(run, card)
+    sections += [Section("Data", of_data), Section("Repeat it", repeat_blocks(evaluation, card))]
     today = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     page = Report(
         title=run.name,
@@ -62,7 +63,8 @@ def write_report(evaluation: "RunEvaluation", card: Card) -> None:
         facts=(
             f"recipe {run.recipe.name}",
             f"method {run.recipe.method}",
-            f"{first.split} split: {counted(len(first.cases), 'case')} of {counted(first.subjects, 'subject')}",
+            f"{'all folds' if evaluation.folds else f'{first.split} split'}: "
+            f"{counted(len(first.cases), 'case')} of {counted(first.subjects, 'subject')}",
             f"evaluated {today}",
         ),
         notice=f"{card.notice} {card.intended_use}",
@@ -151,6 +153,27 @@ def data_blocks(run: Run, card: Card) -> list[Block]:
     ]
 
 
+def fold_blocks(evaluation: "RunEvaluation", card: Card) -> list[Block]:
+    """Return who stands where in each fold of a cross-validation, the seed and the licence of the data."""
+    rows = []
+    for run in evaluation.folds:
+        table = run.manifest.table
+        sides = [table[table["split"] == split] for split in ("train", "validation", "test")]
+        rows.append([run.name, *(str(part["subject"].nunique()) for part in sides)])
+    return [
+        Table(
+            ["fold", "train", "validation", "test"],
+            rows,
+            "Subjects. Each is a test subject of one fold, and scored with its translator, which never saw it.",
+        ),
+        Text(
+            f"Seed {evaluation.run.recipe.train.seed}. Licence of the data: {card.training.data_licence}. Intensity "
+            "maps and baselines are fitted in each fold on its own training subjects.",
+            "note",
+        ),
+    ]
+
+
 def repeat_blocks(evaluation: "RunEvaluation", card: Card) -> list[Block]:
     """Return the commands that make this run and report again, with versions and machine."""
     run = evaluation.run
@@ -163,11 +186,13 @@ def repeat_blocks(evaluation: "RunEvaluation", card: Card) -> list[Block]:
             "comes depends on the machine and its load, so that it cannot be repeated to the bit."
         )
     folder = shlex.quote(str(run.folder))
+    first, folds = (f"{folder}/fold-1", f" --folds {len(evaluation.folds)}") if evaluation.folds else (folder, "")
     commands = [
-        f"transmodal train {folder}/recipe.yaml --data {folder}/manifest.csv --out NEW-RUN",
+        f"transmodal train {first}/recipe.yaml --data {folder}/manifest.csv --out NEW-RUN{folds}",
         f"transmodal evaluate NEW-RUN {shlex.join(words)}",
     ]
-    environment = {**run.environment, "weights (SHA-256)": card.weights_sha256, "evaluated by": transmodal.__version__}
+    weights = {} if folds else {"weights (SHA-256)": card.weights_sha256}
+    environment = {**run.environment, **weights, "evaluated by": transmodal.__version__}
     rows = [[key, _plain(value)] for key, value in environment.items()]
     recipe = run.recipe.to_yaml().splitlines()
     return [

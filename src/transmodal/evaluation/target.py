@@ -85,18 +85,19 @@ class TargetJob:
         self.turn = threading.Lock()
         self.baselines: dict[str, Baselines] = {}
         self.not_in_baselines: dict[str, str] = {}
+        self.features: SetFeatures | None = None
 
     def score(self, features: SetFeatures | None = None) -> Scores:
         """Fit the baselines, score every case, gather set-level features.
 
         Args:
-            features: gathers those of several jobs; None makes its own.
+            features: of an earlier job, to gather those of both; None begins anew.
         """
         first = self._first_truth()
         self.policy = complete_policy(self.policy, first)
         resources = self._opened()
         self.fit_baselines()
-        features = features or SetFeatures(self.policy, resources.extractor)
+        self.features = features = features or SetFeatures(self.policy, resources.extractor)
         features.prepare(first, self.policy)
         done: list[str] = []
 
