@@ -130,3 +130,29 @@ def test_lesions_are_scored_beside_the_rest(run: Run, capsys: pytest.CaptureFixt
     assert "In the lesions of 'lesions'" in page and "--lesions lesions" in page
     with pytest.raises(UserError, match="No image of modality 'lesion'"):
         evaluate_run(run.folder, policy=Policy(lesions="lesion"))
+
+
+def test_every_combination_of_inputs_makes_every_target_that_is_not_given(
+    any_to_any: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, _ = told(capsys, "evaluate", any_to_any.folder, "--combinations")
+    assert out.count("●") == 3 + 6 and out.count("○") == 6 + 3  # three rows of one input, three of two; all is nothing
+    table = pandas.read_csv(any_to_any.evaluation / "combinations.csv")
+    assert len(table) == 3 * 2 + 3
+    assert not any(row["target"] in row["given"].split("+") for _, row in table.iterrows())
+    row = table[(table["given"] == "T1+T2") & (table["target"] == "FLAIR")].iloc[0]
+    assert (row["given_T1"], row["given_FLAIR"], row["cases"]) == (1, 0, 2)
+    main = evaluate_run(any_to_any.folder).scores["FLAIR"].summary_of("psnr").mean  # all that is left: T1 and T2
+    assert row["psnr"] == pytest.approx(main, rel=1e-6)
+    assert not (any_to_any.evaluation / "combinations.csv").exists()  # of an evaluation before
+    alone = evaluate_run(any_to_any.folder, given=["T2"]).scores["T1"].summary_of("psnr").mean
+    assert table[(table["given"] == "T2") & (table["target"] == "T1")].iloc[0]["psnr"] == pytest.approx(alone, rel=1e-6)
+
+
+def test_a_case_takes_part_in_the_combinations_that_it_has(run: Run) -> None:
+    found = evaluate_run(run.folder, combinations=True).combinations
+    assert found is not None
+    numbers = {row["given"]: row["cases"] for _, row in found.table.iterrows()}
+    assert numbers == {"T1": 1, "T2": 2, "T1+T2": 1}
+    page = parse(run.report.read_text()).text
+    assert "Missing modalities" in page and "--combinations" in page

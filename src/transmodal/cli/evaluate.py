@@ -20,6 +20,8 @@ EXAMPLES = """
 
   transmodal evaluate runs/any-to-any --given T1,T2 --lesions lesions
 
+  transmodal evaluate runs/any-to-any --combinations
+
   transmodal evaluate runs/first --json > scores.json
 """
 
@@ -46,6 +48,9 @@ def evaluate(
         str | None,
         typer.Option(metavar="A,B", help="Give the translator only these of its inputs.", show_default=False),
     ] = None,
+    combinations: Annotated[
+        bool, typer.Option("--combinations", help="Score each combination of inputs as well: missing modalities.")
+    ] = False,
     lesions: Annotated[
         str | None,
         typer.Option(
@@ -101,13 +106,14 @@ def evaluate(
     """
     from transmodal.cli.chosen_metrics import named_metrics, named_weights
     from transmodal.cli.progress import Progress
-    from transmodal.cli.scores import print_scores
+    from transmodal.cli.scores import print_combinations, print_scores
     from transmodal.errors import UserError
     from transmodal.evaluation.comparison import compare
     from transmodal.evaluation.files import to_text
     from transmodal.evaluation.groups import parse_grouping
     from transmodal.evaluation.run import evaluate_run, policy_of
     from transmodal.evaluation.run_report import baseline_warnings
+    from transmodal.evaluation.scores import for_json
     from transmodal.metrics.policy import Policy
 
     groupings = [parse_grouping(names) for names in group_by or []]
@@ -136,6 +142,7 @@ def evaluate(
                 lpips_linear=lpips_linear,
                 groupings=groupings,
                 given=names,
+                combinations=combinations,
                 workers=workers,
                 device=device,
                 on_progress=progress.show,
@@ -158,10 +165,15 @@ def evaluate(
         for target, compared in systems.items():
             content[target]["comparison"] = compared.to_json()
         first = next(iter(content.values()))
+        if (table := evaluations[0].combinations) is not None:
+            first["combinations"] = for_json(table.table.to_dict("records"))
         typer.echo(to_text(first if len(content) == 1 else {**first, "targets": content}), nl=False)
     else:
         for target, part in scores.items():
             print_scores(part, title=f"{target}, {split} split", comparison=systems.get(target))
+        for evaluation in evaluations:
+            if evaluation.combinations is not None:
+                print_combinations(evaluation.combinations, title=f"{evaluation.run.name}: combinations of inputs")
     failed = dict.fromkeys(failure for part in scores.values() for failure in part.failed)
     for case, reason in failed:
         typer.echo(f"not scored: {case}: {reason}", err=True)

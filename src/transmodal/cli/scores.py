@@ -25,6 +25,7 @@ from transmodal.evaluation.sets import describe_set_score
 from transmodal.reporting.figures import plain_number
 
 if TYPE_CHECKING:
+    from transmodal.evaluation.combinations import Combinations
     from transmodal.evaluation.system_comparison import SystemComparison
 
 _ACROSS = 3  # metrics side by side, each with its interval
@@ -122,6 +123,23 @@ def _print_comparison(console: Console, scores: Scores, comparison: "SystemCompa
         console.print(Text(note))
     for verdict in comparison.verdicts:
         console.print(Text(verdict, style="bold"))
+    console.print()
+
+
+def print_combinations(found: "Combinations", *, title: str) -> None:
+    """Print the lead metric of each target by the inputs given, with dots."""
+    from transmodal.evaluation.combinations import combination_rows
+
+    metric = "psnr" if "psnr" in found.metrics else found.metrics[0]
+    console = Console(highlight=False)
+    console.width = max(console.width, 100)
+    console.print(Text(f"{title}, {bare_title(metric)}", style="bold"))
+    table = Table(box=None, pad_edge=False)
+    for name in (*found.inputs, *found.targets):
+        table.add_column(Text(name), justify="right" if name in found.targets else "center", no_wrap=True)
+    for row in combination_rows(found, metric):
+        table.add_row(*(Text(cell if isinstance(cell, str) else cell.text) for cell in row))
+    console.print(table)
     console.print()
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas
 
+from transmodal.evaluation.combinations import Combinations
 from transmodal.evaluation.lesions import VALUES
 from transmodal.evaluation.scores import Scores
 from transmodal.evaluation.slices import slice_totals
@@ -43,6 +44,22 @@ def _with_lesions(scores: Scores) -> pandas.DataFrame:
         return scores.table
     named = scores.lesions.rename(columns={name: f"lesion_{name}" for name in VALUES})
     return scores.table.merge(named, on=["system", "case", "subject"], how="left", validate="one_to_one")
+
+
+def write_combinations(folder: Path, found: Combinations | None) -> None:
+    """Write combinations.csv (a row a combination and target) and combination-cases.csv; None takes old ones away.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    for name, table in (
+        ("combinations.csv", None if found is None else found.table),
+        ("combination-cases.csv", None if found is None else found.cases),
+    ):
+        if table is None:
+            (folder / name).unlink(missing_ok=True)
+        else:
+            write_text(folder / name, _csv({"": table}))
 
 
 def to_text(content: Mapping[str, Any]) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 import pandas
 
 from transmodal.errors import UserError
-from transmodal.evaluation.files import write_evaluation
+from transmodal.evaluation.combinations import Combinations, score_combinations
+from transmodal.evaluation.files import write_combinations, write_evaluation
 from transmodal.evaluation.folds import FOLD, pool_folds
 from transmodal.evaluation.groups import check_grouping, choose_groupings, group_table, with_cuts
 from transmodal.evaluation.pictures import CasePicture, case_pictures
@@ -35,6 +36,7 @@ class RunEvaluation:
         groupings: factors that the user asked to group by, crossed within each.
         options: words of the command line that this evaluation depends on, beside the run and the split.
         folds: the runs of a cross-validation, whose folder `run` then is; empty for one run.
+        combinations: scores of every combination of inputs, where they were asked for.
     """
 
     run: Run
@@ -45,6 +47,7 @@ class RunEvaluation:
     groupings: Sequence[Sequence[str]] = ()
     options: tuple[str, ...] = ()
     folds: tuple[Run, ...] = ()
+    combinations: Combinations | None = None
 
 
 def evaluate(run: Run | str | Path, *, split: str = "test", **options: Any) -> Scores:
@@ -73,6 +76,7 @@ def evaluate_run(
     lpips_linear: str | Path | None = None,
     groupings: Sequence[Sequence[str]] = (),
     given: Sequence[str] | None = None,
+    combinations: bool = False,
     workers: int = 1,
     device: str = "cpu",
     on_progress: Progress | None = None,
@@ -94,6 +98,7 @@ def evaluate_run(
             weight cut at 20 and 25); empty takes what the manifest offers.
         given: the inputs that a translator with missing inputs gets; None gives all that a case has. A modality is
             never made of itself.
+        combinations: score every combination of inputs as well, and write evaluation/combinations.csv.
         workers: threads that read and score.
         device: on which the translator works.
         on_progress: called with (what, done, of how many).
@@ -104,6 +109,8 @@ def evaluate_run(
     """
     from transmodal.evaluation.run_report import write_report
 
+    if combinations and given is not None:
+        raise UserError("--combinations scores every choice of inputs, and --given makes one; give one of the two")
     run, runs = _opened(folder, split)
     parts = [(each, load_translator(each.model, device=device)) for each in runs]
     for names in groupings:
@@ -117,16 +124,25 @@ def evaluate_run(
     }
     inputs = None if given is None else tuple(given)
     asked = Asked(split, policy or run.recipe.evaluation, inputs, files, workers, on_progress or Asked.on_progress)
+    by_part: list[dict[str, TargetJob]] = [{} for _ in parts]
     for target in targets_of(parts[0][1], given):
         own, jobs = _scored(parts, target, asked)
+        for of_part, job in zip(by_part, jobs, strict=True):
+            of_part[target] = job
         scores[target] = with_cuts(own, groupings)
         chosen = [tuple(names) for names in groupings] or choose_groupings(scores[target])
         groups[target] = group_table(scores[target], chosen)
         pictures[target] = case_pictures(scores[target], {case.id: job for job in jobs for case in job.cases})
-    write_evaluation(run.evaluation, scores, groups, {"run": run.name, "recipe": run.recipe.name})
+    table = None
+    if combinations:
+        table = score_combinations(by_part, scores, workers=workers, on_progress=asked.on_progress)
+    about: dict[str, Any] = {"run": run.name, "recipe": run.recipe.name}
+    write_evaluation(run.evaluation, scores, groups, about)
+    write_combinations(run.evaluation, table)
     options = options_in_words(asked, run.recipe.evaluation, groupings)
+    options += ("--combinations",) if combinations else ()
     folds = tuple(runs) if len(runs) > 1 else ()
-    evaluation = RunEvaluation(run, scores, groups, pictures, run.report, groupings, options, folds)
+    evaluation = RunEvaluation(run, scores, groups, pictures, run.report, groupings, options, folds, table)
     write_report(evaluation, parts[0][1].card)
     return evaluation
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import transmodal
 from transmodal.evaluation.baselines import MEANING
+from transmodal.evaluation.combinations import combination_blocks
 from transmodal.evaluation.report import cases_table, counted, group_blocks, result_blocks
 from transmodal.evaluation.scores import Scores
 from transmodal.evaluation.slices import slices_table
@@ -51,6 +52,8 @@ def write_report(evaluation: "RunEvaluation", card: Card) -> None:
         groups = group_blocks(part, evaluation.groups[target])
         if groups:
             sections.append(Section(f"Groups{of}", groups))
+    if evaluation.combinations is not None:
+        sections.append(Section("Missing modalities", combination_blocks(evaluation.combinations)))
     curves = curve_blocks(run)
     if curves:
         sections.append(Section("Training", curves))

@@ -86,6 +86,7 @@ class TargetJob:
         self.baselines: dict[str, Baselines] = {}
         self.not_in_baselines: dict[str, str] = {}
         self.features: SetFeatures | None = None
+        self.resources: Resources | None = None
 
     def score(self, features: SetFeatures | None = None) -> Scores:
         """Fit the baselines, score every case, gather set-level features.
@@ -95,7 +96,7 @@ class TargetJob:
         """
         first = self._first_truth()
         self.policy = complete_policy(self.policy, first)
-        resources = self._opened()
+        self.resources = resources = self._opened()
         self.fit_baselines()
         self.features = features = features or SetFeatures(self.policy, resources.extractor)
         features.prepare(first, self.policy)
@@ -135,7 +136,7 @@ class TargetJob:
         mask = read(case.files[self.mask_modality]) if self.mask_modality else None
         lesions = self.policy.lesions
         predicted = self.translate(case, given, [self.target])[self.target]
-        predicted = self.in_unit_of_truth(predicted, truth, self.target, self._looked_at(case, given))
+        predicted = self.in_unit_of_truth(predicted, truth, self.target, self.looked_at(case, given))
         source, first = next(iter(given.items()))
         others: dict[str, Image] = {}
         if source in self.baselines:
@@ -186,7 +187,7 @@ class TargetJob:
         region = self.translator.card.preparation.region
         return read(case.files[region.modality]) if region is not None and region.modality in case.files else None
 
-    def _looked_at(self, case: CaseFiles, given: Mapping[str, Image]) -> npt.NDArray[np.bool_] | None:
+    def looked_at(self, case: CaseFiles, given: Mapping[str, Image]) -> npt.NDArray[np.bool_] | None:
         """Return where the preparation's intensity maps look; None where that is all that is not 0."""
         preparation = self.translator.card.preparation
         if preparation.region is None or preparation.region.how == "nonzero":
