@@ -4,6 +4,7 @@ What makes the resume exact: every random number is a function of (seed, epoch, 
 ran before, and a checkpoint holds all that is left: weights, optimisers, position, running means and the best score.
 """
 
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -46,6 +47,8 @@ class Position:
     validations_without_gain: int = 0
     sums: dict[str, float] = field(default_factory=dict)  # of the losses over the epoch under way
     counts: dict[str, int] = field(default_factory=dict)
+    waiting: float = 0.0  # seconds of the epoch under way in which a step waited for its samples
+    working: float = 0.0  # seconds of its steps, waiting included
 
 
 class Trainer:
@@ -143,7 +146,7 @@ class Trainer:
         loader = make_loader(
             self.samples,
             self.sampler,
-            workers=self.settings.loader_workers,
+            workers=self._loader_workers(),
             pin_memory=self.fabric.device.type == "cuda",
         )
         started = time.monotonic() - self.position.seconds
@@ -156,6 +159,15 @@ class Trainer:
         self.save()
         if self.logbook:
             self.logbook.close()
+
+    def _loader_workers(self) -> int:
+        """Return how many processes augment: on a GPU as many as keep it busy, on a CPU none takes cores from it."""
+        wanted = self.settings.loader_workers
+        if wanted != "auto":
+            return wanted
+        return (
+            0 if self.fabric.device.type == "cpu" else max(1, min(8, (os.cpu_count() or 2) // self.fabric.world_size))
+        )
 
     @property
     def progress(self) -> float:
@@ -175,7 +187,9 @@ class Trainer:
         position, saved = self.position, time.monotonic()
         self.sampler.start(position.epoch, position.batch)
         self.method.train()
+        asked = time.monotonic()
         for batch in loader:
+            position.waiting += time.monotonic() - asked
             on_device = {name: tensor.to(self.fabric.device, non_blocking=True) for name, tensor in batch.items()}
             parts = self.train_step(on_device)
             position.seconds, self.stop_asked = self._agree(time.monotonic() - started, self.stop_asked)
@@ -190,6 +204,8 @@ class Trainer:
             if time.monotonic() - saved > 60 * self.settings.checkpoint_minutes:
                 self.save()
                 saved = time.monotonic()
+            position.working += time.monotonic() - asked
+            asked = time.monotonic()
 
     def train_step(self, batch: dict[str, torch.Tensor]) -> dict[str, float]:
         """Run all updates of one batch; return its named losses.
@@ -273,6 +289,7 @@ class Trainer:
             "step": position.step,
             "seconds": position.seconds,
             "learning_rate": self.method.adam.learning_rate * rate_factor(self.progress, settings.constant_share),
+            "waiting_share": position.waiting / position.working if position.working else None,
             **losses,
             **{f"validation_{name}": scores.get(name) for name in HIGHER_IS_BETTER},
         }
@@ -282,6 +299,7 @@ class Trainer:
                 self._draw()
         if whole:
             position.batch, position.sums, position.counts = 0, {}, {}
+            position.waiting = position.working = 0.0
         self.monitor.epoch(row)
         self.save()
 

@@ -9,7 +9,7 @@ import io
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -42,7 +42,9 @@ class TrainSettings(BaseModel):
     seed: int = Field(0, ge=0)
     precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: automatic mixed precision")
     max_minutes: float | None = Field(None, gt=0, description="end by then, with the schedule fitted to the time")
-    loader_workers: int = Field(0, ge=0, description="processes that augment; 0 augments in the training process")
+    loader_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
+        "auto", description="processes that augment; 0 augments in the training process; auto: 0, on a GPU up to 8"
+    )
     gradient_clip: float | None = Field(None, gt=0, description="greatest norm of a gradient")
     validate_every: int = Field(5, ge=1, description="epochs between validations")
     sample_every: int = Field(10, ge=1, description="epochs between pictures in samples/")
