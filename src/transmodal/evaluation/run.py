@@ -12,7 +12,7 @@ from transmodal.evaluation.combinations import Combinations, score_combinations
 from transmodal.evaluation.files import write_combinations, write_evaluation
 from transmodal.evaluation.folds import FOLD, pool_folds
 from transmodal.evaluation.groups import check_grouping, choose_groupings, group_table, with_cuts
-from transmodal.evaluation.pictures import CasePicture, case_pictures
+from transmodal.evaluation.pictures import CasePicture, case_pictures, write_montages
 from transmodal.evaluation.scores import Scores
 from transmodal.evaluation.target import TRANSLATOR, Asked, Progress, TargetJob, inputs_for, policy_for_target
 from transmodal.metrics.policy import Policy
@@ -139,6 +139,7 @@ def evaluate_run(
     about: dict[str, Any] = {"run": run.name, "recipe": run.recipe.name}
     write_evaluation(run.evaluation, scores, groups, about)
     write_combinations(run.evaluation, table)
+    write_montages(run.evaluation, pictures)
     options = options_in_words(asked, run.recipe.evaluation, groupings)
     options += ("--combinations",) if combinations else ()
     folds = tuple(runs) if len(runs) > 1 else ()
