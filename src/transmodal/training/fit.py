@@ -219,17 +219,26 @@ class Trainer:
         factor = rate_factor(self.progress, self.settings.constant_share)
         parts: dict[str, float] = {}
         updates = self.method.updates(batch, position.step)
-        while (update := self._next(updates)) is not None:
-            values = torch.stack([value.detach().float() for value in update.parts.values()]).tolist()
-            parts |= dict(zip(update.parts, values, strict=True))
+        while True:
+            update = self._next(updates)
+            name = self._agreed_optimiser(update)
+            if name is None:
+                break
+            if update is not None:
+                values = torch.stack([value.detach().float() for value in update.parts.values()]).tolist()
+                parts |= dict(zip(update.parts, values, strict=True))
             self._refuse_nan(parts)
-            optimiser = self.optimisers[update.optimiser]
+            optimiser = self.optimisers[name]
             for group in optimiser.param_groups:
-                group["lr"] = self.method.adam_of(update.optimiser).learning_rate * factor
-            self.fabric.backward(update.loss)
-            self._average_gradients(update.optimiser)
+                group["lr"] = self.method.adam_of(name).learning_rate * factor
+            if update is not None:
+                self.fabric.backward(update.loss)
+            else:  # nothing to learn from in this process' share, but the others wait for its gradients
+                for parameter in self.method.trained_modules()[name].parameters():
+                    parameter.grad = torch.zeros_like(parameter)
+            self._average_gradients(name)
             if self.settings.gradient_clip:
-                parameters = self.method.trained_modules()[update.optimiser].parameters()
+                parameters = self.method.trained_modules()[name].parameters()
                 torch.nn.utils.clip_grad_norm_(parameters, self.settings.gradient_clip)
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)  # now, so that gradients and the next activations never coexist
@@ -240,6 +249,24 @@ class Trainer:
     def _next(self, updates: Iterator[Update]) -> Update | None:
         with self.fabric.autocast():
             return next(updates, None)
+
+    def _agreed_optimiser(self, update: Update | None) -> str | None:
+        """Return what is stepped now, in all processes; None when none of them has anything left.
+
+        A process whose samples teach a method nothing (no usable pair among them) yields fewer updates than others.
+        """
+        if self.fabric.world_size == 1:
+            return update.optimiser if update is not None else None
+        names = list(self.optimisers)
+        own = torch.tensor(names.index(update.optimiser) if update is not None else -1)
+        everyone = torch.as_tensor(self.fabric.all_gather(own)).reshape(-1)
+        chosen = int(everyone.max())
+        if chosen < 0:
+            return None
+        if bool(((everyone >= 0) & (everyone != chosen)).any()):
+            leave(self.fabric)
+            raise UserError("The processes of this training no longer step together; train on one device")
+        return names[chosen]
 
     def _refuse_nan(self, parts: dict[str, float]) -> None:
         bad = [name for name, value in parts.items() if not np.isfinite(value)]
