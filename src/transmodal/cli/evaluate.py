@@ -98,6 +98,9 @@ def evaluate(
     Writes RUN/report.html and, in RUN/evaluation/, cases.csv, groups.csv
     and summary.json.
 
+    The folder of 'train --folds' is scored as one: every subject with the
+    translator that did not see it.
+
     Several runs are scored under the policy of the first and compared:
     paired differences with tests, ranks and how firm they are, WAEM.
 
@@ -170,7 +173,8 @@ def evaluate(
         typer.echo(to_text(first if len(content) == 1 else {**first, "targets": content}), nl=False)
     else:
         for target, part in scores.items():
-            print_scores(part, title=f"{target}, {split} split", comparison=systems.get(target))
+            which = "all folds" if evaluations[0].folds else f"{split} split"
+            print_scores(part, title=f"{target}, {which}", comparison=systems.get(target))
         for evaluation in evaluations:
             if evaluation.combinations is not None:
                 print_combinations(evaluation.combinations, title=f"{evaluation.run.name}: combinations of inputs")
