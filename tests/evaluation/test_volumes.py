@@ -12,7 +12,10 @@ from tests.evaluation.test_run_evaluation import told
 from tests.reporting.test_html import parse
 
 from transmodal.errors import UserError
+from transmodal.evaluation.intervals import block_interval
 from transmodal.evaluation.run import evaluate_run
+from transmodal.evaluation.scores import CaseImages, CaseToScore, score_cases
+from transmodal.evaluation.slices import slice_intervals, slice_intervals_in_words
 from transmodal.images import Image, read
 from transmodal.metrics.policy import Policy
 from transmodal.training.recipe import Recipe
@@ -156,3 +159,44 @@ def test_a_case_takes_part_in_the_combinations_that_it_has(run: Run) -> None:
     assert numbers == {"T1": 1, "T2": 2, "T1+T2": 1}
     page = parse(run.report.read_text()).text
     assert "Missing modalities" in page and "--combinations" in page
+
+
+def test_intervals_over_slices_are_paired_and_leave_out_what_the_mask_leaves_out() -> None:
+    generator = np.random.default_rng(0)
+    truth = np.zeros((20, 20, 60), np.float32)
+    truth[4:16, 4:16, 5:50] = generator.uniform(0.2, 0.8, (12, 12, 45))
+    truth[4:16, 4:16, 50:55] = 0
+    truth[8:10, 8:10, 50:55] = 0.5  # slices with four pixels
+    depth = 0.1 * np.sin(np.arange(60) / 6)  # shared by both systems
+    image = Image(truth, np.eye(4))
+
+    def off_by(error: float) -> Image:
+        return image.with_pixels((truth + error + depth).astype(np.float32))
+
+    policy = Policy(
+        metrics=("mae", "psnr"), sets=(), range=(0, 1), mask="foreground", dimension=2, slice_pixels=5
+    ).resolved(unit="units", dimension=3)
+    images = CaseImages({"good": off_by(0.2), "bad": off_by(0.3)}, image)
+    scores = score_cases([CaseToScore("one", "one", lambda: images)], policy)
+    table = slice_intervals(scores).set_index(["metric", "system"])
+    mine, other = table.loc[("mae", "good")], table.loc[("mae", "bad")]
+    assert mine["slices"] == other["slices"] == 45
+    assert mine["mean"] == pytest.approx(scores.cases["mae"][0])
+    assert mine["low"] < mine["mean"] < mine["high"] and mine["high"] - mine["low"] > 0.02
+    assert other["difference"] == pytest.approx(-0.1, abs=1e-3)
+    assert other["difference_high"] - other["difference_low"] < 1e-3  # what both share is gone
+    (line,) = slice_intervals_in_words(scores)
+    assert line.startswith("one, PSNR over 45 slices: ") and "minus bad +" in line
+
+
+def test_blocks_of_alike_neighbours_widen_the_interval_of_their_mean() -> None:
+    generator = np.random.default_rng(1)
+    covered = {1: 0, 12: 0}
+    for trial in range(60):
+        for alike in covered:
+            rows = np.repeat(generator.normal(0, 1, 144 // alike), alike)
+            low, high = block_interval(rows, seed=trial, resamples=400)
+            assert low is not None and high is not None
+            covered[alike] += low <= 0 <= high
+    assert covered[1] > 48 and covered[12] > 42  # of 60; an interval that takes rows for independent covers 30 of 12s
+    assert block_interval(np.ones(15)) == (None, None)

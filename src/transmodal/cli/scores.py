@@ -22,6 +22,7 @@ from transmodal.evaluation.report import (
 )
 from transmodal.evaluation.scores import Scores
 from transmodal.evaluation.sets import describe_set_score
+from transmodal.evaluation.slices import slice_intervals_in_words
 from transmodal.reporting.figures import plain_number
 
 if TYPE_CHECKING:
@@ -75,6 +76,11 @@ def print_scores(scores: Scores, *, title: str, comparison: "SystemComparison | 
         console.print(Text(f"lesions, {system}: {contrast_in_words(lesions)}, {error}"))
     if not scores.lesions.empty:
         console.print(Text(f"{lesion_counts(scores)}\n"))
+    lines = slice_intervals_in_words(scores)
+    for line in lines:
+        console.print(Text(line))
+    if lines:
+        console.print(Text("(95 %, over slices of one volume; they say nothing about other subjects)\n"))
     for metric, summary in summaries.items():
         if summary.left_out:
             console.print(Text(left_out_in_words(metric, summary, scores)))

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pandas
 
 import transmodal
@@ -142,7 +144,20 @@ def _joined(by_run: dict[str, Scores]) -> Scores:
         slices=slices,
         truths=truths,
         lesions=lesions,
+        slice_values=_slice_values(by_run, reference, shared),
     )
+
+
+def _slice_values(
+    by_run: dict[str, Scores], reference: Scores, shared: set[str]
+) -> dict[tuple[str, str, str], npt.NDArray[np.float64]]:
+    found = {}
+    for name, scores in by_run.items():
+        for (system, case, metric), values in scores.slice_values.items():
+            if system == TRANSLATOR and case in shared:
+                found[name, case, metric] = values
+    kept = {key: values for key, values in reference.slice_values.items() if key[0] in MEANING and key[1] in shared}
+    return found | kept
 
 
 def _distinct_names(evaluations: Sequence[RunEvaluation]) -> list[str]:

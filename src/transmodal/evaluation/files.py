@@ -1,4 +1,4 @@
-"""What an evaluation leaves on disk: cases.csv, groups.csv, slices.csv and summary.json, each whole or not at all."""
+"""What an evaluation leaves on disk: cases.csv, groups.csv, slices.csv … and summary.json, each whole or not at all."""
 
 import json
 from collections.abc import Mapping
@@ -10,14 +10,14 @@ import pandas
 from transmodal.evaluation.combinations import Combinations
 from transmodal.evaluation.lesions import VALUES
 from transmodal.evaluation.scores import Scores
-from transmodal.evaluation.slices import slice_totals
+from transmodal.evaluation.slices import slice_intervals, slice_totals
 from transmodal.images.files import write_text
 
 
 def write_evaluation(
     folder: Path, scores: Mapping[str, Scores], groups: Mapping[str, pandas.DataFrame], about: Mapping[str, Any]
 ) -> None:
-    """Write the tables and the summary; slices.csv only where volumes were scored by slices.
+    """Write the tables and the summary; slices.csv and slice-intervals.csv only where volumes were scored by slices.
 
     Args:
         folder: made when absent; files of the same names are replaced.
@@ -35,6 +35,11 @@ def write_evaluation(
         write_text(folder / "slices.csv", _csv(slices))
     else:
         (folder / "slices.csv").unlink(missing_ok=True)  # of an evaluation before
+    intervals = {target: slice_intervals(part) for target, part in scores.items()}
+    if any(len(table) for table in intervals.values()):
+        write_text(folder / "slice-intervals.csv", _csv(intervals))
+    else:
+        (folder / "slice-intervals.csv").unlink(missing_ok=True)
     write_text(folder / "summary.json", to_text({**about, **_targets_json(scores)}))
 
 

@@ -38,6 +38,7 @@ def pool_folds(scores: Mapping[str, Scores]) -> Scores:
         slices=_joined([part.slices for part in parts]),
         truths=_joined([part.truths for part in parts]),
         lesions=_joined([part.lesions for part in parts]),
+        slice_values={key: values for part in parts for key, values in part.slice_values.items()},
     )
 
 

@@ -33,10 +33,12 @@ class SliceSum:
     Attributes:
         slices: how many have a finite value, and are in `total` and in the mean.
         total: the sum over them.
+        values: of every slice of the volume in order; NaN where one was left out.
     """
 
     slices: int
     total: float
+    values: npt.NDArray[np.float64] = field(default_factory=lambda: np.empty(0), compare=False)
 
 
 @dataclass(frozen=True)
@@ -317,7 +319,7 @@ class _Channel:
         spacing = tuple(length for place, length in enumerate(self.spacing) if place != axis)
         # SSIM counts only pixels whose 11×11 window lies in the slice; a mask that ends before them has no SSIM.
         margin = 5 if any(column in ("ssim", "ms_ssim") for column in columns) else 0
-        each: dict[str, list[float]] = {column: [] for column in columns}
+        each: dict[str, dict[int, float]] = {column: {} for column in columns}
         refusal: ValueError | None = None
         for index in range(len(volumes[0])):
             mask = None if inside is None else inside[index]
@@ -331,7 +333,7 @@ class _Channel:
             except ValueError as error:
                 found, refusal = self._one_by_one(slices, mask, spacing, columns), refusal or error
             for column, value in found.items():
-                each[column].append(value)
+                each[column][index] = value
         if refusal is None and not all(each.values()):
             least = self.policy.slice_pixels
             raise ValueError(
@@ -339,7 +341,7 @@ class _Channel:
                 if least
                 else "no slice has a pixel of the mask away from its border"
             )
-        return _means(each, refusal)
+        return _means(each, len(volumes[0]), refusal)
 
     def _one_by_one(
         self,
@@ -410,16 +412,19 @@ def _from_lower_limit(pixels: npt.NDArray[Any], policy: Policy) -> npt.NDArray[A
     return np.subtract(pixels, low, dtype=np.float32 if exact else np.float64)
 
 
-def _means(each: Mapping[str, list[float]], refusal: ValueError | None) -> tuple[dict[str, float], dict[str, SliceSum]]:
-    """Return the mean over the finite slices, and their sum and number, of each column."""
+def _means(
+    each: Mapping[str, Mapping[int, float]], slices: int, refusal: ValueError | None
+) -> tuple[dict[str, float], dict[str, SliceSum]]:
+    """Return the mean over the finite slices, and their sum, number and values, of each column."""
     means, sums = {}, {}
     for column, found in each.items():
         if not found and refusal is not None:
             raise refusal
-        values = np.array(found)
+        values = np.full(slices, np.nan)
+        values[list(found)] = list(found.values())
         finite = values[np.isfinite(values)]
-        means[column] = float(finite.mean()) if finite.size else float(values[0])
-        sums[column] = SliceSum(int(finite.size), float(finite.sum()))
+        means[column] = float(finite.mean()) if finite.size else float(next(iter(found.values())))
+        sums[column] = SliceSum(int(finite.size), float(finite.sum()), values)
     return means, sums
 
 

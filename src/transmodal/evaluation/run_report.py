@@ -12,7 +12,7 @@ from transmodal.evaluation.baselines import MEANING
 from transmodal.evaluation.combinations import combination_blocks
 from transmodal.evaluation.report import cases_table, counted, group_blocks, result_blocks
 from transmodal.evaluation.scores import Scores
-from transmodal.evaluation.slices import slices_table
+from transmodal.evaluation.slices import slice_interval_blocks, slices_table
 from transmodal.images.files import write_text
 from transmodal.metrics import METRICS
 from transmodal.reporting.charts import curves_chart
@@ -48,7 +48,7 @@ def write_report(evaluation: "RunEvaluation", card: Card) -> None:
         sections.append(Section(f"Cases{of}", [*pictures, cases_table(part)]))
         volumes = slices_table(part)
         if volumes is not None:
-            sections.append(Section(f"Slices{of}", [volumes]))
+            sections.append(Section(f"Slices{of}", [*slice_interval_blocks(part), volumes]))
         groups = group_blocks(part, evaluation.groups[target])
         if groups:
             sections.append(Section(f"Groups{of}", groups))

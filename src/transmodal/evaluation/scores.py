@@ -25,6 +25,7 @@ from transmodal.images import Image
 from transmodal.metrics.policy import Policy
 
 KEYS = ("system", "case", "subject")
+SLICE_VOLUMES = 200  # volumes whose slices are kept one by one; more have subjects enough without
 SLICE_COLUMNS = (*KEYS, "metric", "slices", "total", "mean")
 
 
@@ -112,6 +113,8 @@ class Scores:
             their total and their mean; see `evaluation.slices`.
         truths: the truths' own values under metrics that need no truth (NIQE): case, subject, metrics.
         lesions: one row a system and case, where the policy scores lesions apart; see `evaluation.lesions`.
+        slice_values: (system, case, metric) → value of every slice, NaN where one was left out, of the first 200
+            volumes that were scored by slices.
         inputs: the modalities that a translator with missing inputs was given, as far as a case has them.
     """
 
@@ -128,6 +131,9 @@ class Scores:
     truths: pandas.DataFrame = field(default_factory=lambda: pandas.DataFrame(columns=["case", "subject"]))
     lesions: pandas.DataFrame = field(default_factory=lambda: pandas.DataFrame(columns=list(LESION_COLUMNS)))
     inputs: tuple[str, ...] = ()
+    slice_values: Mapping[tuple[str, str, str], npt.NDArray[np.float64]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
     # Thousands of subjects take a second to resample, and reports ask for a summary many times.
     _summaries: dict[str, dict[str, Summary]] = field(default_factory=dict, init=False, repr=False, compare=False)
     _differences: dict[tuple[str, str, str], Summary] = field(
@@ -379,6 +385,8 @@ class _Rows:
         self._slices: list[tuple[Any, ...]] = []
         self._truths: list[dict[str, Any]] = []
         self._lesions: list[dict[str, Any]] = []
+        self._volumes: dict[str, None] = {}
+        self._slice_values: dict[tuple[str, str, str], npt.NDArray[np.float64]] = {}
 
     def add(self, scored: ScoredCase) -> None:
         # A free column of the manifest may be called "case" or "psnr" too.
@@ -399,6 +407,9 @@ class _Rows:
             for column, each in sums.items():
                 mean = each.total / each.slices if each.slices else math.nan
                 self._slices.append((system, scored.case, scored.subject, column, each.slices, each.total, mean))
+                self._volumes.setdefault(scored.case)
+                if len(self._volumes) <= SLICE_VOLUMES:
+                    self._slice_values[system, scored.case, column] = each.values
         for system, found in scored.lesions.items():
             self._lesions.append({"system": system, "case": scored.case, "subject": scored.subject, **found})
         if scored.truth:
@@ -410,7 +421,16 @@ class _Rows:
         slices = pandas.DataFrame(self._slices, columns=list(SLICE_COLUMNS))
         truths = pandas.DataFrame(self._truths) if self._truths else pandas.DataFrame(columns=["case", "subject"])
         lesions = pandas.DataFrame(self._lesions, columns=list(LESION_COLUMNS))
-        return Scores(policy, table, tuple(self._factors), slices=slices, truths=truths, lesions=lesions, **more)
+        return Scores(
+            policy,
+            table,
+            tuple(self._factors),
+            slices=slices,
+            truths=truths,
+            lesions=lesions,
+            slice_values=self._slice_values,
+            **more,
+        )
 
 
 def complete_policy(policy: Policy, truth: Image) -> Policy:

@@ -4,13 +4,16 @@ Papers report one or the other, sometimes over different slices (A. Avula et al.
 .0514 make 85 slices, the MSE beside it 95). Here total = slices × mean always holds, for each volume and metric.
 """
 
+import numpy as np
+import numpy.typing as npt
 import pandas
 
+from transmodal.evaluation.intervals import FEWEST_SUBJECTS, block_interval
 from transmodal.evaluation.pairs import POINTWISE
-from transmodal.evaluation.report import counted, titled
+from transmodal.evaluation.report import bare_title, counted, titled
 from transmodal.evaluation.scores import Scores
 from transmodal.reporting.figures import plain_number
-from transmodal.reporting.html import Cell, Table
+from transmodal.reporting.html import Block, Cell, Table, Text
 
 _MOST_VOLUMES = 200
 # Errors add up over slices; logarithms (PSNR) and roots (NRMSE) of them do not.
@@ -37,6 +40,80 @@ def slice_totals(scores: Scores) -> pandas.DataFrame:
     columns = ["system", "case", "subject"]
     columns += [f"{metric}_{what}" for metric in metrics for what in _columns_of(metric)]
     return pandas.DataFrame(rows, columns=columns)
+
+
+def slice_intervals(scores: Scores) -> pandas.DataFrame:
+    """Return each volume's mean over slices with its interval, and how much the first system differs, slice by slice.
+
+    Returns:
+        One row a metric, volume and system: metric, case, subject, system, slices, mean, low, high (95 % over blocks of
+        slices), and difference, difference_low, difference_high: of the system under test minus this one, slice by
+        slice. Empty where no volume was scored by slices.
+    """
+    first, rows = scores.systems[0], []
+    subjects = dict(zip(scores.table["case"], scores.table["subject"], strict=True))
+    for metric in scores.columns:
+        for (system, case, name), values in scores.slice_values.items():
+            if name != metric:
+                continue
+            finite = values[np.isfinite(values)]
+            row = {"metric": metric, "case": case, "subject": subjects.get(case, ""), "system": system}
+            row |= _interval("", values, scores.seed) | {"slices": finite.size}
+            own = scores.slice_values.get((first, case, metric))
+            if system != first and own is not None:
+                with np.errstate(invalid="ignore"):
+                    row |= _interval("difference", own - values, scores.seed)
+            rows.append(row)
+    columns = ["metric", "case", "subject", "system", "slices", "mean", "low", "high"]
+    return pandas.DataFrame(rows, columns=[*columns, "difference", "difference_low", "difference_high"])
+
+
+def _interval(name: str, values: npt.NDArray[np.float64], seed: int) -> dict[str, float | None]:
+    finite = values[np.isfinite(values)]
+    low, high = block_interval(finite, seed=seed)
+    mean = float(finite.mean()) if finite.size else None
+    return {name or "mean": mean, f"{name}_low".strip("_"): low, f"{name}_high".strip("_"): high}
+
+
+def slice_intervals_in_words(scores: Scores) -> list[str]:
+    """Return, where subjects are too few for intervals, what can be said over the slices of each volume.
+
+    Of PSNR and SSIM: the system under test with its interval, and its differences from each other one.
+    """
+    if scores.subjects >= FEWEST_SUBJECTS or not scores.slice_values:
+        return []
+    table, lines = slice_intervals(scores), []
+    for (metric, case), part in table[table["metric"].isin(["psnr", "ssim"])].groupby(["metric", "case"], sort=False):
+        rows = {str(row["system"]): row for _, row in part.iterrows()}
+        mine = rows.get(scores.systems[0])
+        if mine is None or pandas.isna(mine["low"]):
+            continue
+        line = f"{case}, {bare_title(str(metric))} over {mine['slices']} slices: {_told(mine, '')}"
+        others = [
+            f"{system} {'+' if row['difference'] > 0 else ''}{_told(row, 'difference')}"
+            for system, row in rows.items()
+            if system != scores.systems[0] and not pandas.isna(row["difference_low"])
+        ]
+        lines.append(line + (f"; minus {', '.join(others)}" if others else ""))
+    return lines
+
+
+def slice_interval_blocks(scores: Scores) -> list[Block]:
+    """Return the same for a report, with what such intervals do not say."""
+    lines = slice_intervals_in_words(scores)
+    if not lines:
+        return []
+    note = (
+        "Intervals over slices (95 %, bootstrap of blocks of √n slices, neighbours being alike): they say how far "
+        "other places of the same volume might lie, and nothing about other subjects."
+    )
+    return [Text(note, "note"), *(Text(line) for line in lines)]
+
+
+def _told(row: pandas.Series, name: str) -> str:
+    mean, low, high = (plain_number(float(row[key.strip("_")])) for key in (name or "mean", f"{name}_low",
+                                                                           f"{name}_high"))  # fmt: skip
+    return f"{mean} ({low} to {high})"
 
 
 def _columns_of(metric: str) -> tuple[str, ...]:
