@@ -63,6 +63,15 @@ def test_the_memory_of_a_pass_is_counted_without_running_it() -> None:
     assert need.kept_per_voxel == 4 * (1 + 2 + 2)
 
 
+def test_what_is_freed_on_the_way_is_not_counted_and_views_are_counted_once() -> None:
+    def chain(pieces: Tensor) -> dict[str, Tensor]:
+        for _ in range(10):
+            pieces = (pieces + 1).transpose(2, 3)  # only the old and the new are alive
+        return {"a": pieces}
+
+    assert estimate(chain, 1, (50, 40, 30), margin=1).bytes_per_voxel == pytest.approx(4 * 2)
+
+
 def test_counting_draws_no_random_numbers_and_leaves_the_weights_alone() -> None:
     network = nn.Sequential(two_convolutions(), nn.Dropout(0.5)).train()
     weights = {name: value.clone() for name, value in network.state_dict().items()}
@@ -133,6 +142,9 @@ def test_batches_shrink_before_windows_do() -> None:
     predictor = VolumePredictor(window=(16, 16), batch=4, say=said.append)
     torch.testing.assert_close(predictor(no_batches, volume)["same"], volume, rtol=0, atol=1e-6)
     assert "one at a time instead of 4" in said[-1]
+    one = VolumePredictor(window=(16, 16), batch=1, say=said.append)
+    one(no_batches, volume)
+    assert predictor.plan is not None and one.plan is not None and predictor.plan.bytes == one.plan.bytes
 
 
 def test_other_errors_are_not_mistaken_for_memory_and_the_end_is_one_line() -> None:

@@ -89,11 +89,12 @@ def test_progress_and_determinism() -> None:
     assert seen[0] == (3, 16) and seen[-1] == (16, 16)
 
 
-def test_half_precision_outputs_are_summed_in_float32_and_left_alone() -> None:
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_outputs_are_summed_in_float32_and_left_alone(dtype: torch.dtype) -> None:
     made: list[Tensor] = []
 
     def constant(pieces: Tensor) -> dict[str, Tensor]:
-        made.append(torch.full_like(pieces, 0.75, dtype=torch.bfloat16))
+        made.append(torch.full_like(pieces, 0.75, dtype=dtype))
         return {"x": made[-1]}
 
     output = sliding_window(constant, torch.zeros(1, 33, 29), window=(8, 8), overlap=0.75)["x"]
