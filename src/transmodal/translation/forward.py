@@ -81,20 +81,18 @@ def translate_stacks(
     samples: Sequence[int] | None = None,
     stochastic: bool = False,
     flips: Sequence[int] = (),
-    precision: torch.dtype | None = None,
     predict_volume: Callable[[Predict, Tensor], Mapping[str, Tensor]] | None = None,
 ) -> dict[str, npt.NDArray[np.float32]]:
     """Translate the samples of one case.
 
     Args:
-        method: on `device`; put into evaluation mode for the call.
+        method: on `device`; put into evaluation mode for the call. The type of its weights is that of the computation.
         inputs: of the case.
         device: where the method lies.
         samples: which of the samples; None takes all.
         stochastic: draw the noise z from torch's global generator.
         flips: spatial axes along which mirrored inputs are translated too and averaged, in all combinations (test-time
             flips).
-        precision: of automatic mixed precision; None computes in float32.
         predict_volume: how a joined volume (C, *spatial) goes through the network, given what predicts a batch; None
             takes it whole. Three dimensions only.
 
@@ -104,9 +102,10 @@ def translate_stacks(
     chosen = range(inputs.samples) if samples is None else samples
     outputs: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in inputs.ports.targets}
 
+    dtype = next(method.parameters()).dtype
+
     def once(joined: Tensor) -> dict[str, Tensor]:
-        with torch.autocast(device.type, dtype=precision or torch.bfloat16, enabled=precision is not None):
-            made = method.translate(inputs.split(joined), stochastic=stochastic)
+        made = method.translate(inputs.split(joined.to(dtype)), stochastic=stochastic)
         return {name: output.float() for name, output in made.items()}
 
     predict = with_flips(once, flips) if flips else once
