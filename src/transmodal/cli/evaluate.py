@@ -22,6 +22,8 @@ EXAMPLES = """
 
   transmodal evaluate runs/any-to-any --combinations
 
+  transmodal evaluate runs/t1-to-t2 --segment lesion
+
   transmodal evaluate runs/first --json > scores.json
 """
 
@@ -58,6 +60,17 @@ def evaluate(
             help="Score lesions apart, by the masks of this modality; none: do not.",
             show_default=False,
         ),
+    ] = None,
+    segment: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODALITY",
+            help="Compare a segmenter's Dice on synthetic and real targets, by these label maps.",
+            show_default=False,
+        ),
+    ] = None,
+    segment_steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps of its training. Default: 400.", show_default=False)
     ] = None,
     fid_weights: Annotated[
         Path | None,
@@ -117,6 +130,7 @@ def evaluate(
     from transmodal.evaluation.run import evaluate_run, policy_of
     from transmodal.evaluation.run_report import baseline_warnings
     from transmodal.evaluation.scores import for_json
+    from transmodal.evaluation.segmenter import describe_tables
     from transmodal.metrics.policy import Policy
 
     groupings = [parse_grouping(names) for names in group_by or []]
@@ -146,6 +160,8 @@ def evaluate(
                 groupings=groupings,
                 given=names,
                 combinations=combinations,
+                segment=segment,
+                segment_steps=segment_steps,
                 workers=workers,
                 device=device,
                 on_progress=progress.show,
@@ -168,6 +184,8 @@ def evaluate(
         for target, compared in systems.items():
             content[target]["comparison"] = compared.to_json()
         first = next(iter(content.values()))
+        for target, told in evaluations[0].downstream.items():
+            content[target]["downstream"] = for_json(told.to_dict("records"))
         if (table := evaluations[0].combinations) is not None:
             first["combinations"] = for_json(table.table.to_dict("records"))
         typer.echo(to_text(first if len(content) == 1 else {**first, "targets": content}), nl=False)
@@ -176,6 +194,8 @@ def evaluate(
             which = "all folds" if evaluations[0].folds else f"{split} split"
             print_scores(part, title=f"{target}, {which}", comparison=systems.get(target))
         for evaluation in evaluations:
+            for line in describe_tables(evaluation.downstream):
+                typer.echo(f"{evaluation.run.name}: {line}")
             if evaluation.combinations is not None:
                 print_combinations(evaluation.combinations, title=f"{evaluation.run.name}: combinations of inputs")
     failed = dict.fromkeys(failure for part in scores.values() for failure in part.failed)

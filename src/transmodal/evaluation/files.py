@@ -43,6 +43,18 @@ def write_evaluation(
     write_text(folder / "summary.json", to_text({**about, **_targets_json(scores)}))
 
 
+def write_downstream(folder: Path, tables: Mapping[str, pandas.DataFrame]) -> None:
+    """Write downstream.csv; without tables the old one is taken away.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    if tables:
+        write_text(folder / "downstream.csv", _csv(tables))
+    else:
+        (folder / "downstream.csv").unlink(missing_ok=True)
+
+
 def _with_lesions(scores: Scores) -> pandas.DataFrame:
     """Return the table of all cases with the columns of their lesions, where these are scored apart."""
     if scores.lesions.empty:

@@ -187,9 +187,9 @@ def block_interval(
 ) -> tuple[float | None, float | None]:
     """Return a 95 % interval of the mean of values in a row, such as those of a volume's slices.
 
-    Neighbours are alike, so that blocks of √n of them are drawn (Künsch, "The Jackknife and the Bootstrap for General
-    Stationary Observations", Annals of Statistics 17, 1989). It says how far another place of the same volume might
-    lie, and nothing about other people.
+    Neighbours are alike, so that blocks of √n of them are drawn, from a circle, so that the ends count as much as the
+    middle (Politis and Romano, "A Circular Block-Resampling Procedure for Stationary Data", 1992). It says how far
+    another place of the same volume might lie, and nothing about other people.
 
     Args:
         values: in their order; those that are not finite are left out.
@@ -204,7 +204,7 @@ def block_interval(
     if finite.size < FEWEST_SUBJECTS**2:
         return None, None
     length = round(math.sqrt(finite.size))
-    sums = np.convolve(finite, np.ones(length), "valid")
+    sums = np.convolve(np.concatenate([finite, finite[: length - 1]]), np.ones(length), "valid")
     blocks = math.ceil(finite.size / length)
     starts = np.random.default_rng(seed).integers(0, sums.size, (resamples, blocks))
     means = sums[starts].sum(axis=1) / (blocks * length)

@@ -1,7 +1,7 @@
 """Evaluate a run: its translator and its baselines on the cases of one split, in the files' own grid and unit."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +9,12 @@ import pandas
 
 from transmodal.errors import UserError
 from transmodal.evaluation.combinations import Combinations, score_combinations
-from transmodal.evaluation.files import write_combinations, write_evaluation
+from transmodal.evaluation.files import write_combinations, write_downstream, write_evaluation
 from transmodal.evaluation.folds import FOLD, pool_folds
 from transmodal.evaluation.groups import check_grouping, choose_groupings, group_table, with_cuts
 from transmodal.evaluation.pictures import CasePicture, case_pictures, write_montages
 from transmodal.evaluation.scores import Scores
+from transmodal.evaluation.segmenter import STEPS, downstream_of
 from transmodal.evaluation.target import TRANSLATOR, Asked, Progress, TargetJob, inputs_for, policy_for_target
 from transmodal.metrics.policy import Policy
 from transmodal.training.cross_validation import CrossValidation
@@ -37,6 +38,7 @@ class RunEvaluation:
         options: words of the command line that this evaluation depends on, beside the run and the split.
         folds: the runs of a cross-validation, whose folder `run` then is; empty for one run.
         combinations: scores of every combination of inputs, where they were asked for.
+        downstream: target → table of a segmenter's Dice on synthetic and on real images, where it was asked for.
     """
 
     run: Run
@@ -48,6 +50,7 @@ class RunEvaluation:
     options: tuple[str, ...] = ()
     folds: tuple[Run, ...] = ()
     combinations: Combinations | None = None
+    downstream: Mapping[str, pandas.DataFrame] = field(default_factory=dict)
 
 
 def evaluate(run: Run | str | Path, *, split: str = "test", **options: Any) -> Scores:
@@ -77,6 +80,8 @@ def evaluate_run(
     groupings: Sequence[Sequence[str]] = (),
     given: Sequence[str] | None = None,
     combinations: bool = False,
+    segment: str | None = None,
+    segment_steps: int | None = None,
     workers: int = 1,
     device: str = "cpu",
     on_progress: Progress | None = None,
@@ -99,6 +104,9 @@ def evaluate_run(
         given: the inputs that a translator with missing inputs gets; None gives all that a case has. A modality is
             never made of itself.
         combinations: score every combination of inputs as well, and write evaluation/combinations.csv.
+        segment: a modality of label maps: train a segmenter on the real targets of the training subjects, compare its
+            Dice on synthetic and on real ones, and write evaluation/downstream.csv.
+        segment_steps: of its training; None takes `segmenter.STEPS`.
         workers: threads that read and score.
         device: on which the translator works.
         on_progress: called with (what, done, of how many).
@@ -136,14 +144,27 @@ def evaluate_run(
     table = None
     if combinations:
         table = score_combinations(by_part, scores, workers=workers, on_progress=asked.on_progress)
+    downstream = {}
+    if segment is not None:
+        for target in scores:
+            downstream[target] = downstream_of(
+                [of_part[target] for of_part in by_part],
+                segment,
+                steps=segment_steps or STEPS,
+                device=device,
+                on_progress=asked.on_progress,
+            )
     about: dict[str, Any] = {"run": run.name, "recipe": run.recipe.name}
     write_evaluation(run.evaluation, scores, groups, about)
     write_combinations(run.evaluation, table)
+    write_downstream(run.evaluation, downstream)
     write_montages(run.evaluation, pictures)
     options = options_in_words(asked, run.recipe.evaluation, groupings)
     options += ("--combinations",) if combinations else ()
+    options += () if segment is None else ("--segment", segment)
+    options += () if segment_steps is None else ("--segment-steps", str(segment_steps))
     folds = tuple(runs) if len(runs) > 1 else ()
-    evaluation = RunEvaluation(run, scores, groups, pictures, run.report, groupings, options, folds, table)
+    evaluation = RunEvaluation(run, scores, groups, pictures, run.report, groupings, options, folds, table, downstream)
     write_report(evaluation, parts[0][1].card)
     return evaluation
 

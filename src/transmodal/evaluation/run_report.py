@@ -12,6 +12,7 @@ from transmodal.evaluation.baselines import MEANING
 from transmodal.evaluation.combinations import combination_blocks
 from transmodal.evaluation.report import cases_table, counted, group_blocks, result_blocks
 from transmodal.evaluation.scores import Scores
+from transmodal.evaluation.segmenter import describe_tables
 from transmodal.evaluation.slices import slice_interval_blocks, slices_table
 from transmodal.images.files import write_text
 from transmodal.metrics import METRICS
@@ -54,6 +55,13 @@ def write_report(evaluation: "RunEvaluation", card: Card) -> None:
             sections.append(Section(f"Groups{of}", groups))
     if evaluation.combinations is not None:
         sections.append(Section("Missing modalities", combination_blocks(evaluation.combinations)))
+    if evaluation.downstream:
+        what = (
+            "A small segmenter (U-Net on slices) learnt from the real targets of the training subjects, and was shown "
+            "the synthetic and the real target of each case. Below 0, synthetic images serve it worse."
+        )
+        lines: list[Block] = [Text(line) for line in describe_tables(evaluation.downstream)]
+        sections.append(Section("A segmenter's view", [Text(what, "note"), *lines]))
     curves = curve_blocks(run)
     if curves:
         sections.append(Section("Training", curves))
