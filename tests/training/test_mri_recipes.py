@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 import pandas
 import pytest
+import torch
 from tests.training.brains import AFFINE, SHAPE, write_brains
 
 from transmodal.cli import main
 from transmodal.datasets.manifest import Manifest
 from transmodal.errors import UserError
 from transmodal.images import Image, read, write
+from transmodal.training import fit
 from transmodal.training.recipe import load_recipe
 from transmodal.training.run import Run
 from transmodal.training.train import train
@@ -163,3 +165,44 @@ def test_an_input_unlike_the_training_is_warned_of(
     write(strange.with_pixels(noise.astype(np.int16)), tmp_path / "strange.nii.gz")
     translate("-m", run.folder, "-i", tmp_path / "strange.nii.gz", "-o", tmp_path / "made")
     assert "looks unlike the T1 images of the training" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_pretraining_on_simulated_brains_lies_in_the_run_and_goes_on_after_a_stop(
+    brains: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = {"subjects": 2, "size": [48, 48, 31], "epochs": 1}
+    run = trained("t1-to-t2", brains, tmp_path / "whole", pretraining=first)
+    card = load_translator(run.model).card
+    assert card.training.pretraining == "2 simulated brains"
+    assert card.training.subjects == {"train": 2, "validation": 1, "test": 1}
+    simulated = load_translator(run.folder / "pretraining").card
+    assert simulated.training.subjects == {"train": 2} and simulated.training.pretraining == ""
+
+    original, steps = fit.Trainer.train_step, 0
+
+    def crashing(self: fit.Trainer, batch: dict[str, torch.Tensor]) -> dict[str, float]:
+        nonlocal steps
+        steps += 1
+        if steps == 3:
+            raise KeyboardInterrupt
+        return original(self, batch)
+
+    monkeypatch.setattr(fit.Trainer, "train_step", crashing)
+    with pytest.raises(KeyboardInterrupt):
+        trained("t1-to-t2", brains, tmp_path / "whole" / "broken", pretraining=first)
+    monkeypatch.undo()
+    folder = tmp_path / "whole" / "broken"
+    resumed = train("t1-to-t2", brains, folder / "run", resume=True, cache=folder / "cache", quiet=True, device="cpu")
+    one, two = (load_translator(each.model).method.state_dict() for each in (run, resumed))
+    assert all(one[name].equal(two[name]) for name in one)
+
+
+def test_pretraining_needs_modalities_that_are_simulated(brains: Path, tmp_path: Path) -> None:
+    manifest = tmp_path / "manifest.csv"
+    lines = [line.split(",") for line in brains.read_text().replace(",T2,", ",PD,").splitlines()]
+    for line in lines[1:]:
+        line[3] = str(brains.parent / line[3])
+    manifest.write_text("\n".join(",".join(line) for line in lines))
+    with pytest.raises(UserError, match="No image of modality 'PD' in simulated brains"):
+        trained("t1-to-t2", manifest, tmp_path, targets=["PD"], pretraining={"subjects": 1, "size": [48, 48, 31]})
+    assert not (tmp_path / "run" / "recipe.yaml").exists()

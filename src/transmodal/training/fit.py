@@ -62,10 +62,14 @@ class Trainer:
         validation: list[PreparedCase],
         fabric: Fabric,
         monitor: Monitor,
+        *,
+        start: str | None = None,
+        minutes: float | None = None,
     ) -> None:
         self.run, self.preparation, self.fabric, self.monitor = run, preparation, fabric, monitor
         self.recipe, self.settings = run.recipe, run.recipe.train
         self.training, self.validation = training, validation
+        self.minutes = minutes if minutes is not None else self.settings.max_minutes
         self.position, self.stop_asked = Position(), False
         slices = run.recipe.preparation.slices
         self.minimum_foreground = slices.minimum_foreground if slices else 0.0
@@ -101,8 +105,9 @@ class Trainer:
         torch.manual_seed(self.settings.seed)
         self.method_ports = self.ports(preparation.modalities)
         self.method = self._make_method().to(fabric.device)
-        if self.settings.start_from is not None:
-            start_from(self.method, self.settings.start_from)
+        start = start if start is not None else self.settings.start_from
+        if start is not None:
+            start_from(self.method, start)
         self.optimisers = {
             name: torch.optim.Adam(
                 module.parameters(),
@@ -173,7 +178,7 @@ class Trainer:
     def progress(self) -> float:
         """Share of the training that is over, of its epochs or of its time, whichever is further."""
         steps = self.position.step / max(1, self.settings.epochs * len(self.sampler))
-        limit = self.settings.max_minutes
+        limit = self.minutes
         return max(steps, self.position.seconds / (60 * limit) if limit else 0.0)
 
     @property

@@ -63,6 +63,23 @@ class TrainSettings(BaseModel):
     deterministic: bool = Field(True, description="the same bits for the same seed; on a GPU some speed is given up")
 
 
+class PretrainingSettings(BaseModel):
+    """A first training on simulated images of the same modalities, so that few real ones suffice for the rest."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    simulate: Literal["brain"] = "brain"
+    subjects: int = Field(8, ge=1, description="half with gliomas, half with plaques of multiple sclerosis")
+    size: tuple[int, int, int] = Field((240, 240, 155), description="voxels of the field of BraTS, 240×240×155 mm")
+    epochs: int = Field(2, ge=1, description="passes over the simulated samples")
+    share_of_time: float = Field(
+        0.35,
+        gt=0,
+        lt=1,
+        description="of train.max_minutes, simulating and preparing included",
+    )
+
+
 class Recipe(BaseModel):
     """One training in full."""
 
@@ -84,6 +101,7 @@ class Recipe(BaseModel):
     supervised: SupervisedSettings = SupervisedSettings()
     unified: UnifiedSettings = UnifiedSettings()
     stargan: StarGanSettings = StarGanSettings()
+    pretraining: PretrainingSettings | None = None
     train: TrainSettings = TrainSettings()
     evaluation: Policy = Policy()
 

@@ -1,6 +1,7 @@
 """From a recipe and a manifest to a finished run: check, prepare, fit, write the translator."""
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,10 +27,12 @@ from transmodal.training.monitor import Monitor
 from transmodal.training.processes import on_first
 from transmodal.training.recipe import Recipe, load_recipe
 from transmodal.training.run import Run
+from transmodal.training.simulated import simulated_brains
 from transmodal.translation.card import Card, TrainingSummary
 from transmodal.translation.familiarity import Familiarity, describe_image
 from transmodal.translation.translator import save_translator
 
+PRETRAINING = "pretraining"
 PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}
 
 
@@ -69,10 +72,32 @@ def train(
     monitor = Monitor(quiet=quiet or not fabric.is_global_zero)
     if not resumes:
         on_first(fabric, lambda: _create_run(recipe, manifest, out, monitor))
-    run = Run.open(out)
+    run, folder = Run.open(out), cache or default_cache()
+    if recipe.pretraining is not None and not run.last_checkpoint.exists():
+        try:
+            start, minutes = _pretrain(run, folder, fabric, monitor)
+        except UserError:
+            if fabric.is_global_zero and not resumes:
+                run.discard()
+            raise
+        return _fit(run, folder, fabric, monitor, resumes=resumes, start=start, minutes=minutes)
+    return _fit(run, folder, fabric, monitor, resumes=resumes)
+
+
+def _fit(
+    run: Run,
+    cache: Path,
+    fabric: Fabric,
+    monitor: Monitor,
+    *,
+    resumes: bool,
+    start: str | None = None,
+    minutes: float | None = None,
+) -> Run:
+    """Train a run that was created: from its last checkpoint with `resumes`, else from `start` or random weights."""
     try:
-        preparation, training, validation = _prepare(run, cache or default_cache(), fabric, monitor)
-        trainer = Trainer(run, preparation, training, validation, fabric, monitor)
+        preparation, training, validation = _prepare(run, cache, fabric, monitor)
+        trainer = Trainer(run, preparation, training, validation, fabric, monitor, start=start, minutes=minutes)
     except (UserError, KeyboardInterrupt):
         if fabric.is_global_zero and not resumes:
             run.discard()
@@ -90,11 +115,44 @@ def train(
         raise
     _write_model(run, trainer, has_failed=False)
     if trainer.stop_asked and not trainer.is_over:
+        whole = run.folder.parent if run.folder.name == PRETRAINING else run.folder
         monitor.say(
-            f"Stopped after {trainer.epochs_done:.2f} epochs; go on with: transmodal train --resume --out {run.folder}"
+            f"Stopped after {trainer.epochs_done:.2f} epochs; go on with: transmodal train --resume --out {whole}"
         )
         raise KeyboardInterrupt  # all is saved; whoever waits for a finished run must not get this one
     return run
+
+
+def _pretrain(run: Run, cache: Path, fabric: Fabric, monitor: Monitor) -> tuple[str, float | None]:
+    """Train on simulated images in RUN/pretraining; return that folder, and the minutes that are left for the rest.
+
+    A pre-training that was broken off goes on; one that is finished is taken as it is.
+    """
+    recipe, settings = run.recipe, run.recipe.pretraining
+    assert settings is not None
+    began, limit = time.monotonic(), recipe.train.max_minutes
+    first = run.folder / PRETRAINING
+    if not (first / "model" / "translator.json").exists():
+        resumes = (first / "recipe.yaml").exists()
+        if not resumes:
+            monitor.say(f"Pre-training on {settings.subjects} simulated brains")
+            on_first(fabric, lambda: _create_pretraining(run, first, cache, monitor))
+        spent = (time.monotonic() - began) / 60
+        minutes = None if limit is None else max(0.05, settings.share_of_time * limit - spent)
+        _fit(Run.open(first), cache, fabric, monitor, resumes=resumes, minutes=minutes)
+    left = None if limit is None else max(0.05, limit - (time.monotonic() - began) / 60)
+    return str(first), left
+
+
+def _create_pretraining(run: Run, folder: Path, cache: Path, monitor: Monitor) -> None:
+    recipe, settings = run.recipe, run.recipe.pretraining
+    assert settings is not None
+    simulated = cache.parent / "simulated"
+    with monitor.counting("simulating brains", settings.subjects) as advance:
+        manifest = simulated_brains(simulated, settings.subjects, settings.size, on_subject=advance)
+    manifest.require_modalities(recipe.modalities)
+    train = recipe.train.model_copy(update={"epochs": settings.epochs, "max_minutes": None, "start_from": None})
+    Run.create(folder, recipe.model_copy(update={"pretraining": None, "train": train}), manifest)
 
 
 def _launch(recipe: Recipe, device: str, devices: int) -> Fabric:
@@ -224,10 +282,17 @@ def _write_model(run: Run, trainer: Trainer, *, has_failed: bool) -> None:
             subjects=dict(Counter(split for _, split in sorted({(case.subject, str(case.split)) for case in cases}))),
             cases=dict(Counter(str(case.split) for case in cases)),
             data_licence=recipe.data_licence,
+            pretraining=_told_pretraining(recipe),
         ),
         familiar=_familiar(trainer.training, recipe),
     )
     save_translator(trainer.method, card, run.model)
+
+
+def _told_pretraining(recipe: Recipe) -> str:
+    if recipe.pretraining is not None:
+        return f"{recipe.pretraining.subjects} simulated brains"
+    return recipe.train.start_from or ""
 
 
 def _familiar(cases: Sequence[PreparedCase], recipe: Recipe) -> dict[str, Familiarity]:

@@ -25,6 +25,7 @@ class TrainingSummary(BaseModel):
     subjects: dict[str, int] = Field(description="split → number of subjects")
     cases: dict[str, int] = Field(description="split → number of cases")
     data_licence: str = "not stated"
+    pretraining: str = Field("", description="what the weights were trained on before")
 
 
 class Card(BaseModel):
