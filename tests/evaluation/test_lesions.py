@@ -1,15 +1,18 @@
 """Lesions are scored apart: the error inside them and the contrast that is left of them."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas
 import pytest
+from tests.evaluation.test_run_evaluation import told
 
 from transmodal.errors import UserError
 from transmodal.evaluation.lesions import COLUMNS, lesion_places, lesion_values, summarise_lesions
 from transmodal.evaluation.scores import CaseImages, CaseToScore, score_cases
-from transmodal.images import Image
+from transmodal.images import Image, write
 from transmodal.metrics.policy import Policy
 
 POLICY = Policy(metrics=("mae",), sets=(), mask="foreground", range=(0, 1), unit="units", lesions="lesions").resolved(
@@ -99,3 +102,25 @@ def test_lesions_on_another_grid_or_in_colour_are_refused_in_one_line() -> None:
     colour = Image(np.ones((*truth.shape, 3), np.float32), truth.affine, channels=("r", "g", "b"))
     with pytest.raises(UserError, match="grey images only"):
         lesion_places(colour, lesions, POLICY)
+
+
+def test_folders_of_other_programs_are_scored_with_their_lesions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth, lesions = scene()
+    faint = replace(truth, pixels=(0.5 + 0.05 * lesions.pixels).astype(np.float32))
+    for name in ("a", "b"):
+        write(truth, tmp_path / "truth" / f"{name}.nii.gz")
+        write(faint, tmp_path / "made" / f"{name}.nii.gz")
+    write(lesions, tmp_path / "lesions" / "a.nii.gz")
+    command = ["score", tmp_path / "made", tmp_path / "truth", "--range", 0, 1, "--metrics", "mae"]
+    out, _ = told(capsys, *command, "--lesions", tmp_path / "lesions", "--out", tmp_path / "out")
+    assert "contrast 0.05 of 0.15 (33 %)" in out and "1 case with a lesion, 1 without a map of lesions" in out
+    table = pandas.read_csv(tmp_path / "out" / "cases.csv").set_index("case")
+    assert table.loc["a", "lesion_contrast"] == pytest.approx(0.05, abs=1e-5) and np.isnan(table.loc["b", "lesion_mae"])
+    out, _ = told(capsys, *command, "--lesions", tmp_path / "lesions", "--json")
+    assert json.loads(out)["lesions"]["systems"]["predicted"]["cases"] == 1
+    for folder, what in (("none", "There is no"), ("truth2", "has the name of a truth")):
+        (tmp_path / "truth2").mkdir(exist_ok=True)
+        _, error = told(capsys, *command, "--lesions", tmp_path / folder, status=2)
+        assert what in error and error.count("\n") == 1

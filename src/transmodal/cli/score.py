@@ -65,6 +65,10 @@ def score(
             "--match", help="CSV: predicted, truth, perhaps case, subject, mask; paths below the folders.", **_FILE
         ),
     ] = None,
+    lesions: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Maps of lesions, which are scored apart as well; a case may have none."),
+    ] = None,
     groups: Annotated[
         list[str] | None,
         typer.Option(
@@ -76,6 +80,9 @@ def score(
     scale: Annotated[
         str, typer.Option(help="physical, or percentile: each image by its own percentiles to 0–1 (MRI).")
     ] = "physical",
+    percentiles_of: Annotated[
+        str, typer.Option(help="With --scale percentile: each, by its own; truth, both by the truth's.")
+    ] = "each",
     clip: Annotated[bool, typer.Option("--clip", help="Clip both images to the range first.")] = False,
     dimension: Annotated[int | None, typer.Option(min=2, max=3, help="2 scores volumes slice by slice.")] = None,
     slice_axis: Annotated[int, typer.Option(min=0, max=2, help="Array axis of the slices.")] = 2,
@@ -134,7 +141,7 @@ def score(
     from transmodal.evaluation.failures import failures_in_words
     from transmodal.evaluation.folders import score_matched
     from transmodal.evaluation.groups import check_cells, check_grouping, choose_groupings, group_table, with_cuts
-    from transmodal.evaluation.matching import match, match_by_table
+    from transmodal.evaluation.matching import match, match_by_table, with_lesions
     from transmodal.evaluation.scores import for_json
 
     if mask is not None and mask_foreground:
@@ -146,6 +153,8 @@ def score(
         labels=_numbers(labels),
         range=limits,
         scale=scale,
+        percentiles_of=percentiles_of,
+        lesions=None if lesions is None else "lesions",
         clip=clip or None,
         mask="foreground" if mask_foreground else "mask" if mask else "none",
         dimension=dimension,
@@ -161,6 +170,8 @@ def score(
     if weights is not None and len(systems) < 2:
         raise UserError("WAEM scores systems against each other; add one with --against, or leave --waem out")
     matched = match_by_table(match_by, systems, truth, mask) if match_by else match(systems, truth, mask)
+    if lesions is not None:
+        matched = with_lesions(matched, lesions)
     file, groupings = _groups(groups or [])
     table_factors = sorted({name for case in matched.cases for name in case.factors})
     table = None if file is None else CaseTable(file)

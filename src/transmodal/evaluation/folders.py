@@ -173,16 +173,18 @@ class _Files:
     predictions: tuple[str, ...]
     truth: str
     mask: str
+    lesions: str = ""
 
     def __call__(self) -> CaseImages:
         made = {name: read(path) for name, path in zip(self.systems, self.predictions, strict=True)}
-        return CaseImages(made, read(self.truth), read(self.mask) if self.mask else None)
+        mask, lesions = (read(file) if file else None for file in (self.mask, self.lesions))
+        return CaseImages(made, read(self.truth), mask, lesions)
 
 
 def _cases(matched: Matched, subject_of: Callable[[str], str] | None) -> Iterator[CaseToScore]:
     for case in matched.cases:
         subject = subject_of(case.case) if subject_of else case.subject or case.case
-        files = _Files(matched.systems, case.predictions, case.truth, case.mask)
+        files = _Files(matched.systems, case.predictions, case.truth, case.mask, case.lesions)
         yield CaseToScore(case.case, subject, files, case.factors)
 
 

@@ -7,7 +7,7 @@ it is one image, matched by the folder's name: one DICOM series, or a folder wit
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from transmodal.datasets.manifest_csv import read_rows
@@ -29,6 +29,7 @@ class MatchedCase:
         mask: where to compare; "" without one.
         subject: whose it is; "" when the table does not say.
         factors: free columns of the table.
+        lesions: the map of the case's lesions; "" without one.
     """
 
     case: str
@@ -37,6 +38,7 @@ class MatchedCase:
     mask: str = ""
     subject: str = ""
     factors: Mapping[str, str] = field(default_factory=dict)
+    lesions: str = ""
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,33 @@ def match_by_table(table: Path, systems: Mapping[str, Path], truth: Path, mask: 
     if not cases:
         raise UserError(f"No row of {table} has all its files; the first: {alone[0][1]}")
     return Matched(tuple(systems), cases, tuple(alone), has_masks)
+
+
+def with_lesions(matched: Matched, lesions: Path) -> Matched:
+    """Return the cases with their maps of lesions, matched by the name of the truth; a case may have none.
+
+    Args:
+        matched: what is to be scored.
+        lesions: a folder of maps, or one for one case.
+
+    Raises:
+        UserError: the path is missing, or no map has the name of a truth.
+    """
+    if not lesions.exists():
+        raise UserError(f"There is no {lesions}; check the path")
+    stems = [stem_of(case.truth) for case in matched.cases]
+    if lesions.is_file():
+        if len(stems) > 1:
+            raise UserError(f"{lesions} is one map of lesions for {len(stems)} images; give a folder")
+        found = dict.fromkeys(stems, str(lesions))
+    else:
+        found = images_of(lesions)
+    if not found.keys() & set(stems):
+        raise UserError(
+            f"No map of lesions in {lesions} has the name of a truth; rename them to agree before the suffix"
+        )
+    cases = [replace(case, lesions=found.get(stem, "")) for case, stem in zip(matched.cases, stems, strict=True)]
+    return replace(matched, cases=cases)
 
 
 def images_of(folder: Path) -> dict[str, str]:
