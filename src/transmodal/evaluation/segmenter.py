@@ -37,7 +37,7 @@ from transmodal.losses.overlap import soft_dice_loss
 from transmodal.networks.unet import UNet
 
 STEPS = 400
-LEARNING_RATE = 1e-3
+LEARNING_RATE = 3e-3
 FILTERS, LEVELS = 16, 4
 _BATCH = 8  # half of it with a lesion
 _MINIMUM_FOREGROUND = 0.05
@@ -162,7 +162,8 @@ class Segmenter:
         bright = np.clip((images + 1) * gain - 1 + shift, -1, 1)
         made = self.network(torch.from_numpy(np.ascontiguousarray(bright, np.float32)).to(self.device))
         truth = torch.from_numpy(np.ascontiguousarray(labels)).to(self.device)
-        overlap: Tensor = soft_dice_loss(made.sigmoid(), truth)
+        # Of all slices together: those without a lesion have no overlap of their own.
+        overlap: Tensor = soft_dice_loss(made.sigmoid().reshape(1, -1), truth.reshape(1, -1))
         return overlap + functional.binary_cross_entropy_with_logits(made, truth)
 
 
