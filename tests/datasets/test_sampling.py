@@ -201,3 +201,24 @@ def test_marks_of_a_case_go_along_with_its_samples(tmp_path: Path) -> None:
     loader = make_loader(made, EpochSampler(len(made), 12, seed=0), workers=0)
     (batch,) = loader
     assert sorted(batch["#dataset"].tolist()) == [0] * 6 + [3] * 6
+
+
+def test_a_patch_larger_than_the_image_is_filled_up_with_background(tmp_path: Path) -> None:
+    settings = SamplingSettings(patch=(16, 10), patches_per_case=1)
+    sample = Samples([volume_case(tmp_path)], inputs=("T1",), targets=("T2",), settings=settings)[0, 3]
+    assert sample["T1"].shape == (1, 16, 10) and bool((sample["T1"][0, :2] == -1).all())
+    assert bool((sample["T1"][0, 2:14] == 0.3).all()) and not sample[REGION][0, :2].any()
+
+
+@given(own=st.integers(1, 40), extra=st.integers(0, 40), share=st.floats(0, 0.9), batch=st.integers(1, 7))
+def test_further_samples_have_their_share_of_every_epoch(own: int, extra: int, share: float, batch: int) -> None:
+    sampler = EpochSampler(own, batch, seed=3, extra=extra, extra_share=share)
+    drawn = set()
+    for epoch in (0, 1):
+        sampler.start(epoch)
+        keys = [index for keys in sampler for _, index in keys]
+        assert len(set(keys)) == len(keys) and max(keys, default=0) < own + extra
+        drawn.add(tuple(sorted(index for index in keys if index >= own)))
+    if share and extra:
+        wanted = min(extra, round(own * share / (1 - share)))
+        assert sampler.samples == own + wanted and all(len(each) <= wanted for each in drawn)

@@ -170,7 +170,7 @@ def test_an_input_unlike_the_training_is_warned_of(
 def test_pretraining_on_simulated_brains_lies_in_the_run_and_goes_on_after_a_stop(
     brains: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = {"subjects": 2, "size": [48, 48, 31], "epochs": 1}
+    first = {"subjects": 2, "size": [48, 48, 31], "epochs": 1, "rehearsal": 0.3}
     run = trained("t1-to-t2", brains, tmp_path / "whole", pretraining=first)
     card = load_translator(run.model).card
     assert card.training.pretraining == "2 simulated brains"

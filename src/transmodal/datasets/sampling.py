@@ -129,6 +129,8 @@ class Samples(Dataset[dict[str, torch.Tensor]]):
         else:
             taken = array[sample]
         taken = taken[(slice(None), *window)]
+        if self.settings.patch is not None and taken.shape[1:] != self.settings.patch:
+            taken = _padded(taken, self.settings.patch, 0.0 if name in (REGION, LABELS) else -1.0)
         return taken if taken.dtype == np.float32 else taken.astype(np.float32)
 
     def _window(self, stored: dict[str, npt.NDArray[Any]], sample: int, epoch: int, index: int) -> tuple[slice, ...]:
@@ -186,6 +188,15 @@ def slices_around(stack: npt.NDArray[Any], sample: int, neighbours: int) -> npt.
     return part.reshape(-1, *stack.shape[2:])
 
 
+def _padded(array: npt.NDArray[Any], shape: tuple[int, ...], value: float) -> npt.NDArray[np.float32]:
+    """Put an image that is smaller than a patch into its middle, on background."""
+    padded = np.full((len(array), *shape), value, np.float32)
+    starts = [(size - length) // 2 for size, length in zip(shape, array.shape[1:], strict=True)]
+    inner = (slice(start, start + length) for start, length in zip(starts, array.shape[1:], strict=True))
+    padded[(slice(None), *inner)] = array
+    return padded
+
+
 def _foreground_voxel(
     stored: dict[str, npt.NDArray[Any]], sample: int, generator: np.random.Generator
 ) -> npt.NDArray[np.intp] | None:
@@ -212,11 +223,31 @@ class EpochSampler(Sampler[list[Key]]):
     """Batches of keys for one epoch; `start` at any batch of it.
 
     With several processes each takes every n-th batch of the same order, and all get the same number of batches.
+
+    Args:
+        samples: how many an epoch passes once.
+        batch_size: of a process.
+        seed: with the epoch, the source of the order.
+        rank, processes: which of how many.
+        extra: further samples, with the indices after those, of which each epoch draws some.
+        extra_share: of the samples of an epoch.
     """
 
-    def __init__(self, samples: int, batch_size: int, *, seed: int, rank: int = 0, processes: int = 1) -> None:
-        self.samples, self.seed = samples, seed
-        self.batch_size = min(batch_size, samples)
+    def __init__(
+        self,
+        samples: int,
+        batch_size: int,
+        *,
+        seed: int,
+        rank: int = 0,
+        processes: int = 1,
+        extra: int = 0,
+        extra_share: float = 0.0,
+    ) -> None:
+        self.own, self.extra, self.seed = samples, extra, seed
+        self.drawn = min(extra, round(samples * extra_share / (1 - extra_share)))
+        self.samples = samples + self.drawn
+        self.batch_size = min(batch_size, self.samples)
         self.rank, self.processes = rank, processes
         self.epoch, self.first_batch = 0, 0
 
@@ -229,7 +260,11 @@ class EpochSampler(Sampler[list[Key]]):
         self.epoch, self.first_batch = epoch, first_batch
 
     def __iter__(self) -> Iterator[list[Key]]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.samples)
+        generator = np.random.default_rng([self.seed, self.epoch])
+        order = generator.permutation(self.own)
+        if self.drawn:
+            further = self.own + generator.permutation(self.extra)[: self.drawn]
+            order = generator.permutation(np.concatenate([order, further]))
         needed = len(self) * self.processes * self.batch_size
         order = np.resize(order, needed)  # repeats a few samples when there are fewer than processes
         for batch in range(self.first_batch, len(self)):

@@ -7,7 +7,7 @@ ran before, and a checkpoint holds all that is left: weights, optimisers, positi
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -65,6 +65,7 @@ class Trainer:
         *,
         start: str | None = None,
         minutes: float | None = None,
+        rehearsal: Sequence[PreparedCase] = (),
     ) -> None:
         self.run, self.preparation, self.fabric, self.monitor = run, preparation, fabric, monitor
         self.recipe, self.settings = run.recipe, run.recipe.train
@@ -76,7 +77,7 @@ class Trainer:
         augmentation = run.recipe.augmentation
         augments = augmentation != AugmentationSettings()
         self.samples = Samples(
-            training,
+            [*training, *rehearsal],
             inputs=run.recipe.inputs,
             targets=run.recipe.targets,
             channels={name: part.channel_count for name, part in preparation.modalities.items()},
@@ -86,20 +87,23 @@ class Trainer:
             seed=self.settings.seed,
             minimum_foreground=self.minimum_foreground,
             neighbours=run.recipe.neighbours,
-            marks=marks_of(training, run.recipe),
+            marks=marks_of([*training, *rehearsal], run.recipe),
         )
-        if not len(self.samples):
+        own = sum(case < len(training) for case, _ in self.samples.index)
+        if not own:
             raise UserError(
                 "No training sample is left; lower preparation.slices.minimum_foreground, or check the images"
             )
         self.sampler = EpochSampler(
-            len(self.samples),
+            own,
             self.settings.batch_size,
             seed=self.settings.seed,
             rank=fabric.global_rank,
             processes=fabric.world_size,
+            extra=len(self.samples) - own,
+            extra_share=run.recipe.pretraining.rehearsal if run.recipe.pretraining is not None else 0.0,
         )
-        self.shape = run.recipe.sampling.patch or sample_shape(training, self.settings.batch_size)
+        self.shape = run.recipe.sampling.patch or sample_shape([*training, *rehearsal], self.settings.batch_size)
         if self.settings.best == "ssim" and min(self.shape) < SMALLEST_FOR_SSIM:
             raise UserError(f"train.best: ssim needs images of {SMALLEST_FOR_SSIM} pixels a side; take psnr or mae")
         torch.manual_seed(self.settings.seed)

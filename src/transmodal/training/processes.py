@@ -8,7 +8,7 @@ from lightning.fabric import Fabric
 from transmodal.errors import UserError
 
 
-def on_first(fabric: Fabric, action: Callable[[], None]) -> None:
+def on_first(fabric: Fabric, action: Callable[[], object]) -> None:
     """Run an action in the first process while the others wait.
 
     Raises:

@@ -72,6 +72,9 @@ class PretrainingSettings(BaseModel):
     subjects: int = Field(8, ge=1, description="half with gliomas, half with plaques of multiple sclerosis")
     size: tuple[int, int, int] = Field((240, 240, 155), description="voxels of the field of BraTS, 240×240×155 mm")
     epochs: int = Field(2, ge=1, description="passes over the simulated samples")
+    rehearsal: float = Field(
+        0.0, ge=0, lt=1, description="share of simulated samples in the training itself, lest what they taught be lost"
+    )
     share_of_time: float = Field(
         0.35,
         gt=0,

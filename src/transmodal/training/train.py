@@ -97,7 +97,10 @@ def _fit(
     """Train a run that was created: from its last checkpoint with `resumes`, else from `start` or random weights."""
     try:
         preparation, training, validation = _prepare(run, cache, fabric, monitor)
-        trainer = Trainer(run, preparation, training, validation, fabric, monitor, start=start, minutes=minutes)
+        rehearsal = _prepare_rehearsal(run, preparation, cache, fabric, monitor)
+        trainer = Trainer(
+            run, preparation, training, validation, fabric, monitor, start=start, minutes=minutes, rehearsal=rehearsal
+        )
     except (UserError, KeyboardInterrupt):
         if fabric.is_global_zero and not resumes:
             run.discard()
@@ -238,6 +241,31 @@ def _prepare(
     if not validation:
         monitor.say("No validation cases: the last weights count as the best")
     return preparation, prepare(training, "training"), prepare(validation, "validation")
+
+
+def _prepare_rehearsal(
+    run: Run, preparation: Preparation, cache: Path, fabric: Fabric, monitor: Monitor
+) -> list[PreparedCase]:
+    """Return the simulated cases that stay in the training itself, prepared like real ones."""
+    recipe = run.recipe
+    if recipe.pretraining is None or not recipe.pretraining.rehearsal:
+        return []
+    cases = usable_cases(Run.open(run.folder / PRETRAINING).manifest, recipe, "train")
+
+    def prepare() -> list[PreparedCase]:
+        with monitor.counting("preparing simulated images", len(cases)) as advance:
+            return prepare_cases(
+                cases,
+                preparation,
+                recipe.modalities,
+                cache,
+                inputs=recipe.inputs,
+                labels=recipe.labels,
+                on_case=advance,
+            )
+
+    on_first(fabric, prepare)
+    return prepare()
 
 
 def _write_model(run: Run, trainer: Trainer, *, has_failed: bool) -> None:
