@@ -33,6 +33,7 @@ GIVEN       float32 (N, inputs), 1 where an input is to be seen; absent: all are
 WANTED      float32 (N, targets), 1 where a target is known and not among the given inputs; absent: all are
 """
 
+
 class AdamSettings(BaseModel):
     """Adam; the defaults are those of pix2pix and CycleGAN."""
 
