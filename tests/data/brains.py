@@ -15,6 +15,10 @@ TINY_TRANSLATOR: dict[str, Any] = {
     "preparation": {
         "slices": {"axis": "axial", "minimum_foreground": 0.05},
         "region": {"how": "nonzero", "modality": "brain"},
+        "intensity": {
+            name: {"map": "image-percentiles", "percentiles": [0.5, 99.5], "foreground": True}
+            for name in ("T1", "T2", "FLAIR")
+        },
     },
     "sampling": {"missing_inputs": True},
     "method": "supervised",

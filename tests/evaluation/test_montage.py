@@ -37,7 +37,7 @@ def test_slices_go_through_the_brain_and_the_largest_lesion() -> None:
 
 def test_the_error_has_one_scale_and_stops_at_the_mask() -> None:
     shown = volume(lesion_at=None)
-    shown.predicted.pixels[:5] = 9  # outside of the mask
+    shown.predicted.pixels[7:9] = 9  # outside of the mask, in the picture
 
     def drawn(limit: float) -> np.ndarray:
         png = montage(shown, value_range=(0, 1), error_limit=limit, target="T2", title="a $case", scores={"psnr": 20})

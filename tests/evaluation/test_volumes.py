@@ -103,7 +103,7 @@ def test_a_modality_that_goes_both_ways_is_never_made_of_itself(
 
 def test_predictions_are_scored_in_the_unit_of_the_truth(run: Run) -> None:
     scores = evaluate_run(run.folder).scores["FLAIR"]
-    assert (scores.policy.percentiles_of, scores.policy.mask) == ("truth", "none")
+    assert (scores.policy.percentiles_of, scores.policy.mask) == ("truth", "foreground")
     policy = Policy(metrics=("mae",), sets=(), scale="percentile", percentiles_of="truth", mask="brain")
     scores = evaluate_run(run.folder, policy=policy).scores["FLAIR"]
     assert list(scores.cases["case"]) == ["s5"]  # s6 has no file of its brain
