@@ -68,7 +68,10 @@ def print_scores(scores: Scores, *, title: str, comparison: "SystemComparison | 
         table = _table(f"{systems[0]} minus", *systems[1:])
         for metric in metrics:
             differences = [scores.difference(metric, systems[0], other) for other in systems[1:]]
-            table.add_row(titled(metric, scores), *(with_interval(summary) for summary in differences))
+            cells = [with_interval(summary) for summary in differences]
+            if len(cells) > _ACROSS:  # too wide for one line
+                cells = [cell.replace(" (", "\n(") for cell in cells]
+            table.add_row(titled(metric, scores), *cells)
         console.print(table)
         console.print("paired differences\n")
     for system, lesions in scores.lesion_summary.items():

@@ -33,7 +33,7 @@ class LesionPlaces:
     Attributes:
         region: where the case is scored; None is everywhere.
         inside: in a lesion and in the region.
-        ring: 2 to 4 mm from a lesion, in the region.
+        ring: 2 to 4 mm from a lesion, in the region; in voxels of more than 4 mm, their next neighbours.
     """
 
     region: npt.NDArray[np.bool_] | None
@@ -62,13 +62,14 @@ def lesion_places(
     marked = lesions.pixels != 0
     ring = np.zeros(truth.shape, bool)
     spacing = truth.spacing[: truth.spatial_dims]
+    outer = max(RING[1], *spacing)
     if marked.any():
         box = tuple(
-            slice(max(0, int(where.min() - np.ceil(RING[1] / step))), int(where.max() + np.ceil(RING[1] / step)) + 1)
+            slice(max(0, int(where.min() - np.ceil(outer / step))), int(where.max() + np.ceil(outer / step)) + 1)
             for where, step in zip(np.nonzero(marked), spacing, strict=True)
         )
         distance = ndimage.distance_transform_edt(~marked[box], sampling=spacing)
-        ring[box] = (distance >= RING[0]) & (distance <= RING[1])
+        ring[box] = (distance >= RING[0]) & (distance <= outer)
     if region is not None:
         marked, ring = marked & region, ring & region
     return LesionPlaces(region, marked, ring)
