@@ -41,7 +41,7 @@ def print_scores(scores: Scores, *, title: str, comparison: "SystemComparison | 
         comparison: of the systems; adds p values, the ranking, WAEM, and where a system is worse than a baseline.
     """
     console = Console(highlight=False)
-    console.width = max(console.width, 100)
+    console.width = max(console.width, 100 if len(scores.systems) <= _ACROSS + 1 else 112)
     metrics, systems = scores.columns, scores.systems
     console.print(Text(title, style="bold"))
     summaries = scores.summary
@@ -68,10 +68,10 @@ def print_scores(scores: Scores, *, title: str, comparison: "SystemComparison | 
         table = _table(f"{systems[0]} minus", *systems[1:])
         for metric in metrics:
             differences = [scores.difference(metric, systems[0], other) for other in systems[1:]]
-            cells = [with_interval(summary) for summary in differences]
-            if len(cells) > _ACROSS:  # too wide for one line
-                cells = [cell.replace(" (", "\n(") for cell in cells]
-            table.add_row(titled(metric, scores), *cells)
+            told = [with_interval(summary) for summary in differences]
+            if len(told) > _ACROSS:  # too wide for one line
+                told = [text.replace(" (", "\n(") for text in told]
+            table.add_row(titled(metric, scores), *told)
         console.print(table)
         console.print("paired differences\n")
     for system, lesions in scores.lesion_summary.items():

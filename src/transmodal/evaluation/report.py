@@ -59,7 +59,7 @@ def contrast_in_words(summary: LesionSummary) -> str:
     made, true = summary.values["contrast"].mean, summary.values["contrast_truth"].mean
     if made is None or true is None:
         return "no lesion with tissue around it"
-    share = "" if summary.share is None else f" ({100 * summary.share:.0f} %)".replace("-", "−")
+    share = "" if summary.share is None else f" ({_percent(summary.share)})"
     return f"contrast {plain_number(made)} of {plain_number(true)}{share}"
 
 
@@ -84,7 +84,7 @@ def lesions_table(scores: Scores) -> Table | None:
             value = summary.values[name]
             text = _mean_text(value)
             if name == "share":
-                text = DASH if summary.share is None else f"{100 * summary.share:.0f} %".replace("-", "−")
+                text = DASH if summary.share is None else _percent(summary.share)
                 row.append(Cell(text, "of the mean contrasts" if summary.share is not None else ""))
             else:
                 row.append(Cell(text, _small_interval(value)))
@@ -363,6 +363,10 @@ def _best(metric: str, scores: Scores, systems: Sequence[str]) -> str:
 
 def _meaning(system: str) -> str:
     return next((meaning for name, meaning in MEANING.items() if name == system), "")
+
+
+def _percent(share: float) -> str:
+    return f"{round(100 * share)} %".replace("-", "−")
 
 
 def _arrow(metric: str) -> str:
