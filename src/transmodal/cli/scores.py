@@ -144,8 +144,10 @@ def print_combinations(found: "Combinations", *, title: str) -> None:
     console.width = max(console.width, 100)
     console.print(Text(f"{title}, {bare_title(metric)}", style="bold"))
     table = Table(box=None, pad_edge=False)
-    for name in (*found.inputs, *found.targets):
-        table.add_column(Text(name), justify="right" if name in found.targets else "center", no_wrap=True)
+    for name in found.inputs:
+        table.add_column(Text(name), justify="center", no_wrap=True)
+    for name in found.targets:
+        table.add_column(Text(f"→ {name}"), justify="right", no_wrap=True)
     for row in combination_rows(found, metric):
         table.add_row(*(Text(cell if isinstance(cell, str) else cell.text) for cell in row))
     console.print(table)

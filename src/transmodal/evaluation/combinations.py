@@ -243,15 +243,14 @@ def combination_blocks(found: Combinations) -> list[Block]:
     numbers = sorted({int(number) for number in found.table["subjects"]})
     subjects = f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
     blocks: list[Block] = []
+    headings = [*found.inputs, *(f"→ {target}" for target in found.targets)]
     for metric in dict.fromkeys([*(name for name in _SHOWN if name in found.metrics), found.metrics[0]]):
         arrow = "↑" if metric_of(metric).direction == "higher" else "↓"
         caption = (
             f"{bare_title(metric)} {arrow} of each target by what was given (● given, ○ missing); small: 95 % interval "
             f"over {subjects} subjects. Bold: best of the column. Empty: the target itself is given."
         )
-        blocks.append(
-            Table([*found.inputs, *found.targets], combination_rows(found, metric), caption, words=len(found.inputs))
-        )
+        blocks.append(Table(headings, combination_rows(found, metric), caption, words=len(found.inputs)))
     blocks = blocks[: len(_SHOWN)]
     if found.failed:
         named = "; ".join(f"{case} ({why})" for case, why in found.failed[:10])
