@@ -2,6 +2,8 @@
 
 REGION = "#region"
 """Float32, 1 inside the region of interest (brain, body), 0 outside."""
+DEPTH = "#depth"
+"""Float32 from -1 outside and at the rim of the region to 1 deep inside."""
 LABELS = "#labels"
 """Classes of a label map from 0, the background."""
 GIVEN = "#given"
@@ -12,4 +14,4 @@ SEGMENTOR = "#segmentor"
 """Float32 or bool (N,), 1 where a case belongs to the share of subjects that only a segmentor is trained on."""
 DATASET = "#dataset"
 """Int64 (N,), which data set a case comes from, counted as the method's settings list them."""
-EXTRAS = (REGION, LABELS, GIVEN, WANTED)
+EXTRAS = (REGION, DEPTH, LABELS, GIVEN, WANTED)

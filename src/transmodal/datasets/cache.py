@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import platformdirs
 
-from transmodal.datasets.batch_keys import LABELS, REGION
+from transmodal.datasets.batch_keys import DEPTH, LABELS, REGION
 from transmodal.datasets.manifest import CaseFiles
 from transmodal.datasets.preparation import LabelSettings, Preparation
 from transmodal.errors import UserError
@@ -165,6 +165,8 @@ class _CasePreparation:
             _store(files[modality], self.preparation.prepare(image, modality, region))
         if region is not None:
             _store(files[REGION], self.preparation.prepare_region(region, first))
+            if DEPTH in files:
+                _store(files[DEPTH], self.preparation.prepare_depth(region, first))
         if self.labels is not None:
             own = self.labels.find(self.case.files)
             if own is None:
@@ -187,6 +189,8 @@ class _CasePreparation:
             keys[modality] = [*_state(self.case.files[modality]), described | {"modality": own}, where]
         if self.preparation.region is not None:
             keys[REGION] = [REGION, described, regional]
+            if self.preparation.region.depth is not None:
+                keys[DEPTH] = [DEPTH, described, regional]
         if self.labels is not None:
             own_map = self.labels.find(self.case.files)
             state = _state(own_map) if own_map else _state(self.case.files[self.modalities[0]])

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from nibabel import orientations
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from scipy import ndimage
 
 from transmodal.datasets.manifest import CaseFiles, nearest
 from transmodal.errors import UserError
@@ -88,6 +89,9 @@ class RegionSettings(BaseModel):
     )
     modality: str | None = Field(None, description="a mask that wins over what is found, where a case has one")
     feed: bool = Field(True, description="the network sees the region as one more channel")
+    depth: float | None = Field(
+        None, gt=0, description="the network also sees the distance from the rim, up to so many mm inside"
+    )
     apply: bool = Field(True, description="outputs are 0 outside")
 
 
@@ -236,6 +240,19 @@ class Preparation(BaseModel):
         """Return a region on the network's grid, 0 or 1: uint8 (samples, 1, *spatial)."""
         stack = self._to_stack(region[..., None], like.affine).astype(np.float32)
         return (resize_stack(stack, self.prepared_shape(like)) >= 0.5).astype(np.uint8)
+
+    def prepare_depth(self, region: npt.NDArray[np.bool_], like: Image) -> Prepared:
+        """Return the distance from the rim of a region on the network's grid: float32 (samples, 1, *spatial).
+
+        -1 outside and at the rim, 1 at `region.depth` mm inside and deeper; in three dimensions where there are three.
+        """
+        assert self.region is not None and self.region.depth is not None
+        whole = np.pad(region, 1)  # the end of the field is a rim, too
+        spacing = like.spacing if like.has_physical_size else (1.0,) * region.ndim
+        distance = ndimage.distance_transform_edt(whole, spacing)[(slice(1, -1),) * region.ndim]
+        values = np.minimum(distance / self.region.depth, 1).astype(np.float32) * 2 - 1
+        stack = self._to_stack(values[..., None], like.affine)
+        return resize_stack(np.ascontiguousarray(stack, np.float32), self.prepared_shape(like))
 
     def prepare_labels(self, image: Image, settings: LabelSettings) -> npt.NDArray[np.uint8]:
         """Return a label map on the network's grid as classes: uint8 (samples, 1, *spatial), from the nearest pixel.

@@ -7,9 +7,10 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from transmodal.datasets.batch_keys import GIVEN, LABELS, REGION, WANTED
+from transmodal.datasets.batch_keys import DEPTH, GIVEN, LABELS, REGION, WANTED
 
 __all__ = [
+    "DEPTH",
     "GIVEN",
     "LABELS",
     "REGION",
@@ -28,6 +29,7 @@ Batch = Mapping[str, Tensor]
 
 modality    float32 (N, C, *spatial) in [-1, 1]; in 2.5-D an input has C·(2k+1) channels, a pure target C
 REGION      float32 (N, 1, *spatial), 1 inside the region (brain, body), 0 outside; only where the recipe has one
+DEPTH       float32 (N, 1, *spatial), -1 outside and at the rim of the region to 1 deep inside
 LABELS      int64 (N, 1, *spatial), classes from 0 (background); only where the recipe has labels
 GIVEN       float32 (N, inputs), 1 where an input is to be seen; absent: all are. What is not given holds -1
 WANTED      float32 (N, targets), 1 where a target is known and not among the given inputs; absent: all are
@@ -54,6 +56,7 @@ class Ports:
         shape: spatial shape of the training samples, for depths chosen by size.
         neighbours: slices on each side that an input brings along its channels (2.5-D).
         region: the region is one more input channel.
+        depth: the distance from its rim is one more.
         missing: inputs may be absent; each then has a channel that says whether it is there.
         classes: of the label map, background included; 0 without labels.
     """
@@ -64,6 +67,7 @@ class Ports:
     shape: tuple[int, ...] | None = None
     neighbours: int = 0
     region: bool = False
+    depth: bool = False
     missing: bool = False
     classes: int = 0
 
@@ -76,7 +80,7 @@ class Ports:
     def in_channels(self) -> int:
         """Channels of `join_inputs`."""
         images = sum(self.inputs.values()) * (2 * self.neighbours + 1)
-        return images + int(self.region) + (len(self.inputs) if self.missing else 0)
+        return images + int(self.region) + int(self.depth) + (len(self.inputs) if self.missing else 0)
 
     @property
     def out_channels(self) -> int:
@@ -99,6 +103,8 @@ class Ports:
             parts = [image * flag + (flag - 1) for image, flag in zip(images, flags.split(1, dim=1), strict=True)]
         if self.region:
             parts = [*parts, batch[REGION]]
+        if self.depth:
+            parts = [*parts, batch[DEPTH]]
         if self.missing:
             parts = [*parts, flags.expand(-1, -1, *first.shape[2:])]
         return torch.cat(parts, dim=1)

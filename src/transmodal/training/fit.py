@@ -144,6 +144,7 @@ class Trainer:
             self.shape,
             neighbours=recipe.neighbours,
             region=region is not None and region.feed,
+            depth=region is not None and region.depth is not None,
             missing=recipe.sampling.missing_inputs,
             classes=recipe.labels.count if recipe.labels is not None else 0,
         )

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from transmodal.datasets.batch_keys import REGION
+from transmodal.datasets.batch_keys import DEPTH, REGION
 from transmodal.datasets.cache import PreparedCase
 from transmodal.datasets.preparation import Preparation
 from transmodal.images.files import atomic_path
@@ -77,7 +77,7 @@ def tasks(ports: Ports, arrays: Mapping[str, npt.NDArray[Any]]) -> list[tuple[li
 
     One task for all targets that are no input; one more for each target that is, from all inputs but itself.
     """
-    inputs = {name: arrays[name] for name in (*ports.inputs, REGION) if name in arrays}
+    inputs = {name: arrays[name] for name in (*ports.inputs, REGION, DEPTH) if name in arrays}
     there = [name for name in ports.targets if name in arrays]
     found = []
     if pure := [name for name in there if name not in ports.inputs]:

@@ -65,6 +65,7 @@ class Card(BaseModel):
             self.shape,
             neighbours=slices.neighbours if slices is not None else 0,
             region=region is not None and region.feed,
+            depth=region is not None and region.depth is not None,
             missing=self.missing_inputs,
             classes=self.classes,
         )

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from transmodal.datasets.batch_keys import GIVEN, REGION
+from transmodal.datasets.batch_keys import DEPTH, GIVEN, REGION
 from transmodal.datasets.sampling import slices_around
 from transmodal.methods import Method, Ports
 from transmodal.translation.uncertainty import with_flips
@@ -40,6 +40,11 @@ class Inputs:
         return [name for name in self.ports.inputs if name in self.stacks]
 
     @property
+    def _maps(self) -> list[str]:
+        """The maps of the region that go along."""
+        return [name for name in (REGION, DEPTH) if name in self.stacks]
+
+    @property
     def samples(self) -> int:
         """How many samples the stacks hold."""
         return len(self.stacks[self.given[0]])
@@ -47,9 +52,9 @@ class Inputs:
     def joined(self, sample: int) -> npt.NDArray[np.float32]:
         """Return one sample with all channels side by side: (C, *spatial) float32, for windows to be cut from."""
         parts = []
-        for name in (*self.given, *((REGION,) if REGION in self.stacks else ())):
+        for name in (*self.given, *self._maps):
             stack = self.stacks[name]
-            with_neighbours = name != REGION and self.ports.neighbours
+            with_neighbours = name not in self._maps and self.ports.neighbours
             part = slices_around(stack, sample, self.ports.neighbours) if with_neighbours else stack[sample]
             parts.append(np.asarray(part, np.float32))
         return np.concatenate(parts)
@@ -65,8 +70,8 @@ class Inputs:
         for name, channels in self.ports.inputs.items():
             if name not in batch:
                 batch[name] = joined.new_full((len(joined), channels * wide, *joined.shape[2:]), -1.0)
-        if REGION in self.stacks:
-            batch[REGION] = joined[:, start : start + 1]
+        for offset, name in enumerate(self._maps):
+            batch[name] = joined[:, start + offset : start + offset + 1]
         if self.ports.missing:
             flags = [float(name in self.stacks) for name in self.ports.inputs]
             batch[GIVEN] = joined.new_tensor(flags).expand(len(joined), -1)

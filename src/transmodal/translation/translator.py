@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from transmodal.datasets.batch_keys import REGION
+from transmodal.datasets.batch_keys import DEPTH, REGION
 from transmodal.datasets.preparation import to_dtype
 from transmodal.errors import UserError
 from transmodal.images import Image, require_same_grid
@@ -194,6 +194,8 @@ class Translator:
         }
         if region is not None:
             stacks[REGION] = preparation.prepare_region(region, first)
+            if self.card.ports.depth:
+                stacks[DEPTH] = preparation.prepare_depth(region, first)
         return PreparedInputs(stacks, first, region, wanted)
 
     def _run(self, case: "PreparedInputs", seed: int | None, options: Options) -> dict[str, npt.NDArray[np.float32]]:
