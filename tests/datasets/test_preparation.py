@@ -16,6 +16,7 @@ from transmodal.datasets.preparation import (
     ModalityPreparation,
     Preparation,
     PreparationSettings,
+    RegionSettings,
     SliceSettings,
     fit_preparation,
     resize_stack,
@@ -275,3 +276,17 @@ def test_a_preparation_survives_its_card() -> None:
     for dtype in ("object", "nonsense", "complex64"):
         with pytest.raises(ValidationError):
             preparation(dtype=dtype)
+
+
+def test_depth_rises_from_the_rim_in_millimetres_and_ends_at_one() -> None:
+    made = preparation(dims=3).model_copy(update={"region": RegionSettings(depth=4.0)})
+    region = np.zeros((20, 20, 20), bool)
+    region[2:18, 2:18, 4:16] = True
+    image = Image(region.astype(np.int16), np.diag([1.0, 1.0, 2.0, 1.0]))
+    depth = made.prepare_depth(region, image)[0, 0]
+    assert depth.dtype == np.float32 and depth.shape == (20, 20, 20)
+    assert depth[0, 0, 0] == -1 and depth[10, 10, 9] == 1, "12 mm deep"
+    assert depth[2, 10, 9] == pytest.approx(2 * 1 / 4 - 1), "1 mm along the rows"
+    assert depth[10, 10, 4] == pytest.approx(2 * 2 / 4 - 1), "2 mm across slices"
+    whole = made.prepare_depth(np.ones((20, 20, 20), bool), image)[0, 0]
+    assert whole[0, 10, 10] < whole[3, 10, 10], "the end of the field is a rim"
