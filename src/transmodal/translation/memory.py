@@ -235,7 +235,7 @@ def choose_plan(
     spatial = tuple(spatial)
     whole = bytes_per_voxel * math.prod(spatial)
     if window is None and whole <= limit:
-        why = f"whole volume in one pass: {_shape(spatial)} needs {_gigabytes(whole)} of {_gigabytes(limit)}"
+        why = f"whole volume in one pass: {_shape(spatial)} needs {gigabytes(whole)} of {gigabytes(limit)}"
         return Plan(True, spatial, 1, whole, why)
     side = tuple(window) if window is not None else _cheapest_window(spatial, limit / bytes_per_voxel, overlap)
     one = bytes_per_voxel * math.prod(side)
@@ -244,12 +244,12 @@ def choose_plan(
     reason = (
         "as asked"
         if window is not None
-        else f"the whole volume needs {_gigabytes(whole)} and {_gigabytes(limit)} may be used"
+        else f"the whole volume needs {gigabytes(whole)} and {gigabytes(limit)} may be used"
     )
     if window is None and one > limit:
         reason += ", less than the smallest windows need"
     together = f", {batch} at a time" if batch > 1 else ""
-    why = f"{count} windows of {_shape(side)}{together}, {_gigabytes(one * batch)} each time: {reason}"
+    why = f"{count} windows of {_shape(side)}{together}, {gigabytes(one * batch)} each time: {reason}"
     return Plan(False, side, batch, one * batch, why)
 
 
@@ -479,7 +479,8 @@ def _shape(spatial: Sequence[int]) -> str:
     return "×".join(map(str, spatial))
 
 
-def _gigabytes(size: float) -> str:
+def gigabytes(size: float) -> str:
+    """Return a number of bytes in words."""
     if size < GIGABYTE:
         return f"{size / 1e6:.0f} MB"
     return f"{size / GIGABYTE:.1f} GB" if size < 10 * GIGABYTE else f"{size / GIGABYTE:.0f} GB"

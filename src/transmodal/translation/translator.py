@@ -2,6 +2,7 @@
 
 import copy
 import json
+import logging
 import shutil
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -26,9 +27,10 @@ from transmodal.methods import METHODS, Method, make_method
 from transmodal.translation.card import FORMAT_VERSION, Card
 from transmodal.translation.familiarity import describe_image, warnings_for
 from transmodal.translation.forward import Inputs, translate_stacks
-from transmodal.translation.memory import VolumePredictor
+from transmodal.translation.memory import VolumePredictor, gigabytes
 from transmodal.translation.uncertainty import spread_over
 
+_log = logging.getLogger(__name__)
 WEIGHTS, CARD = "model.safetensors", "translator.json"
 
 
@@ -268,14 +270,18 @@ class Translator:
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             if seed is not None:
                 torch.manual_seed(seed)
-            return translate_stacks(
+            predictor = self._predictor(options)
+            outputs = translate_stacks(
                 self._method_in(options.precision),
                 Inputs(stacks, self.card.ports),
                 self.device,
                 stochastic=seed is not None,
                 flips=options.flips,
-                predict_volume=self._predictor(options),
+                predict_volume=predictor,
             )
+        if predictor.peak:
+            (options.say or _log.info)(f"peak memory of the volume {gigabytes(predictor.peak)}")
+        return outputs
 
     def _method_in(self, precision: Literal["fp32", "bf16"]) -> Method:
         """Return the method with weights of a precision; a copy, made once."""
