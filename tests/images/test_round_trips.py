@@ -4,10 +4,13 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
+import SimpleITK
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
 
 from transmodal.errors import UserError
 from transmodal.images import Image, picture_affine, read, read_geometry, write
@@ -164,3 +167,51 @@ def test_a_change_by_another_program_wins_over_our_note(picture: Image, volume: 
         smaller = opened_picture.resize((3, 3))
         smaller.save(path, dpi=(1000, 1000))
     assert read(path).spacing == pytest.approx((0.0254, 0.0254), rel=1e-4)
+
+
+def _matrix(kind: str) -> np.ndarray:
+    affine = np.diag([1.0, 1.5, 2.0, 1.0])
+    if kind == "oblique":
+        affine[:3, :3] = Rotation.from_euler("xyz", (20, -10, 35), degrees=True).as_matrix() @ affine[:3, :3]
+    if kind == "left-handed":
+        affine[0, 0] = -1.0
+    affine[:3, 3] = -30, 12, 7
+    return affine
+
+
+@pytest.mark.parametrize("codes", [(1, 1), (0, 0), (2, 0), (0, 1), (4, 2)])
+@pytest.mark.parametrize("kind", ["straight", "oblique", "left-handed"])
+@pytest.mark.parametrize("unit", ["mm", "unknown", "micron"])
+def test_both_forms_of_a_nifti_stay_so_that_every_program_finds_the_same_place(
+    kind: str, codes: tuple[int, int], unit: str, tmp_path: Path
+) -> None:
+    affine = _matrix(kind)
+    source = nibabel.Nifti1Image(np.arange(60, dtype=np.int16).reshape(3, 4, 5), affine)
+    shifted = affine.copy()
+    shifted[:3, 3] += 5
+    source.set_sform(affine, codes[0])
+    source.set_qform(shifted, codes[1])
+    source.header.set_xyzt_units(unit)
+    source.to_filename(tmp_path / "source.nii.gz")
+    image = read(tmp_path / "source.nii.gz")
+    write(image.with_pixels(image.pixels.astype(np.float32)), tmp_path / "made.nii.gz")
+    source, made = nibabel.load(tmp_path / "source.nii.gz"), nibabel.load(tmp_path / "made.nii.gz")
+    np.testing.assert_array_equal(made.affine, source.affine)
+    for form in ("get_sform", "get_qform"):
+        (expected, code), (found, found_code) = getattr(source, form)(coded=True), getattr(made, form)(coded=True)
+        assert found_code == code and (expected is None or np.array_equal(found, expected))
+    theirs, ours = (SimpleITK.ReadImage(str(tmp_path / f"{name}.nii.gz")) for name in ("source", "made"))
+    for what in ("GetOrigin", "GetDirection", "GetSpacing"):
+        assert getattr(ours, what)() == getattr(theirs, what)()
+
+
+def test_on_another_grid_both_forms_of_a_nifti_say_where_it_lies(tmp_path: Path) -> None:
+    source = nibabel.Nifti1Image(np.zeros((3, 4, 5), np.int16), _matrix("oblique"))
+    source.set_qform(_matrix("straight"), 1)
+    source.to_filename(tmp_path / "source.nii")
+    image = read(tmp_path / "source.nii")
+    moved = replace(image, affine=image.affine + np.eye(4)[:, :1] * ([0, 0, 0, 5.0],))
+    write(moved, tmp_path / "moved.nii")
+    made = nibabel.load(tmp_path / "moved.nii")
+    np.testing.assert_allclose(made.get_sform(), moved.affine, atol=1e-5)
+    np.testing.assert_allclose(made.get_qform(), moved.affine, atol=1e-5)

@@ -28,6 +28,8 @@ from transmodal.images.note import Note
 _MM_PER_UNIT = {"meter": 1000.0, "mm": 1.0, "micron": 1e-3, "unknown": 1.0}
 _COMMENT = 6  # the extension code for plain text
 _WRITABLE = {np.dtype(name) for name in ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"]}
+_FORMS = ("sform_code", "qform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z",
+          "srow_x", "srow_y", "srow_z")  # fmt: skip
 _MOST_BYTES_BY_CONTENT = 2**32
 _NO_SIZE = b"transmodal: pixels have no physical size"
 
@@ -112,6 +114,13 @@ def _with_header(kind: Any, pixels: npt.NDArray[Any], image: Image, kept: Any) -
     made.set_sform(affine, codes[0] or (0 if codes[1] and _is_rigid(affine) else 2))
     if codes[1] and _is_rigid(affine):
         made.set_qform(affine, codes[1])
+    if kept is not None and _is_same_grid(kept, image):
+        # Other programs prefer the qform, or take codes 0 and 0 otherwise: both forms stay as they were.
+        for name in _FORMS:
+            header[name] = kept[name]
+        header["pixdim"][:4] = kept["pixdim"][:4]
+        made = kind(pixels, header.get_best_affine(), header, dtype=pixels.dtype)
+        header = made.header
     if not image.has_physical_size:
         header["descrip"] = _NO_SIZE
     usual = tuple(f"t{index}" for index in range(len(image.channels)))
@@ -120,6 +129,16 @@ def _with_header(kind: Any, pixels: npt.NDArray[Any], image: Image, kept: Any) -
     if not (plain and exact and (len(image.channels) != 1) and (not image.channels or image.spatial_dims == 3)):
         header.extensions.append(nibabel.nifti1.Nifti1Extension(_COMMENT, Note.of(image).text.encode("ascii")))
     return made
+
+
+def _is_same_grid(kept: Any, image: Image) -> bool:
+    """Say whether the image still lies where the header of its source says, to single precision."""
+    shape = (*image.shape, 1)[:3]
+    if (*kept.get_data_shape()[:3], 1)[:3] != shape:
+        return False
+    affine = kept.get_best_affine()
+    affine[:3] *= _MM_PER_UNIT.get(kept.get_xyzt_units()[0], 1.0)
+    return bool(np.allclose(affine, image.affine, rtol=1e-6, atol=1e-6 * np.abs(affine).max()))
 
 
 def _is_rigid(affine: npt.NDArray[np.float64]) -> bool:
