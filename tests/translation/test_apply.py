@@ -122,6 +122,30 @@ def test_what_is_done_is_skipped_and_what_changed_is_redone(
     assert len(run(other, Path("moved"), out).skipped) == 2, "where the inputs lie is of no matter"
 
 
+def test_a_plain_translation_is_no_ensemble_and_a_lost_deviation_is_made_again(
+    model: Translator, tmp_path: Path
+) -> None:
+    source, out = photo(tmp_path / "in" / "a.png"), tmp_path / "out"
+    other = load_translator(make_translator(tmp_path / "other", PHOTO, XRAY, seed=1))
+    third = load_translator(make_translator(tmp_path / "third", PHOTO, XRAY, seed=2))
+    spread = out / "a_sd.tiff"
+
+    def written(**options: object) -> bool:
+        results = run(model, source, out, **options)
+        assert not results.failed
+        return bool(results.written)
+
+    assert written() and not spread.exists()
+    assert written(ensemble=[other]) and spread.is_file()
+    assert not written(ensemble=[other])
+    assert written(ensemble=[third]), "another member"
+    spread.unlink()
+    assert written(ensemble=[third]) and spread.is_file()
+    assert written(), "the image there is a mean over members"
+    for passes in (2, 3):
+        assert written(passes=passes) and not written(passes=passes)
+
+
 @pytest.mark.parametrize(
     "content", ["", "[]", "{", '{"output": "../../a.png", "written": "x"}', '{"output": "", "written": 1}']
 )

@@ -32,6 +32,7 @@ SIDECAR = ".synthetic.json"
 KEEPS_ITS_FORMAT = ("nifti", "minc", "dicom", "metaimage", "nrrd")
 SUFFIX = {"png": ".png", "tiff": ".tiff", "nifti": ".nii.gz", "minc": ".nii.gz", "dicom": ".dcm",
           "metaimage": ".mha", "nrrd": ".nrrd", "npy": ".npy"}  # fmt: skip
+SUFFIXES_OF_SD = {2: ".tiff", 3: ".nii.gz"}
 
 Outcome = Literal["written", "skipped", "failed"]
 
@@ -202,8 +203,9 @@ class _Call:
         }
 
     def _finished(self, job: Job, record: dict[str, Any]) -> list[Path] | None:
-        """Return the outputs of an earlier call with the same input, model and seed, or None."""
+        """Return the outputs of an earlier call with the same input, models, seed and options, or None."""
         paths = []
+        spreads = self.passes or self.ensemble
         for modality in self._targets(job):
             file = self.out if self.single_file else self.out / f"{self._name(job, modality)}.any"
             earlier = _read_sidecar(sidecar_of(file))
@@ -211,6 +213,8 @@ class _Call:
             if self.single_file and path != self.out:
                 return None
             if not (earlier.get("written") and path.exists() and _signature(earlier) == _signature(record)):
+                return None
+            if spreads and not _finished_sd(path, record):
                 return None
             paths.append(path)
         return paths
@@ -222,8 +226,18 @@ def _signature(record: dict[str, Any]) -> list[Any]:
     hashes = {name: part.get("sha256") for name, part in inputs.items()} if isinstance(inputs, dict) else None
     return [
         hashes,
-        *(record.get(key) for key in ("model_sha256", "card_sha256", "seed", "given_spacing_mm", "options")),
+        *(record.get(key) for key in ("model_sha256", "card_sha256", "seed", "given_spacing_mm", "options", "spread")),
     ]
+
+
+def _finished_sd(path: Path, record: dict[str, Any]) -> bool:
+    """Return whether the standard deviation beside an output is there and of the same call."""
+    for suffix in SUFFIXES_OF_SD.values():
+        beside = path.with_name(f"{stem_of(path)}_sd{suffix}")
+        earlier = _read_sidecar(sidecar_of(beside))
+        if beside.exists() and earlier.get("written") and earlier.get("output") == beside.name:
+            return _signature(earlier) == _signature(record)
+    return False
 
 
 def _write_sidecar(path: Path, content: dict[str, Any]) -> None:
@@ -264,7 +278,7 @@ def _require_writable(folder: Path) -> None:
 
 def _path_of_sd(path: Path, sd: Image) -> Path:
     """Return where a standard deviation goes, beside its image, in a format of floating-point pixels."""
-    return path.with_name(f"{stem_of(path)}_sd{'.nii.gz' if sd.spatial_dims == 3 else '.tiff'}")
+    return path.with_name(f"{stem_of(path)}_sd{SUFFIXES_OF_SD[sd.spatial_dims]}")
 
 
 def suffix_for(translator: Translator, source: Image, modality: str) -> str:
