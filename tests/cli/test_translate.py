@@ -96,6 +96,8 @@ def test_each_mistake_is_one_clear_line(
         (("-m", model, "-i", photos, "-o", tmp_path / "file"), "is a file; give a folder"),
         (("-m", model, "-i", photos, "-o", tmp_path / "file" / "out"), "Cannot write to"),
         (("-m", model, "-i", photos, "-o", out, "--device", "warp-drive"), "There is no device"),
+        (("-m", model, "-i", photos, "-o", out, "--window", "0,0,0"), "A window of 0,0,0 holds nothing"),
+        (("-m", model, "-i", photos, "-o", out, "--flips", "0,0"), "name one twice"),
     ):
         assert translate(*arguments) == 2
         told = capsys.readouterr()

@@ -13,7 +13,8 @@ from transmodal.datasets.preparation import SliceSettings
 from transmodal.errors import UserError
 from transmodal.images import Image, picture_affine
 from transmodal.images.files import sha256_of
-from transmodal.translation.translator import load_translator
+from transmodal.networks import layers, unet
+from transmodal.translation.translator import Options, Translator, load_translator
 
 
 @pytest.fixture(scope="module")
@@ -203,3 +204,32 @@ def test_a_place_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> Non
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match=r"Cannot write .*file"):
         make_translator(tmp_path / "file" / "model", PHOTO, XRAY)
+
+
+@pytest.mark.parametrize(
+    ("norm", "patches"),
+    [
+        (unet.normalisation("instance", 4, 3), True),
+        (layers.normalisation("instance", 4, 3), True),
+        (layers.normalisation("batch", 4, 3), True),
+        (layers.normalisation("batch", 4, 3, running_statistics=True), False),
+        (unet.normalisation("none", 4, 3), False),
+    ],
+)
+def test_volumes_go_in_the_patches_of_the_training_where_norms_see_the_input(
+    norm: torch.nn.Module, patches: bool, tmp_path: Path
+) -> None:
+    model = load_translator(make_translator(tmp_path / "model", T1, T2, spatial_dims=3, generator={"norm": "none"}))
+    model.method.add_module("norm", norm)
+    trained = Translator(model.method, model.card.model_copy(update={"patches": True}))
+    assert trained._predictor(Options()).window == ((32, 32, 32) if patches else None)
+    assert trained._predictor(Options(window="whole")).window is None
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [({"window": (0, 8, 8)}, "holds nothing"), ({"flips": (1, 1)}, "name one twice"), ({"overlap": 1.0}, "no share")],
+)
+def test_options_that_cannot_be_are_refused(options: dict, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        Options(**options)

@@ -24,6 +24,8 @@ from transmodal.errors import UserError
 from transmodal.images import Image, require_same_grid
 from transmodal.images.files import sha256_of, write_text
 from transmodal.methods import METHODS, Method, make_method
+from transmodal.networks.layers import BATCH_NORM
+from transmodal.networks.unet import InstanceNorm
 from transmodal.translation.card import FORMAT_VERSION, Card
 from transmodal.translation.familiarity import describe_image, warnings_for
 from transmodal.translation.forward import Inputs, translate_stacks
@@ -47,6 +49,9 @@ class Options:
         memory: bytes that a volume may take beyond the network itself; None takes what is free.
         say: called with how volumes are taken; None puts it into the log.
         warn: called with a line for each input that looks unlike those of the training; None does not look.
+
+    Raises:
+        UserError: a window without pixels, an axis to flip twice, or an overlap out of range.
     """
 
     flips: tuple[int, ...] = ()
@@ -56,6 +61,16 @@ class Options:
     memory: float | None = None
     say: Callable[[str], None] | None = field(default=None, compare=False)
     warn: Callable[[str], None] | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.window, tuple) and min(self.window, default=1) < 1:
+            sides = ",".join(map(str, self.window))
+            raise UserError(f"A window of {sides} holds nothing; give sides of at least 1, for example 96,96,96")
+        if len(set(self.flips)) < len(self.flips):
+            named = ",".join(map(str, self.flips))
+            raise UserError(f"The axes to flip, {named}, name one twice; name each axis once")
+        if not 0 <= self.overlap < 1:
+            raise UserError(f"An overlap of {self.overlap:g} is no share of a window; give one from 0 to 0.9")
 
     def to_json(self) -> dict[str, Any]:
         """Return what changes the output, for the record; lists, as JSON gives them back."""
@@ -315,8 +330,12 @@ def _is_no_weight(method: Method) -> Iterator[bool]:
 
 
 def _normalises_by_what_it_sees(module: nn.Module) -> bool:
-    kinds = (nn.InstanceNorm2d, nn.InstanceNorm3d, nn.GroupNorm)
-    return any(isinstance(layer, kinds) for layer in module.modules())
+    kinds = (nn.InstanceNorm2d, nn.InstanceNorm3d, nn.GroupNorm, InstanceNorm)
+    return any(
+        isinstance(layer, kinds)
+        or (isinstance(layer, (*BATCH_NORM.values(),)) and not layer.track_running_stats)  # pix2pix as published
+        for layer in module.modules()
+    )
 
 
 def save_translator(method: Method, card: Card, folder: str | Path) -> Path:
