@@ -49,6 +49,7 @@ class Position:
     counts: dict[str, int] = field(default_factory=dict)
     waiting: float = 0.0  # seconds of the epoch under way in which a step waited for its samples
     working: float = 0.0  # seconds of its steps, waiting included
+    minutes: float | None = None  # the time limit where another than the recipe's holds
 
 
 class Trainer:
@@ -70,8 +71,7 @@ class Trainer:
         self.run, self.preparation, self.fabric, self.monitor = run, preparation, fabric, monitor
         self.recipe, self.settings = run.recipe, run.recipe.train
         self.training, self.validation = training, validation
-        self.minutes = minutes if minutes is not None else self.settings.max_minutes
-        self.position, self.stop_asked = Position(), False
+        self.position, self.stop_asked = Position(minutes=minutes), False
         slices = run.recipe.preparation.slices
         self.minimum_foreground = slices.minimum_foreground if slices else 0.0
         augmentation = run.recipe.augmentation
@@ -183,7 +183,7 @@ class Trainer:
     def progress(self) -> float:
         """Share of the training that is over, of its epochs or of its time, whichever is further."""
         steps = self.position.step / max(1, self.settings.epochs * len(self.sampler))
-        limit = self.minutes
+        limit = self.position.minutes if self.position.minutes is not None else self.settings.max_minutes
         return max(steps, self.position.seconds / (60 * limit) if limit else 0.0)
 
     @property

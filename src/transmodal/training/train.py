@@ -107,7 +107,8 @@ def _fit(
         raise
     if resumes and run.last_checkpoint.exists():
         trainer.resume()
-        monitor.say(f"Resuming at epoch {trainer.epochs_done:g}, step {trainer.position.step}")
+        if not trainer.is_over:
+            monitor.say(f"Resuming at epoch {trainer.epochs_done:g}, step {trainer.position.step}")
     try:
         with freed_memory_kept():
             trainer.fit()
@@ -129,22 +130,26 @@ def _fit(
 def _pretrain(run: Run, cache: Path, fabric: Fabric, monitor: Monitor) -> tuple[str, float | None]:
     """Train on simulated images in RUN/pretraining; return that folder, and the minutes that are left for the rest.
 
-    A pre-training that was broken off goes on; one that is finished is taken as it is.
+    A pre-training that was broken off goes on, with its own time; of one that is finished, that time is taken off.
     """
     recipe, settings = run.recipe, run.recipe.pretraining
     assert settings is not None
     began, limit = time.monotonic(), recipe.train.max_minutes
     first = run.folder / PRETRAINING
-    if not (first / "model" / "translator.json").exists():
-        resumes = (first / "recipe.yaml").exists()
-        if not resumes:
-            monitor.say(f"Pre-training on {settings.subjects} simulated brains")
-            on_first(fabric, lambda: _create_pretraining(run, first, cache, monitor))
-        spent = (time.monotonic() - began) / 60
-        minutes = None if limit is None else max(0.05, settings.share_of_time * limit - spent)
-        _fit(Run.open(first), cache, fabric, monitor, resumes=resumes, minutes=minutes)
-    left = None if limit is None else max(0.05, limit - (time.monotonic() - began) / 60)
-    return str(first), left
+    resumes = (first / "recipe.yaml").exists()
+    if not resumes:
+        monitor.say(f"Pre-training on {settings.subjects} simulated brains")
+        on_first(fabric, lambda: _create_pretraining(run, first, cache, monitor))
+    spent = (time.monotonic() - began) / 60
+    minutes = None if limit is None else max(0.05, settings.share_of_time * limit - spent)
+    # Also where it is finished, which its position alone tells: it then only writes its translator again. That there
+    # is a translator tells nothing, one that is stopped writes it too.
+    _fit(Run.open(first), cache, fabric, monitor, resumes=resumes, minutes=minutes)
+    if limit is None:
+        return str(first), None
+    fabric.barrier()  # the first process writes it
+    trained = load_checkpoint(first / "checkpoints" / "last.ckpt")["position"]["seconds"]  # over all its parts
+    return str(first), max(0.05, limit - max(trained, time.monotonic() - began) / 60)
 
 
 def _create_pretraining(run: Run, folder: Path, cache: Path, monitor: Monitor) -> None:
