@@ -16,10 +16,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from scipy import ndimage
 
 from transmodal.datasets.manifest import CaseFiles, nearest
+from transmodal.datasets.regions import CaseRegions, RegionSettings, region_of_case
 from transmodal.errors import UserError
-from transmodal.images import Image, read, require_same_grid
+from transmodal.images import Image, read
 from transmodal.images.intensity import FittedMap, IntensitySettings, fit
-from transmodal.images.region import find_region
 
 Prepared = npt.NDArray[np.float32]
 """(samples, channels, *spatial): one sample for a picture, one a slice for a sliced volume."""
@@ -77,22 +77,6 @@ class SliceSettings(BaseModel):
         0.05, ge=0, le=1, description="share of non-zero pixels in every modality for a slice to be trained on"
     )
     neighbours: int = Field(0, ge=0, le=8, description="slices on each side that an input brings along (2.5-D)")
-
-
-class RegionSettings(BaseModel):
-    """Where a case has anything to translate: a brain, a body. Found in the inputs, so that use needs no target."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    how: Literal["nonzero", "otsu"] = Field(
-        "nonzero", description="nonzero: skull-stripped volumes on a background of 0; otsu: a head or body in air"
-    )
-    modality: str | None = Field(None, description="a mask that wins over what is found, where a case has one")
-    feed: bool = Field(True, description="the network sees the region as one more channel")
-    depth: float | None = Field(
-        None, gt=0, description="the network also sees the distance from the rim, up to so many mm inside"
-    )
-    apply: bool = Field(True, description="outputs are 0 outside")
 
 
 def _as_tuple(value: Any) -> Any:
@@ -221,20 +205,7 @@ class Preparation(BaseModel):
         """
         if self.region is None:
             return None
-        first = next(iter(inputs.values()))
-        if mask is not None:
-            require_same_grid(first, mask)
-            found = mask.pixels != 0
-        else:
-            found = np.zeros(first.shape, bool)
-            for image in inputs.values():
-                grey: npt.NDArray[Any] = image.pixels.max(-1) if image.channels else image.pixels
-                found |= find_region(grey, self.region.how)
-        if not found.any():
-            raise UserError(
-                f"{(mask or first).name} has an empty region (preparation.region); check the image, or give a mask"
-            )
-        return found
+        return region_of_case(self.region, inputs, mask)
 
     def prepare_region(self, region: npt.NDArray[np.bool_], like: Image) -> npt.NDArray[np.uint8]:
         """Return a region on the network's grid, 0 or 1: uint8 (samples, 1, *spatial)."""
@@ -369,6 +340,7 @@ def fit_preparation(
     modalities: Sequence[str],
     spatial_dims: Literal[2, 3],
     *,
+    inputs: Sequence[str] = (),
     on_case: Callable[[], None] = lambda: None,
 ) -> Preparation:
     """Fit a preparation on training cases.
@@ -378,11 +350,12 @@ def fit_preparation(
         cases: training cases only; each modality is in at least one of them.
         modalities: inputs and targets.
         spatial_dims: of the network.
+        inputs: where a region is looked for, as `prepare_cases` does; empty means all modalities.
         on_case: called after each file, for a progress bar.
 
     Raises:
         UserError: no case, unknown modality in `settings.intensity`, files of one modality that differ in channels or
-            type, NaN, constant images.
+            type, NaN, constant images; with a region that is not "nonzero", images of a case on different grids.
     """
     if not cases:
         raise UserError("There is no training case to fit the preparation on; check the split column")
@@ -392,11 +365,12 @@ def fit_preparation(
                 f"preparation.intensity names {modality!r}, which is neither input nor target of the recipe; "
                 f"{nearest(modality, modalities)}"
             )
+    regions = None if settings.region is None else CaseRegions(settings.region, inputs or modalities)
     prepared: dict[str, ModalityPreparation] = {}
     for modality in modalities:
         seen: list[Image] = []
         # Reads lazily: one image in memory at a time.
-        pixels = _training_pixels(cases, modality, settings.region, seen, on_case)
+        pixels = _training_pixels(cases, modality, regions, seen, on_case)
         fitted = fit(settings.intensity.get(modality, IntensitySettings()), pixels, modality)
         first = seen[0] if seen else read(next(case.files[modality] for case in cases if modality in case.files))
         prepared[modality] = ModalityPreparation(
@@ -426,7 +400,7 @@ def _nearest(stack: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any
 def _training_pixels(
     cases: Iterable[CaseFiles],
     modality: str,
-    settings: RegionSettings | None,
+    regions: CaseRegions | None,
     seen: list[Image],
     on_case: Callable[[], None],
 ) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]]:
@@ -444,10 +418,9 @@ def _training_pixels(
             )
         if image.pixels.dtype.kind == "f" and not np.isfinite(image.pixels).all():
             raise UserError(f"{image.name} has NaN or infinite pixels; replace them before training")
-        region = None
-        if settings is not None and settings.how != "nonzero" and not image.channels:
-            own = case.files.get(settings.modality) if settings.modality else None
-            region = read(own).pixels != 0 if own is not None else find_region(image.pixels, settings.how)
+        # Where `prepare` will look, or a map would be fitted on other values than those it is applied to.
+        looks = regions is not None and regions.settings.how != "nonzero"
+        region = regions.of(case, image, modality) if regions is not None and looks else None
         on_case()
         yield image.pixels, region
 

@@ -1,0 +1,69 @@
+"""Regions: fitted where they are applied, found once."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from transmodal.datasets import preparation, regions
+from transmodal.datasets.manifest import CaseFiles
+from transmodal.datasets.preparation import Preparation, PreparationSettings, fit_preparation
+from transmodal.errors import UserError
+from transmodal.images import Image, write
+
+SHAPE = (20, 20, 20)
+BODY, CORE = np.zeros(SHAPE, bool), np.zeros(SHAPE, bool)
+BODY[3:17, 3:17, 3:17] = True
+CORE[8:12, 8:12, 8:12] = True
+
+
+def body_case(folder: Path, name: str, seed: int, **more: np.ndarray) -> CaseFiles:
+    """An input that shows the body in noisy air, and a target whose own threshold finds its bright core only."""
+    generator = np.random.default_rng(seed)
+    noise = generator.uniform(0, 5, SHAPE)
+    given = np.where(BODY, 500 + 20 * noise, noise)
+    target = np.where(CORE, 1000 + 10 * noise, np.where(BODY, 60 + noise, 2 * noise))
+    images = {"T1": given, "T2": target, **more}
+    files = {
+        modality: write(Image(pixels.astype(np.float32)), folder / f"{name}_{modality}.nii")
+        for modality, pixels in images.items()
+    }
+    return CaseFiles(name, "", files)
+
+
+def fitted(cases: list[CaseFiles], inputs: tuple[str, ...] = ("T1",), **region: object) -> Preparation:
+    settings = {"region": {"how": "otsu", **region}, "intensity": {"T2": {"map": "z-score"}}}
+    return fit_preparation(PreparationSettings.model_validate(settings), cases, ("T1", "T2"), 3, inputs=inputs)
+
+
+def test_maps_are_fitted_in_the_region_in_which_they_are_applied(tmp_path: Path) -> None:
+    case = body_case(tmp_path, "a", 0)
+    made = fitted([case]).modalities["T2"].intensity
+    image = regions.read(case.files["T2"])
+    own = made.for_image(image.pixels, BODY)
+    assert (made.low, made.high) == pytest.approx((own.low, own.high))
+    elsewhere = made.for_image(image.pixels, CORE)
+    assert abs(made.low - elsewhere.low) > 100, "the target's own threshold finds another region"
+
+
+def test_a_mask_wins_and_an_input_on_another_grid_is_refused(tmp_path: Path) -> None:
+    case = body_case(tmp_path, "a", 0, brain=CORE)
+    made = fitted([case], modality="brain").modalities["T2"].intensity
+    own = made.for_image(regions.read(case.files["T2"]).pixels, CORE)
+    assert (made.low, made.high) == pytest.approx((own.low, own.high))
+    odd = body_case(tmp_path, "b", 0, T1=np.pad(BODY * (100.0 + np.arange(20)), 1))
+    with pytest.raises(UserError, match=r"22×22×22 but .*T2\.nii is 20×20×20"):
+        fitted([odd])
+
+
+def test_each_file_is_read_once_for_its_map_and_an_input_once_more_for_the_regions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases = [body_case(tmp_path, name, seed) for seed, name in enumerate("ab")]
+    seen: list[str] = []
+    original = regions.read
+    for module in (regions, preparation):
+        monkeypatch.setattr(module, "read", lambda path: seen.append(path.name) or original(path))
+    fitted(cases, ("T1", "T2"))
+    assert sorted(set(seen)) == ["a_T1.nii", "a_T2.nii", "b_T1.nii", "b_T2.nii"]
+    assert max(seen.count(name) for name in seen) <= 2
