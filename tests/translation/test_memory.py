@@ -17,6 +17,7 @@ from transmodal.translation.memory import (
     free_memory,
     is_out_of_memory,
     peak_memory,
+    slices_that_fit,
     usable_memory,
 )
 from transmodal.translation.memory import _control_group_free as control_group_free
@@ -213,3 +214,34 @@ print(tuple(made.shape), bool(torch.isfinite(made).all()))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert "memory ran out" in done.stdout and "(1, 96, 96, 96) True" in done.stdout
+
+
+def test_a_stated_limit_goes_before_the_window_that_is_asked_for() -> None:
+    network = two_convolutions()
+    said: list[str] = []
+    volume = torch.rand(1, 64, 64, 64)
+    predictor = VolumePredictor(limit=12e6, window=(48, 48, 48), say=said.append)
+    predictor(lambda x: {"a": network(x)}, volume)
+    plan = predictor.plan
+    assert plan is not None and plan.bytes <= 12e6 and max(plan.window) < 48
+    assert "those of 48×48×48, as asked, need" in said[0]
+    roomy = VolumePredictor(limit=1e9, window=(48, 48, 48), say=said.append)
+    roomy(lambda x: {"a": network(x)}, volume)
+    assert roomy.plan is not None and roomy.plan.window == (48, 48, 48)
+    free = choose_plan((64, 64, 64), 200, 5e6, window=(48, 48, 48))
+    assert free.window == (48, 48, 48), "what is free may change while it runs: as asked, and smaller if that fails"
+    tiny = choose_plan((64, 64, 64), 200, 1e5, window=(48, 48, 48), bound=True)
+    assert tiny.window == (16, 16, 16) and "less than the smallest" in tiny.why
+
+
+def test_slices_go_in_as_large_batches_as_a_stated_limit_allows() -> None:
+    network = nn.Conv2d(1, 16, 3, padding=1).eval()
+    said: list[str] = []
+
+    def fit(limit: float) -> int:
+        return slices_that_fit(lambda x: {"a": network(x)}, 1, (100, 100), limit, 8, say=said.append)
+
+    one = estimate(lambda x: {"a": network(x)}, 1, (100, 100)).bytes_per_voxel * 1e4
+    assert fit(1e9) == 8 and not said
+    assert fit(3.5 * one / 0.7) == 3 and said[-1].startswith("3 slices at a time instead of 8")
+    assert fit(0.5 * one) == 1 and "less than one slice needs" in said[-1]

@@ -233,3 +233,26 @@ def test_volumes_go_in_the_patches_of_the_training_where_norms_see_the_input(
 def test_options_that_cannot_be_are_refused(options: dict, said: str) -> None:
     with pytest.raises(UserError, match=said):
         Options(**options)
+
+
+def test_slices_are_taken_a_few_at_a_time_within_a_stated_memory(tmp_path: Path) -> None:
+    folder = make_translator(tmp_path / "model", T1, T2, slices=SliceSettings(), generator={"norm": "none"})
+    model = load_translator(folder)
+    pixels = np.random.default_rng(0).integers(0, 1000, (32, 32, 9)).astype(np.int16)
+    said: list[str] = []
+    seen: list[int] = []
+    own = model.method.translate
+
+    def watched(batch: dict, **options: object) -> dict:
+        given = next(iter(batch.values()))
+        if not isinstance(given, torch._subclasses.FakeTensor):
+            seen.append(len(given))
+        return own(batch, **options)
+
+    model.method.translate = watched  # type: ignore[method-assign,assignment]
+    plain = model.translate_case(Image(pixels))["T2"]
+    assert seen == [8, 1]
+    seen.clear()
+    little = model.translate_case(Image(pixels), options=Options(memory=3e5, say=said.append))["T2"]
+    assert 0 < max(seen) < 8 and sum(seen) == 9 and "at a time instead of 8" in said[0]
+    np.testing.assert_allclose(little.pixels, plain.pixels, atol=1)

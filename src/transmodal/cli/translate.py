@@ -66,8 +66,12 @@ def translate(
         str | None,
         typer.Option(metavar="X,Y,Z", help="Volumes: windows of this size, or whole. Default: as trained, by memory."),
     ] = None,
+    overlap: Annotated[
+        float, typer.Option(min=0, max=0.9, help="Volumes: share of a window that neighbours have in common.")
+    ] = 0.5,
     memory: Annotated[
-        float | None, typer.Option(metavar="GB", min=0.01, help="Volumes: memory to use. Default: what is free.")
+        float | None,
+        typer.Option(metavar="GB", min=0.01, help="Memory to use; windows shrink to it. Default: what is free."),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
@@ -114,6 +118,7 @@ def translate(
         flips=_whole_numbers(flips, "--flips"),
         precision=_precision(precision),
         window="whole" if window == "whole" else (_whole_numbers(window, "--window") or None) if window else None,
+        overlap=overlap,
         memory=None if memory is None else memory * 1e9,
         say=None if as_json else lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True),
     )

@@ -87,6 +87,7 @@ def translate_stacks(
     stochastic: bool = False,
     flips: Sequence[int] = (),
     predict_volume: Callable[[Predict, Tensor], Mapping[str, Tensor]] | None = None,
+    slices_together: Callable[[Predict, int, tuple[int, ...], int], int] | None = None,
 ) -> dict[str, npt.NDArray[np.float32]]:
     """Translate the samples of one case.
 
@@ -100,6 +101,8 @@ def translate_stacks(
             flips).
         predict_volume: how a joined volume (C, *spatial) goes through the network, given what predicts a batch; None
             takes it whole. Three dimensions only.
+        slices_together: how many slices go through the network together, given what predicts a batch, the channels
+            and shape of a slice, and the most; None takes the most. Two dimensions only.
 
     Returns:
         Target → (samples, C, *spatial) float32 in [-1, 1].
@@ -130,6 +133,9 @@ def translate_stacks(
                         outputs[name].append(output.cpu().numpy()[None])
             else:
                 size = SLICES_A_BATCH if method.takes_batches else 1
+                if slices_together is not None and len(chosen):
+                    channels, *shape = inputs.joined(chosen[0]).shape
+                    size = slices_together(predict, channels, tuple(shape), min(size, len(chosen)))
                 for start in range(0, len(chosen), size):
                     joined = np.stack([inputs.joined(sample) for sample in chosen[start : start + size]])
                     for name, output in predict(torch.from_numpy(joined).to(device)).items():

@@ -78,7 +78,8 @@ class VolumePredictor:
     Args:
         device: where the network lies.
         limit: bytes that may be used; None takes a share of the free memory (0.7 on a CPU, 0.9 on a GPU).
-        window: a window to be used whatever fits, such as the patches of the training; None chooses.
+        window: a window to be used, such as the patches of the training, made smaller only where a stated limit or
+            an allocation that fails asks for it; None chooses.
         overlap, blend: see `sliding_window`.
         batch: windows that may pass together; 1 for networks whose outputs depend on what shares their batch.
         say: called with each new sentence: the plan, a fallback; None puts it into the log.
@@ -143,15 +144,18 @@ class VolumePredictor:
         if self.device.type == "cpu":
             limit -= need.kept_per_voxel * math.prod(spatial) + min(KEPT_BY_ALLOCATOR, 0.3 * limit)
         limit = max(0.0, limit)
-        plan = choose_plan(
-            spatial, need.bytes_per_voxel, limit, window=self.window, overlap=self.overlap, most_batched=self.batch
-        )
-        if (
-            not plan.whole and self.window is None
-        ):  # networks pad windows to their own multiples: count them as they are
+        asked, overlap, batch = self.window, self.overlap, self.batch
+        bound = self.limit is not None
+        per_voxel = need.bytes_per_voxel
+        if asked is not None and bound:  # networks pad windows to their own multiples: count them as they are
+            per_voxel = self._need(predict, volume.shape[0], asked).bytes_per_voxel
+        plan = choose_plan(spatial, per_voxel, limit, window=asked, overlap=overlap, most_batched=batch, bound=bound)
+        if not plan.whole and plan.window != asked:
             measured = self._need(predict, volume.shape[0], plan.window).bytes_per_voxel
-            if measured > need.bytes_per_voxel:
-                plan = choose_plan(spatial, measured, limit, overlap=self.overlap, most_batched=self.batch)
+            if measured > per_voxel:
+                plan = choose_plan(
+                    spatial, measured, limit, window=asked, overlap=overlap, most_batched=batch, bound=bound
+                )
         return plan
 
     def _need(self, predict: Predict, channels: int, spatial: tuple[int, ...]) -> Need:
@@ -216,6 +220,7 @@ def choose_plan(
     window: Sequence[int] | None = None,
     overlap: float = 0.5,
     most_batched: int = 1,
+    bound: bool = False,
 ) -> Plan:
     """Choose between one pass and windows.
 
@@ -223,9 +228,10 @@ def choose_plan(
         spatial: shape of the volume.
         bytes_per_voxel: of one pass, at its peak.
         limit: bytes that may be used.
-        window: one that is set beforehand; only the batch is then chosen.
+        window: one that is set beforehand; only the batch is then chosen, unless `bound`.
         overlap: of the windows.
         most_batched: windows that may pass together.
+        bound: the limit goes before the window that is set: one that does not fit becomes smaller.
 
     Returns:
         The whole volume where it fits. Else, of the windows of multiples of 16 pixels (or a whole axis) that fit, the
@@ -238,15 +244,21 @@ def choose_plan(
         why = f"whole volume in one pass: {_shape(spatial)} needs {gigabytes(whole)} of {gigabytes(limit)}"
         return Plan(True, spatial, 1, whole, why)
     side = tuple(window) if window is not None else _cheapest_window(spatial, limit / bytes_per_voxel, overlap)
+    asked = bytes_per_voxel * math.prod(side)
+    shrunk = window is not None and bound and asked > limit
+    if shrunk:
+        side = _cheapest_window(side, limit / bytes_per_voxel, overlap)
     one = bytes_per_voxel * math.prod(side)
     count = window_count(spatial, side, overlap)
     batch = int(max(1, min(most_batched, count, limit // one)))
     reason = (
-        "as asked"
+        f"those of {_shape(window)}, as asked, need {gigabytes(asked)} and {gigabytes(limit)} may be used"
+        if window is not None and shrunk
+        else "as asked"
         if window is not None
         else f"the whole volume needs {gigabytes(whole)} and {gigabytes(limit)} may be used"
     )
-    if window is None and one > limit:
+    if (window is None or bound) and one > limit:
         reason += ", less than the smallest windows need"
     together = f", {batch} at a time" if batch > 1 else ""
     why = f"{count} windows of {_shape(side)}{together}, {gigabytes(one * batch)} each time: {reason}"
@@ -299,6 +311,41 @@ def estimate(
     outcoming = [output.shape[1] for output in outputs.values()]
     # The volume, the sums, and one weighted window before it is added, which may be as large.
     return Need(peak / voxels, 4.0 * (channels + sum(outcoming) + max(outcoming)))
+
+
+def slices_that_fit(
+    predict: Predict,
+    channels: int,
+    spatial: Sequence[int],
+    limit: float,
+    most: int,
+    *,
+    device: torch.device | str = "cpu",
+    say: Callable[[str], None] | None = None,
+) -> int:
+    """Return how many slices may go through the network together, 1 to `most`.
+
+    Args:
+        predict, channels, spatial, device: as for `estimate`; spatial is the shape of a slice.
+        limit: bytes that may be used.
+        most: where they all fit.
+        say: called with a sentence where fewer fit, and where not even one does, which is then tried; None puts it
+            into the log.
+    """
+    device = torch.device(device)
+    one = estimate(predict, channels, spatial, device).bytes_per_voxel * math.prod(spatial)
+    if device.type == "cpu":
+        limit -= min(KEPT_BY_ALLOCATOR, 0.3 * limit)
+    count = int(max(1, min(most, limit // one)))
+    if count < most or one > limit:
+        less = ", less than one slice needs" if one > limit else ""
+        together = f"{count} slices at a time" if count > 1 else "one slice at a time"
+        instead = f" instead of {most}" if count < most else ""
+        (say or _log.info)(
+            f"{together}{instead}: one of {_shape(spatial)} needs {gigabytes(one)} and {gigabytes(limit)} "
+            f"may be used{less}"
+        )
+    return count
 
 
 class _LiveTensors(TorchDispatchMode):

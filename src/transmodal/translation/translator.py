@@ -29,8 +29,9 @@ from transmodal.networks.unet import InstanceNorm
 from transmodal.translation.card import FORMAT_VERSION, Card
 from transmodal.translation.familiarity import describe_image, warnings_for
 from transmodal.translation.forward import Inputs, translate_stacks
-from transmodal.translation.memory import VolumePredictor, gigabytes
+from transmodal.translation.memory import VolumePredictor, gigabytes, slices_that_fit
 from transmodal.translation.uncertainty import spread_over
+from transmodal.translation.windows import Predict
 
 _log = logging.getLogger(__name__)
 WEIGHTS, CARD = "model.safetensors", "translator.json"
@@ -46,7 +47,8 @@ class Options:
         window: volumes only: shape of overlapping windows; "whole" takes volumes in one pass; None takes the patches
             of the training where the network normalises by the statistics of what it sees, else what memory allows.
         overlap: share of a window that neighbours have in common.
-        memory: bytes that a volume may take beyond the network itself; None takes what is free.
+        memory: bytes that a case may take beyond the network itself, also where a window is set: windows become
+            smaller, slices go through in smaller batches. None takes what is free.
         say: called with how volumes are taken; None puts it into the log.
         warn: called with a line for each input that looks unlike those of the training; None does not look.
 
@@ -293,10 +295,18 @@ class Translator:
                 stochastic=seed is not None,
                 flips=options.flips,
                 predict_volume=predictor,
+                slices_together=None if options.memory is None else self._slices_within(options.memory, options.say),
             )
         if predictor.peak:
             (options.say or _log.info)(f"peak memory of the volume {gigabytes(predictor.peak)}")
         return outputs
+
+    def _slices_within(
+        self, memory: float, say: Callable[[str], None] | None
+    ) -> Callable[[Predict, int, tuple[int, ...], int], int]:
+        return lambda predict, channels, shape, most: slices_that_fit(
+            predict, channels, shape, memory, most, device=self.device, say=say
+        )
 
     def _method_in(self, precision: Literal["fp32", "bf16"]) -> Method:
         """Return the method with weights of a precision; a copy, made once."""
