@@ -32,6 +32,7 @@ from transmodal.training.schedule import rate_factor
 from transmodal.training.start import start_from
 from transmodal.training.validation import HIGHER_IS_BETTER, SMALLEST_FOR_SSIM, draw_samples, validate
 from transmodal.training.weight_average import WeightAverage
+from transmodal.translation.memory import VolumePredictor, is_out_of_memory
 
 
 @dataclass
@@ -123,6 +124,7 @@ class Trainer:
             for name, module in self.method.trained_modules().items()
         }
         memory = self.settings.average_weights
+        self.predict_volume = VolumePredictor(fabric.device)  # training on patches may leave no room for whole volumes
         self.average = WeightAverage(self.method, memory) if memory is not None else None
         self.logbook = Logbook(run.log, run.folder / "tensorboard") if fabric.is_global_zero else None
 
@@ -162,7 +164,8 @@ class Trainer:
         started = time.monotonic() - self.position.seconds
         with self._stop_on_signals(), self.monitor.training(self.settings.epochs, len(self.sampler)):
             while not self.is_over:
-                self._train_epoch(loader, started)
+                with self._memory_told():
+                    self._train_epoch(loader, started)
                 if self.stop_asked and self.progress < 1:  # at the very end, the last epoch still counts
                     break
                 self._finish_epoch()
@@ -178,6 +181,22 @@ class Trainer:
         return (
             0 if self.fabric.device.type == "cpu" else max(1, min(8, (os.cpu_count() or 2) // self.fabric.world_size))
         )
+
+    @contextmanager
+    def _memory_told(self) -> Iterator[None]:
+        try:
+            yield
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            batch, patch = self.settings.batch_size, self.recipe.sampling.patch
+            smaller = f"train.batch_size (it is {batch}) or " if batch > 1 else ""
+            sides = "×".join(map(str, self.shape))
+            smaller += f"sampling.patch (it is {sides})" if patch else f"sampling.patch below the images' {sides}"
+            raise UserError(
+                f"Memory of {self.fabric.device} ran out at step {self.position.step + 1}; take a smaller {smaller}, "
+                "or end other programs"
+            ) from error
 
     @property
     def progress(self) -> float:
@@ -356,6 +375,7 @@ class Trainer:
                     self.fabric.device,
                     minimum_foreground=self.minimum_foreground,
                     slices=self.settings.validate_slices,
+                    predict_volume=self.predict_volume,
                 )
         if self.fabric.world_size > 1:  # all must agree on which epoch was best, and when patience ends
             scores = self.fabric.broadcast(scores)
@@ -394,6 +414,7 @@ class Trainer:
                 self.run.samples,
                 f"epoch {self.position.epoch:04d}",
                 self.fabric.device,
+                predict_volume=self.predict_volume,
             )
 
     # -- stopping and resuming -----------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from transmodal.images.files import atomic_path
 from transmodal.methods import Method, Ports
 from transmodal.metrics.ssim import ssim
 from transmodal.translation.forward import Inputs, translate_stacks
+from transmodal.translation.memory import VolumePredictor
 
 HIGHER_IS_BETTER = {"psnr": True, "ssim": True, "mae": False}
 SMALLEST_FOR_SSIM = 11  # pixels a side: the width of Wang's window
@@ -32,6 +33,7 @@ def validate(
     *,
     minimum_foreground: float,
     slices: int | None = None,
+    predict_volume: VolumePredictor | None = None,
 ) -> dict[str, float]:
     """Return mean scores over cases (and targets).
 
@@ -47,6 +49,7 @@ def validate(
         device: where the method lies.
         minimum_foreground: slices with less are left out.
         slices: at most so many of each case, evenly spaced; None takes all.
+        predict_volume: takes volumes through the method within the memory there is; None takes them whole.
     """
     scores: dict[str, list[float]] = {name: [] for name in HIGHER_IS_BETTER}
     for case in cases:
@@ -57,7 +60,7 @@ def validate(
         if slices is not None and len(samples) > slices:
             samples = samples[np.linspace(0, len(samples) - 1, slices).round().astype(int)]
         for targets, given in tasks(ports, arrays):
-            outputs = translate_samples(method, ports, given, samples, device)
+            outputs = translate_samples(method, ports, given, samples, device, predict_volume)
             for target in targets:
                 units = preparation.modalities[target].intensity
                 region = arrays.get(REGION)
@@ -122,9 +125,11 @@ def translate_samples(
     stacks: Mapping[str, npt.NDArray[Any]],
     samples: Sequence[int] | npt.NDArray[np.intp],
     device: torch.device,
+    predict_volume: VolumePredictor | None = None,
 ) -> dict[str, npt.NDArray[np.float32]]:
     """Translate some samples of a prepared case; returns target → (samples, C, *spatial) in [-1, 1]."""
-    return translate_stacks(method, Inputs(stacks, ports), device, samples=[int(sample) for sample in samples])
+    chosen = [int(sample) for sample in samples]
+    return translate_stacks(method, Inputs(stacks, ports), device, samples=chosen, predict_volume=predict_volume)
 
 
 def draw_samples(
@@ -137,6 +142,7 @@ def draw_samples(
     device: torch.device,
     *,
     number: int = 4,
+    predict_volume: VolumePredictor | None = None,
 ) -> None:
     """Write pictures of input, prediction, truth and error of a few cases, spread over the list."""
     from transmodal.reporting.figures import case_figure
@@ -146,7 +152,7 @@ def draw_samples(
         arrays = prepared.arrays()
         sample = int(np.argmax(prepared.foreground)) if len(prepared.foreground) > 1 else 0
         for targets, given in tasks(ports, arrays):
-            outputs = translate_samples(method, ports, given, [sample], device)
+            outputs = translate_samples(method, ports, given, [sample], device, predict_volume)
             source = next(name for name in ports.inputs if name in given)
             for target in targets:
                 units = preparation.modalities[target].intensity.inverse
