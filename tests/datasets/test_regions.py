@@ -14,7 +14,7 @@ from transmodal.images import Image, write
 SHAPE = (20, 20, 20)
 BODY, CORE = np.zeros(SHAPE, bool), np.zeros(SHAPE, bool)
 BODY[3:17, 3:17, 3:17] = True
-CORE[8:12, 8:12, 8:12] = True
+CORE[6:14, 6:14, 6:14] = True
 
 
 def body_case(folder: Path, name: str, seed: int, **more: np.ndarray) -> CaseFiles:

@@ -28,6 +28,7 @@ from transmodal.training.processes import on_first
 from transmodal.training.recipe import Recipe, load_recipe
 from transmodal.training.run import Run
 from transmodal.training.simulated import simulated_brains
+from transmodal.training.start import refuse_known_subjects
 from transmodal.translation.card import Card, TrainingSummary
 from transmodal.translation.familiarity import Familiarity, describe_image
 from transmodal.translation.translator import save_translator
@@ -209,6 +210,8 @@ def _create_run(recipe: Recipe, manifest: Manifest | str | Path, out: Path, moni
         raise UserError(
             f"No training case of {manifest.name} has {', '.join(recipe.modalities)}; check its split column"
         )
+    if recipe.train.start_from is not None:
+        refuse_known_subjects(recipe.train.start_from, manifest)
     Run.create(out, recipe, manifest)
 
 
@@ -224,7 +227,14 @@ def _prepare(
         if not stored.exists():
             files = sum(modality in case.files for case in training for modality in modalities)
             with monitor.counting("fitting intensity maps", files) as advance:
-                fitted = fit_preparation(recipe.preparation, training, modalities, recipe.spatial_dims, on_case=advance)
+                fitted = fit_preparation(
+                    recipe.preparation,
+                    training,
+                    modalities,
+                    recipe.spatial_dims,
+                    inputs=recipe.inputs,
+                    on_case=advance,
+                )
             write_text(stored, fitted.model_dump_json(indent=2) + "\n")
 
     on_first(fabric, fit)
