@@ -7,9 +7,10 @@ import pytest
 
 from transmodal.datasets import preparation, regions
 from transmodal.datasets.manifest import CaseFiles
-from transmodal.datasets.preparation import Preparation, PreparationSettings, fit_preparation
+from transmodal.datasets.preparation import ModalityPreparation, Preparation, PreparationSettings, fit_preparation
 from transmodal.errors import UserError
 from transmodal.images import Image, write
+from transmodal.images.intensity import FittedMap
 
 SHAPE = (20, 20, 20)
 BODY, CORE = np.zeros(SHAPE, bool), np.zeros(SHAPE, bool)
@@ -64,6 +65,46 @@ def test_each_file_is_read_once_for_its_map_and_an_input_once_more_for_the_regio
     original = regions.read
     for module in (regions, preparation):
         monkeypatch.setattr(module, "read", lambda path: seen.append(path.name) or original(path))
-    fitted(cases, ("T1", "T2"))
+    fitted(cases, ("T1", "T2"), apply=False)
     assert sorted(set(seen)) == ["a_T1.nii", "a_T2.nii", "b_T1.nii", "b_T2.nii"]
     assert max(seen.count(name) for name in seen) <= 2
+
+
+@pytest.mark.parametrize(
+    ("air", "intensity", "expected"),
+    [
+        (-1000, {}, None),
+        (-1000, {"map": "fixed", "low": -200, "high": 300}, -200),
+        (-1024, {"map": "fixed", "low": -2000, "high": 3000}, -1024),
+        (0, {"map": "z-score"}, 0),  # its lower end lies below 0
+        (7, {"map": "fixed", "low": 0, "high": 3000}, 0),
+    ],
+)
+@pytest.mark.parametrize("how", ["otsu", "nonzero"])
+def test_outside_the_region_an_output_is_what_the_training_images_hold_there(
+    how: str, air: float, intensity: dict[str, object], expected: float | None, tmp_path: Path
+) -> None:
+    generator = np.random.default_rng(0)
+    given = np.where(BODY, generator.uniform(400, 600, SHAPE), 0)
+    target = np.where(BODY, generator.uniform(-50, 90, SHAPE), air)
+    case = body_case(tmp_path, "a", 0, T1=given, T2=target)
+    settings = {"region": {"how": how}, "intensity": {"T2": intensity}}
+    made = fit_preparation(PreparationSettings.model_validate(settings), [case], ("T1", "T2"), 3, inputs=("T1",))
+    image = regions.read(case.files["T2"])
+    if expected is None:
+        expected = made.modalities["T2"].intensity.low
+        assert expected < -49
+    back = made.restore(np.zeros((1, 1, *SHAPE), np.float32), "T2", image, BODY)
+    assert (back.pixels[~BODY] == expected).all() and (back.pixels[BODY] != expected).all()
+
+
+def test_a_translator_from_before_takes_the_lower_end_of_a_range_in_a_unit() -> None:
+    def outside(**given: object) -> float:
+        fitted_map = FittedMap.model_validate({"low": -100, "high": 900, "origin": "a test", **given})
+        return ModalityPreparation(
+            channels=(), intensity=fitted_map, dtype="float32", quantity="HU", format="nifti"
+        ).outside
+
+    assert outside(kind="one-range") == -100
+    assert outside(kind="one-range", low=0) == outside(kind="one-range", low=20) == 0
+    assert outside(kind="image-percentiles") == 0

@@ -27,6 +27,7 @@ Prepared = npt.NDArray[np.float32]
 # Array axes of a slice stack (slice, row, column) in patient directions: shown upright, patient's right on the left.
 SLICE_ORIENTATION = {"axial": "SPL", "coronal": "PIL", "sagittal": "LIP"}
 VOLUME_ORIENTATION = "RAS"
+_LOOKED_AT = 10  # training images tell what their background is
 
 
 class GridSettings(BaseModel):
@@ -130,6 +131,19 @@ class ModalityPreparation(BaseModel):
     dtype: str = Field(description="numpy type of the training files, which outputs take")
     quantity: str
     format: str = Field(description="file format of the training files")
+    background: float | None = Field(
+        None,
+        description="what training files hold outside the region, within the map's range; None: not measured",
+    )
+
+    @property
+    def outside(self) -> float:
+        """The value of outputs outside the region, within the map's range: -1000 HU of a CT, 0 of a stripped brain."""
+        ends = self.intensity.inverse
+        if self.background is not None:
+            return self.background
+        # An image's own map has no unit: there only a background of 0 is likely.
+        return 0.0 if ends.low >= 0 or self.intensity.depends_on_image else ends.low
 
     @field_validator("dtype")
     @classmethod
@@ -264,7 +278,7 @@ class Preparation(BaseModel):
             values: (samples, channels, *spatial) in [-1, 1], as `prepare` lays them out.
             modality: whose intensity map is inverted.
             like: the image whose grid, position and source header the result takes.
-            region: from `find_region`; the result is 0 outside where the recipe says so.
+            region: from `find_region`; outside, the result is the modality's background where the recipe says so.
             exact: float32, whatever the type of the training files.
 
         Returns:
@@ -274,7 +288,7 @@ class Preparation(BaseModel):
         stack = resize_stack(np.asarray(values, np.float32), self._stack_shape(like))
         pixels = target.intensity.inverse.invert(np.clip(self._from_stack(stack, like), -1.0, 1.0))
         if region is not None and self.region is not None and self.region.apply:
-            pixels[~region] = 0
+            pixels[~region] = target.outside
         if not target.channels:
             pixels = pixels[..., 0]
         dtype = np.dtype(np.float32 if exact else target.dtype)
@@ -379,6 +393,7 @@ def fit_preparation(
             dtype=first.pixels.dtype.name,
             quantity=first.quantity,
             format=first.source.format,
+            background=_background(cases, modality, fitted, regions),
         )
     return Preparation(
         spatial_dims=spatial_dims,
@@ -423,6 +438,22 @@ def _training_pixels(
         region = regions.of(case, image, modality) if regions is not None and looks else None
         on_case()
         yield image.pixels, region
+
+
+def _background(
+    cases: Sequence[CaseFiles], modality: str, fitted: FittedMap, regions: CaseRegions | None
+) -> float | None:
+    """Return what the first training images have outside their regions; None where that does not matter."""
+    ends = fitted.inverse
+    if regions is None or not regions.settings.apply or ends.low >= 0:
+        return None
+    medians = []
+    for case in [case for case in cases if modality in case.files][:_LOOKED_AT]:
+        image = read(case.files[modality])
+        outside = image.pixels[~regions.of(case, image, modality)]
+        if outside.size:
+            medians.append(np.median(outside))
+    return float(np.clip(np.median(medians), ends.low, ends.high)) if medians else None
 
 
 def resize_stack(stack: npt.NDArray[np.float32], shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
