@@ -174,7 +174,7 @@ def test_intervals_over_slices_are_paired_and_leave_out_what_the_mask_leaves_out
         return image.with_pixels((truth + error + depth).astype(np.float32))
 
     policy = Policy(
-        metrics=("mae", "psnr"), sets=(), range=(0, 1), mask="foreground", dimension=2, slice_pixels=5
+        metrics=("mae", "psnr"), sets=(), range=(0, 1), mask="foreground", dimension=2, slice_pixels=4
     ).resolved(unit="units", dimension=3)
     images = CaseImages({"good": off_by(0.2), "bad": off_by(0.3)}, image)
     scores = score_cases([CaseToScore("one", "one", lambda: images)], policy)
@@ -187,6 +187,17 @@ def test_intervals_over_slices_are_paired_and_leave_out_what_the_mask_leaves_out
     assert other["difference_high"] - other["difference_low"] < 1e-3  # what both share is gone
     (line,) = slice_intervals_in_words(scores)
     assert line.startswith("one, PSNR over 45 slices: ") and "minus bad +" in line
+
+
+def test_volumes_too_coarse_for_slice_pixels_say_how_to_score_them(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, error = told(capsys, "evaluate", run.folder, "--slice-pixels", "2000", status=2)
+    assert error.count("\n") == 1 and "more than 2000 pixels" in error and "--slice-pixels 0" in error
+    assert "leave the case" not in error
+    said, _ = told(capsys, "evaluate", run.folder, "--slice-pixels", "10")
+    assert "with more than 10 pixels of the mask" in " ".join(said.split())
+    assert "--slice-pixels 10" in parse(run.report.read_text()).text
 
 
 def test_blocks_of_alike_neighbours_widen_the_interval_of_their_mean() -> None:

@@ -24,6 +24,8 @@ EXAMPLES = """
 
   transmodal evaluate runs/t1-to-t2 --segment lesion
 
+  transmodal evaluate runs/t1-to-t2 --slice-pixels 0      # coarse volumes
+
   transmodal evaluate runs/first --json > scores.json
 """
 
@@ -53,6 +55,15 @@ def evaluate(
     combinations: Annotated[
         bool, typer.Option("--combinations", help="Score each combination of inputs as well: missing modalities.")
     ] = False,
+    slice_pixels: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Score slices with more than N pixels of the mask; 0: all. Default: the recipe's.",
+            show_default=False,
+        ),
+    ] = None,
     lesions: Annotated[
         str | None,
         typer.Option(
@@ -146,6 +157,9 @@ def evaluate(
     if lesions is not None:
         own = policy or policy_of(runs[0])
         policy = Policy(**(own.model_dump() | {"lesions": None if lesions == "none" else lesions}))
+    if slice_pixels is not None:
+        own = policy or policy_of(runs[0])
+        policy = Policy(**(own.model_dump() | {"slice_pixels": slice_pixels}))
     names = [name.strip() for name in given.split(",") if name.strip()] if given is not None else None
     for folder in runs:
         with Progress(folder.name) as progress:

@@ -325,7 +325,7 @@ class _Channel:
             mask = None if inside is None else inside[index]
             if mask is not None and not mask[margin : mask.shape[0] - margin, margin : mask.shape[1] - margin].any():
                 continue
-            if mask is not None and self.policy.slice_pixels and mask.sum() < self.policy.slice_pixels:
+            if mask is not None and self.policy.slice_pixels and mask.sum() <= self.policy.slice_pixels:
                 continue
             slices = [volume[index] for volume in volumes]
             try:
@@ -336,11 +336,12 @@ class _Channel:
                 each[column][index] = value
         if refusal is None and not all(each.values()):
             least = self.policy.slice_pixels
-            raise ValueError(
-                f"no slice has {least} pixels of the mask"
-                if least
-                else "no slice has a pixel of the mask away from its border"
-            )
+            if least:
+                raise UserError(
+                    f"No slice of {self.name} has more than {least} pixels of the mask on the file's own grid; score "
+                    "all slices: evaluate with --slice-pixels 0, or train with --set evaluation.slice_pixels=0"
+                )
+            raise ValueError("no slice has a pixel of the mask away from its border")
         return _means(each, len(volumes[0]), refusal)
 
     def _one_by_one(

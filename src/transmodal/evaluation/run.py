@@ -232,6 +232,8 @@ def options_in_words(asked: Asked, own: Policy, groupings: Sequence[Sequence[str
     policy = asked.policy
     if (policy.metrics, policy.sets) != (own.metrics, own.sets):
         words += ["--metrics", ",".join((*policy.metrics, *(policy.sets if policy.sets != own.sets else ())))]
+    if policy.slice_pixels != own.slice_pixels:
+        words += ["--slice-pixels", str(policy.slice_pixels)]
     if policy.lesions != own.lesions:
         words += ["--lesions", policy.lesions or "none"]
     if asked.given is not None:

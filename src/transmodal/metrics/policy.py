@@ -46,7 +46,7 @@ class Policy(BaseModel):
         slices: which slices of the patient a volume is cut into, whatever the order of its array axes. None goes by
             `slice_axis`; in an evaluation where both are None, by the recipe's preparation.slices.
         slice_axis: instead, the array axis along which volumes are cut. None is 2, the last.
-        slice_pixels: slices with fewer pixels in the mask than this are left out.
+        slice_pixels: slices are scored that have more pixels of the mask than this, on the file's own grid.
         lesions: the name of a modality of the case whose non-zero pixels are lesions, which are scored apart as well
             (see `evaluation.lesions`); None scores none apart.
         nrmse: the denominator of NRMSE: "euclidean" √mean(truth²), "min-max" max − min, or "mean" of the truth.
@@ -321,7 +321,7 @@ class Policy(BaseModel):
     def _slices_in_words(self) -> str:
         axis = 2 if self.slice_axis is None else self.slice_axis
         which = f"slices along array axis {axis}" if self.slices is None else f"{self.slices} slices"
-        return which + (f" with {self.slice_pixels} pixels of the mask or more" if self.slice_pixels else "")
+        return which + (f" with more than {self.slice_pixels} pixels of the mask" if self.slice_pixels else "")
 
 
 def _refuse_unknown(names: tuple[str, ...], kind: str, levels: tuple[str, ...]) -> None:
