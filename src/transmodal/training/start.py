@@ -5,9 +5,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from transmodal.datasets.manifest import Manifest
 from transmodal.errors import UserError
 from transmodal.methods import Method
 from transmodal.training.checkpoint import load_checkpoint
+from transmodal.training.run import Run
 from transmodal.translation.translator import read_weights
 
 
@@ -37,3 +39,41 @@ def start_from(method: Method, source: str | Path) -> list[str]:
         for name, value in fitting.items():
             own[name].copy_(value)
     return [name for name in own if name not in fitting]
+
+
+def refuse_known_subjects(source: str | Path, manifest: Manifest) -> None:
+    """Refuse weights that were trained on a subject which shall validate or test the new training.
+
+    Args:
+        source: what `train.start_from` names. Of a run, or the translator in it, the manifest tells whom it was trained
+            on, and the recipe what it started from itself; other translators tell neither.
+        manifest: of the new training, with its split column.
+
+    Raises:
+        UserError: a validation or test subject has the name of one that was trained on.
+    """
+    held_back = {case.subject: case.split for case in manifest.cases() if case.split in ("validation", "test")}
+    for run in _earlier_runs(Path(source)):
+        known = {case.subject for case in run.manifest.cases() if case.split == "train"} & held_back.keys()
+        if known:
+            first = min(known)
+            more = f" and {len(known) - 1} more" if len(known) > 1 else ""
+            raise UserError(
+                f"train.start_from: {run.folder} was trained on {first} ({held_back[first]} here){more}, whose scores "
+                f"would be too good; give --data the split of {run.folder / 'manifest.csv'}, or, where they are other "
+                "subjects of the same name, other names"
+            )
+
+
+def _earlier_runs(source: Path) -> list[Run]:
+    """Return the run that weights come from, then the one that it started from, and so on."""
+    found: dict[Path, Run] = {}
+    while True:
+        folder = source if (source / "recipe.yaml").is_file() else source.parent
+        if folder.resolve() in found or not (folder / "recipe.yaml").is_file():
+            return list(found.values())
+        run = Run.open(folder)
+        found[folder.resolve()] = run
+        if run.recipe.train.start_from is None:
+            return list(found.values())
+        source = Path(run.recipe.train.start_from)
