@@ -189,6 +189,18 @@ def test_intervals_over_slices_are_paired_and_leave_out_what_the_mask_leaves_out
     assert line.startswith("one, PSNR over 45 slices: ") and "minus bad +" in line
 
 
+def test_it_is_said_that_scores_in_the_unit_of_the_truth_are_not_those_of_files(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told_first = "The output is first put into the truth's own unit"
+    said, _ = told(capsys, "evaluate", run.folder)
+    assert told_first in " ".join(said.split()) and "--percentiles-of each" in " ".join(said.split())
+    assert told_first in parse(run.report.read_text()).text
+    assert json.loads((run.evaluation / "summary.json").read_text())["unit_of_output"].startswith(told_first)
+    scores = evaluate_run(run.folder, policy=run.recipe.evaluation.model_copy(update={"percentiles_of": "each"}))
+    assert "unit_of_output" not in scores.scores["FLAIR"].to_json()
+
+
 def test_volumes_too_coarse_for_slice_pixels_say_how_to_score_them(
     run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:

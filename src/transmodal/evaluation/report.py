@@ -9,7 +9,7 @@ from transmodal.evaluation.baselines import MEANING
 from transmodal.evaluation.intervals import FEWEST_SUBJECTS, Summary
 from transmodal.evaluation.lesions import RING, LesionSummary
 from transmodal.evaluation.resources import resources_in_words
-from transmodal.evaluation.scores import Scores
+from transmodal.evaluation.scores import IN_UNIT_OF_TRUTH, Scores
 from transmodal.evaluation.sets import describe_set_score
 from transmodal.metrics import metric_of
 from transmodal.reporting.charts import Row, distribution_chart, group_chart
@@ -40,7 +40,8 @@ def bare_title(metric: str) -> str:
 
 def notes(scores: Scores) -> list[str]:
     """Return what must stand beside the numbers: the models that took part, and what the truths themselves score."""
-    found = resources_in_words(scores.resources)
+    found = [IN_UNIT_OF_TRUTH] if scores.in_unit_of_truth else []
+    found += resources_in_words(scores.resources)
     if scores.inputs:
         given = ", ".join(scores.inputs)
         several = len(scores.inputs) > 1

@@ -26,6 +26,11 @@ from transmodal.metrics.policy import Policy
 
 KEYS = ("system", "case", "subject")
 SLICE_VOLUMES = 200  # volumes whose slices are kept one by one; more have subjects enough without
+IN_UNIT_OF_TRUTH = (
+    "The output is first put into the truth's own unit by the truth's intensity map, which a file cannot know: these "
+    "are not the scores of the written files. 'transmodal score --scale percentile --percentiles-of each' scores files "
+    "as written."
+)
 SLICE_COLUMNS = (*KEYS, "metric", "slices", "total", "mean")
 
 
@@ -116,6 +121,7 @@ class Scores:
         slice_values: (system, case, metric) → value of every slice, NaN where one was left out, of the first 200
             volumes that were scored by slices.
         inputs: the modalities that a translator with missing inputs was given, as far as a case has them.
+        in_unit_of_truth: the translator's output was put into each truth's own unit first; see `IN_UNIT_OF_TRUTH`.
     """
 
     policy: Policy
@@ -131,6 +137,7 @@ class Scores:
     truths: pandas.DataFrame = field(default_factory=lambda: pandas.DataFrame(columns=["case", "subject"]))
     lesions: pandas.DataFrame = field(default_factory=lambda: pandas.DataFrame(columns=list(LESION_COLUMNS)))
     inputs: tuple[str, ...] = ()
+    in_unit_of_truth: bool = False
     slice_values: Mapping[tuple[str, str, str], npt.NDArray[np.float64]] = field(
         default_factory=dict, repr=False, compare=False
     )
@@ -239,6 +246,7 @@ class Scores:
         content = {
             "policy": self.policy.model_dump(mode="json"),
             "policy_in_words": self.policy.describe(),
+            **({"unit_of_output": IN_UNIT_OF_TRUTH} if self.in_unit_of_truth else {}),
             "conventions": self.policy.convention_facts(),
             "split": self.split,
             "number_of_cases": len(self.cases),

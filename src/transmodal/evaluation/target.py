@@ -123,6 +123,7 @@ class TargetJob:
             sets=features.results(),
             not_in_baselines=tuple(self.not_in_baselines.items()),
             inputs=tuple(self.inputs) if self.translator.card.missing_inputs else (),
+            in_unit_of_truth=self._in_unit_of_truth(self.target),
         )
 
     def given_in(self, case: CaseFiles) -> list[str]:
@@ -167,14 +168,16 @@ class TargetJob:
             target: their modality.
             looked_at: where the intensity map takes its numbers; None: where the truth is not 0.
         """
-        if self.policy.percentiles_of != "truth" or self.policy.scale != "percentile":
+        if not self._in_unit_of_truth(target):
             return predicted
         intensity = self.translator.card.preparation.modalities[target].intensity
-        if not intensity.depends_on_image:
-            return predicted
         made = intensity.inverse.apply(predicted.pixels.astype(np.float32))
         pixels = intensity.for_image(truth.pixels, looked_at).invert(made)
         return replace(predicted, pixels=np.where(predicted.pixels == 0, np.float32(0), pixels).astype(np.float32))
+
+    def _in_unit_of_truth(self, target: str) -> bool:
+        asked = self.policy.percentiles_of == "truth" and self.policy.scale == "percentile"
+        return asked and self.translator.card.preparation.modalities[target].intensity.depends_on_image
 
     def fit_baselines(self) -> None:
         """Fit the baselines for every input that is some case's first, on the training cases that have it."""
