@@ -15,11 +15,13 @@ from transmodal.datasets.manifest import Manifest
 from transmodal.errors import UserError
 from transmodal.training import cross_validation
 from transmodal.training.cross_validation import CrossValidation, dealt_into_folds, fold_manifest
+from transmodal.training.recipe import Recipe
 
 
 @pytest.fixture(scope="module")
 def brains(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_brains(tmp_path_factory.mktemp("brains"), subjects=6)
+    splits = {f"s{number}": "train" for number in range(1, 7)}
+    return make_brains(tmp_path_factory.mktemp("brains"), subjects=6, splits=splits)
 
 
 def test_every_subject_is_tested_once_and_never_seen_by_its_own_fold(brains: Path) -> None:
@@ -42,10 +44,28 @@ def test_of_two_people_each_is_trained_on_the_other(tmp_path: Path) -> None:
     manifest = dealt_into_folds(Manifest.read(make_brains(tmp_path, 2, splits={"s1": "train", "s2": ""})), 2, seed=0)
     parts = [fold_manifest(manifest, fold, seed=0) for fold in (1, 2)]
     sides = [{case.subject: case.split for case in part.cases()} for part in parts]
-    assert [sorted(side.values()) for side in sides] == [["test", "train"], ["test", "train"]]
+    assert [sorted(map(str, side.values())) for side in sides] == [["test", "train"], ["test", "train"]]
     assert sides[0]["s1"] != sides[1]["s1"]
     with pytest.raises(UserError, match="3 folds"):
         dealt_into_folds(manifest, 3, seed=0)
+
+
+def test_subjects_set_aside_for_test_are_in_no_fold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = make_brains(tmp_path / "data", 6)  # s5 and s6 are test subjects
+    manifest = dealt_into_folds(Manifest.read(file), 2, seed=0)
+    for fold in (1, 2):
+        part = fold_manifest(manifest, fold, seed=0)
+        assert {case.subject for case in part.cases() if case.split} == {"s1", "s2", "s3", "s4"}
+    assert {case.subject for case in manifest.cases(split="test")} == {"s5", "s6"}
+    with pytest.raises(UserError, match=r"choose 2 to 4 folds \(without the 2 whose split is test\)"):
+        dealt_into_folds(Manifest.read(file), 5, seed=0)
+    everyone = make_brains(tmp_path / "test", 2, splits={"s1": "test", "s2": "test"})
+    assert set(dealt_into_folds(Manifest.read(everyone), 2, seed=0).table["fold"]) == {"1", "2"}
+
+    monkeypatch.setattr(cross_validation, "train", lambda *_, **__: None)
+    lines: list[str] = []
+    cross_validation.train_folds(Recipe.model_validate(TINY_TRANSLATOR), file, tmp_path / "out", 2, say=lines.append)
+    assert lines[0].endswith("s5, s6 (2)") and len(lines) == 3
 
 
 def test_folds_are_trained_resumed_and_pooled(

@@ -148,6 +148,10 @@ def train_folds(
         if manifest is None or folds is None:
             raise UserError(f"There is no cross-validation in {out} to resume; check --out")
         whole = _created(recipe, manifest, out, folds)
+        outside = sorted(set(whole.manifest.table.loc[whole.manifest.table["fold"] == "", "subject"]))
+        if outside:
+            named = ", ".join(outside[:5]) + (", …" if len(outside) > 5 else "")
+            say(f"Kept out of all folds, as test subjects or by the manifest's own folds: {named} ({len(outside)})")
     for fold in range(1, whole.folds + 1):
         if fold in whole.finished:
             say(f"Fold {fold} of {whole.folds}: finished before")
@@ -166,7 +170,8 @@ def train_folds(
 def dealt_into_folds(manifest: Manifest, folds: int, *, seed: int) -> Manifest:
     """Return the manifest with its subjects in folds 1 to k: its own where it has as many, else drawn by the seed.
 
-    Subjects that its own folds leave out (test subjects set aside) stay outside all folds.
+    Subjects that its own folds leave out (test subjects set aside) stay outside all folds, and so do those that its
+    split calls test, unless there are no others.
 
     Raises:
         UserError: fewer than two folds, or fewer subjects than folds.
@@ -174,7 +179,32 @@ def dealt_into_folds(manifest: Manifest, folds: int, *, seed: int) -> Manifest:
     own = {int(cell) for cell in manifest.table["fold"] if cell} if "fold" in manifest.table else set()
     if own == set(range(1, folds + 1)):
         return manifest
-    return split_by_subject(manifest, fractions=(0.5, 0.5, 0.0), seed=seed, folds=folds)
+    manifest.check_split()
+    table = manifest.table
+    kept = set_aside(manifest)
+    try:
+        dealt = split_by_subject(
+            manifest.with_table(table[~table["subject"].isin(kept)]), fractions=(0.5, 0.5, 0.0), seed=seed, folds=folds
+        ).table
+    except UserError as error:
+        outside = f" (without the {len(kept)} whose split is test)" if kept else ""
+        raise UserError(f"{error}{outside}") from error
+    fold = dict(zip(dealt["subject"], dealt["fold"], strict=True))
+    side = dict(zip(dealt["subject"], dealt["split"], strict=True)) | dict.fromkeys(kept, "test")
+    subjects = table["subject"]
+    table = table.drop(columns=["split", "fold"], errors="ignore")
+    table["split"] = [side[subject] for subject in subjects]
+    table["fold"] = [fold.get(subject, "") for subject in subjects]
+    return manifest.with_table(table)
+
+
+def set_aside(manifest: Manifest) -> list[str]:
+    """Return the subjects that the manifest's split calls test, sorted; none where it calls all of them so."""
+    table = manifest.table
+    if "split" not in table:
+        return []
+    test = set(table.loc[table["split"] == "test", "subject"])
+    return sorted(test) if test != set(table["subject"]) else []
 
 
 def fold_manifest(manifest: Manifest, fold: int, *, seed: int) -> Manifest:
