@@ -1,7 +1,9 @@
 """Translators of volumes are evaluated: regions, missing inputs, any to any, lesions."""
 
 import json
+import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -199,6 +201,30 @@ def test_it_is_said_that_scores_in_the_unit_of_the_truth_are_not_those_of_files(
     assert json.loads((run.evaluation / "summary.json").read_text())["unit_of_output"].startswith(told_first)
     scores = evaluate_run(run.folder, policy=run.recipe.evaluation.model_copy(update={"percentiles_of": "each"}))
     assert "unit_of_output" not in scores.scores["FLAIR"].to_json()
+
+
+def test_a_target_that_no_case_of_the_split_has_is_skipped_and_named(
+    any_to_any: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(any_to_any.folder, tmp_path / "run"))
+    manifest = folder / "manifest.csv"
+    rows = manifest.read_text().splitlines(keepends=True)
+
+    def without(*modalities: str) -> None:
+        kept = (row for row in rows if not (",test" in row and any(f",{name}," in row for name in modalities)))
+        manifest.write_text("".join(kept))
+
+    without("FLAIR")
+    out, error = told(capsys, "evaluate", folder, "--json")
+    assert (
+        list(json.loads(out)["targets"]) == ["T1", "T2"] and "no test case" in json.loads(out)["not_evaluated"]["FLAIR"]
+    )
+    assert error.startswith("not evaluated: run, FLAIR: ") and error.count("\n") == 1
+    assert "FLAIR was not evaluated" in parse((folder / "report.html").read_text()).text
+    assert list(json.loads((folder / "evaluation" / "summary.json").read_text())["not_evaluated"]) == ["FLAIR"]
+    without("T1", "T2", "FLAIR")
+    _, error = told(capsys, "evaluate", folder, status=2)
+    assert "has no test case with T1" in error and error.count("\n") == 1
 
 
 def test_volumes_too_coarse_for_slice_pixels_say_how_to_score_them(

@@ -202,6 +202,8 @@ def evaluate(
             content[target]["downstream"] = for_json(told.to_dict("records"))
         if (table := evaluations[0].combinations) is not None:
             first["combinations"] = for_json(table.table.to_dict("records"))
+        if evaluations[0].skipped:
+            first["not_evaluated"] = dict(evaluations[0].skipped)
         typer.echo(to_text(first if len(content) == 1 else {**first, "targets": content}), nl=False)
     else:
         for target, part in scores.items():
@@ -212,6 +214,9 @@ def evaluate(
                 typer.echo(f"{evaluation.run.name}: {line}")
             if evaluation.combinations is not None:
                 print_combinations(evaluation.combinations, title=f"{evaluation.run.name}: combinations of inputs")
+    for evaluation in evaluations:
+        for target, reason in evaluation.skipped.items():
+            typer.echo(f"not evaluated: {evaluation.run.name}, {target}: {reason}", err=True)
     failed = dict.fromkeys(failure for part in scores.values() for failure in part.failed)
     for case, reason in failed:
         typer.echo(f"not scored: {case}: {reason}", err=True)

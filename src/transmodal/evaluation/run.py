@@ -15,7 +15,7 @@ from transmodal.evaluation.groups import check_grouping, choose_groupings, group
 from transmodal.evaluation.pictures import CasePicture, case_pictures, write_montages
 from transmodal.evaluation.scores import Scores
 from transmodal.evaluation.segmenter import STEPS, downstream_of
-from transmodal.evaluation.target import TRANSLATOR, Asked, Progress, TargetJob, inputs_for, policy_for_target
+from transmodal.evaluation.target import TRANSLATOR, Asked, NoCases, Progress, TargetJob, inputs_for, policy_for_target
 from transmodal.metrics.policy import Policy
 from transmodal.training.cross_validation import CrossValidation
 from transmodal.training.run import Run
@@ -39,6 +39,7 @@ class RunEvaluation:
         folds: the runs of a cross-validation, whose folder `run` then is; empty for one run.
         combinations: scores of every combination of inputs, where they were asked for.
         downstream: target → table of a segmenter's Dice on synthetic and on real images, where it was asked for.
+        skipped: target → why it was not evaluated: no case of the split has it.
     """
 
     run: Run
@@ -51,6 +52,7 @@ class RunEvaluation:
     folds: tuple[Run, ...] = ()
     combinations: Combinations | None = None
     downstream: Mapping[str, pandas.DataFrame] = field(default_factory=dict)
+    skipped: Mapping[str, str] = field(default_factory=dict)
 
 
 def evaluate(run: Run | str | Path, *, split: str = "test", **options: Any) -> Scores:
@@ -88,6 +90,7 @@ def evaluate_run(
 ) -> RunEvaluation:
     """Score a run and write RUN/evaluation/ and RUN/report.html.
 
+    A target that no case of the split has is left out and named in `skipped`.
     The translator works without its noise z, so that the same run always has the same scores.
 
     Args:
@@ -112,8 +115,8 @@ def evaluate_run(
         on_progress: called with (what, done, of how many).
 
     Raises:
-        UserError: no run, no translator, no complete case in the split, a metric lacks its file, or no case could be
-            scored.
+        UserError: no run, no translator, no complete case in the split for any target, a metric lacks its file, or no
+            case could be scored.
     """
     from transmodal.evaluation.run_report import write_report
 
@@ -124,6 +127,7 @@ def evaluate_run(
     for names in groupings:
         check_grouping([*run.manifest.factors, *([FOLD] if len(runs) > 1 else [])], names)
     scores, groups, pictures = {}, {}, {}
+    skipped: dict[str, str] = {}
     files = {
         "fid_weights": fid_weights,
         "niqe_model": niqe_model,
@@ -134,13 +138,19 @@ def evaluate_run(
     asked = Asked(split, policy or run.recipe.evaluation, inputs, files, workers, on_progress or Asked.on_progress)
     by_part: list[dict[str, TargetJob]] = [{} for _ in parts]
     for target in targets_of(parts[0][1], given):
-        own, jobs = _scored(parts, target, asked)
+        try:
+            own, jobs = _scored(parts, target, asked)
+        except NoCases as error:
+            skipped[target] = str(error)
+            continue
         for of_part, job in zip(by_part, jobs, strict=True):
             of_part[target] = job
         scores[target] = with_cuts(own, groupings)
         chosen = [tuple(names) for names in groupings] or choose_groupings(scores[target])
         groups[target] = group_table(scores[target], chosen)
         pictures[target] = case_pictures(scores[target], {case.id: job for job in jobs for case in job.cases})
+    if not scores:
+        raise UserError(next(iter(skipped.values())))
     table = None
     if combinations:
         table = score_combinations(by_part, scores, workers=workers, on_progress=asked.on_progress)
@@ -155,6 +165,7 @@ def evaluate_run(
                 on_progress=asked.on_progress,
             )
     about: dict[str, Any] = {"run": run.name, "recipe": run.recipe.name}
+    about |= {"not_evaluated": skipped} if skipped else {}
     write_evaluation(run.evaluation, scores, groups, about)
     write_combinations(run.evaluation, table)
     write_downstream(run.evaluation, downstream)
@@ -164,7 +175,9 @@ def evaluate_run(
     options += () if segment is None else ("--segment", segment)
     options += () if segment_steps is None else ("--segment-steps", str(segment_steps))
     folds = tuple(runs) if len(runs) > 1 else ()
-    evaluation = RunEvaluation(run, scores, groups, pictures, run.report, groupings, options, folds, table, downstream)
+    evaluation = RunEvaluation(
+        run, scores, groups, pictures, run.report, groupings, options, folds, table, downstream, skipped
+    )
     write_report(evaluation, parts[0][1].card)
     return evaluation
 

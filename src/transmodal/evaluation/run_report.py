@@ -88,7 +88,7 @@ def write_report(evaluation: "RunEvaluation", card: Card) -> None:
 def warnings(evaluation: "RunEvaluation", target: str, card: Card) -> list[str]:
     """Return what a careful reader must know before believing the numbers."""
     scores = evaluation.scores[target]
-    found = []
+    found = [f"{name} was not evaluated: {reason}." for name, reason in evaluation.skipped.items()]
     if scores.split == "validation":
         found.append(
             "These are validation cases: the best checkpoint was chosen on them, so the scores are somewhat too good. "

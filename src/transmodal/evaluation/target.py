@@ -27,6 +27,10 @@ TRANSLATOR = "translator"
 Progress = Callable[[str, int, int], None]
 
 
+class NoCases(UserError):
+    """No case of the split has this target; others may have theirs."""
+
+
 @dataclass(frozen=True)
 class Asked:
     """What an evaluation is asked for.
@@ -61,7 +65,8 @@ class TargetJob:
             asked: see `Asked`.
 
         Raises:
-            UserError: no case of the split can be translated, or a modality is nowhere.
+            NoCases: no case of the split can be translated to this target.
+            UserError: another modality is nowhere.
         """
         self.run, self.translator, self.target, self.asked = run, translator, target, asked
         card = translator.card
@@ -76,7 +81,7 @@ class TargetJob:
         self.cases = self._cases(asked.split)
         if not self.cases:
             beside = "" if not card.missing_inputs else f" and one of {', '.join(self.inputs)}"
-            raise UserError(
+            raise NoCases(
                 f"{run.folder} has no {asked.split} case with {', '.join(needed)}{beside}; choose another split with "
                 "--split, or train on a manifest that has one"
             )
