@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from nibabel import orientations
 
 from transmodal.evaluation.baselines import fit_baselines
 from transmodal.images import Image
@@ -65,3 +66,31 @@ def test_where_percentiles_are_the_truths_predictions_are_in_its_unit_whatever_t
     inside = truth.pixels > 0
     assert np.abs(made - louder.pixels)[inside].mean() < 0.02 * 50 * 5
     assert baselines.names[-1] == "identity"
+
+
+def turned(image: Image, codes: str) -> Image:
+    """The same volume in the same place, its array axes along other directions."""
+    turn = orientations.ornt_transform(
+        orientations.io_orientation(image.affine), orientations.axcodes2ornt(tuple(codes))
+    )
+    affine = image.affine @ orientations.inv_ornt_aff(turn, image.shape)
+    return replace(image, pixels=orientations.apply_orientation(image.pixels, turn), affine=affine)
+
+
+def test_the_mean_of_files_in_several_orientations_is_that_of_the_patients() -> None:
+    def lopsided(seed: int) -> tuple[Image, Image]:
+        pixels = np.random.default_rng(seed).uniform(0, 10, (4, 5, 6)).astype(np.float32)
+        pixels[:2] = 0
+        return Image(pixels, np.eye(4)), Image(pixels, np.eye(4))
+
+    pairs = [lopsided(seed) for seed in range(3)]
+    expected = np.mean([target.pixels for _, target in pairs], axis=0)
+    codes = ["LAS", "RAS", "PSR"]
+    mixed = [(turned(given, way), turned(target, way)) for (given, target), way in zip(pairs, codes, strict=True)]
+    for fitted in (fit_baselines(mixed, PHYSICAL), fit_baselines(mixed[::-1], PHYSICAL)):
+        for way in ("RAS", "LPI", "SRA"):
+            like = turned(pairs[0][1], way)
+            made = fitted.predict(turned(pairs[0][0], "PSR"), like)
+            assert all(image.shape == like.shape for image in made.values())
+            np.testing.assert_allclose(turned(made["mean target"], "RAS").pixels, expected, rtol=1e-5)
+            np.testing.assert_allclose(made["input luminance"].pixels, like.pixels, atol=1e-3)

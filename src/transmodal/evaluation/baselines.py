@@ -17,6 +17,7 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 import numpy.typing as npt
+from nibabel import orientations
 from scipy import ndimage
 
 from transmodal.errors import UserError
@@ -36,6 +37,7 @@ BINS = 256
 _SMOOTHING = 1.0  # bins; neighbouring bins of a sparse histogram lend each other pixels
 
 Region = npt.NDArray[np.bool_] | None
+Orientation = npt.NDArray[np.float64]
 
 
 @dataclass
@@ -89,8 +91,8 @@ class Baselines:
     """The baselines of one run, ready to predict.
 
     Attributes:
-        mean: the mean training target on the grid of the first one; float32 in the target's unit (between 0 and 1
-            when the policy's scale is "percentile").
+        mean: the mean training target on the grid of the first one, volumes with their axes towards right, anterior and
+            superior; float32 in the target's unit (between 0 and 1 when the policy's scale is "percentile").
         slope, intercept: target ≈ slope · luminance + intercept.
         lookup: target ≈ lookup of luminance.
         with_identity: whether the input may stand for the target as it is.
@@ -116,11 +118,15 @@ class Baselines:
         """Return each baseline's prediction on the truth's grid.
 
         Args:
-            input: what the translator sees; taken to the truth's grid where the shapes differ.
+            input: what the translator sees; turned to the truth's orientation, and taken to its grid where the shapes
+                differ.
             truth: only its grid, unit and channels are looked at, and its percentiles where the policy maps by them.
             region: the mask of the case, where it is an image of its own; None looks at each image's own foreground.
         """
-        mean = resized(self.mean, truth.shape, len(truth.channels))
+        input = oriented_like(input, truth)
+        own, back = _orientations(truth)
+        shape = _turned(np.broadcast_to(np.uint8(0), truth.shape), own).shape
+        mean = _turned(resized(self.mean, shape, len(truth.channels)), back)
         grey, inside = _brightness(input, truth.shape, self.policy, region)
         predictions: dict[Baseline, npt.NDArray[Any]] = {
             "mean target": mean,
@@ -185,11 +191,13 @@ class _Fitting:
     def add(self, given: Image, target: Image, mask: Region) -> None:
         region = own_region(target.pixels, self.policy) if mask is None else mask
         pixels = on_common_scale(target.pixels, self.policy, region, target.name).astype(np.float32)
-        grey, _ = _brightness(given, target.shape, self.policy, mask)
+        grey, _ = _brightness(oriented_like(given, target), target.shape, self.policy, mask)
+        # Files of one study need not share an orientation: a mean by array index would lay left on right.
+        turned = _turned(pixels, _orientations(target)[0])
         if self.total is None:
-            self.total = np.zeros(pixels.shape, np.float64)
-            self.grid, self.channels = target.shape, len(target.channels)
-        self.total += resized(pixels, self.grid, self.channels)
+            self.total = np.zeros(turned.shape, np.float64)
+            self.grid, self.channels = turned.shape[: target.spatial_dims], len(target.channels)
+        self.total += resized(turned, self.grid, self.channels)
         brightness = pixels.mean(-1) if target.channels else pixels
         inside: Region = region
         if region is not None and region.ndim > grey.ndim:
@@ -243,6 +251,30 @@ def resized(pixels: npt.NDArray[Any], shape: tuple[int, ...], channels: int = 0)
         return np.asarray(result, np.float32).reshape(shape + ((channels,) if channels else ()))
     factors = [new / length for new, length in zip(shape, old, strict=True)] + [1.0] * bool(channels)
     return np.asarray(ndimage.zoom(pixels, factors, order=1, mode="nearest", grid_mode=True), np.float32)
+
+
+def oriented_like(image: Image, like: Image) -> Image:
+    """Return a volume with its axes in the order and direction of another's; a picture as it is."""
+    if image.spatial_dims != 3 or like.spatial_dims != 3:
+        return image
+    own, wanted = (orientations.io_orientation(each.affine) for each in (image, like))
+    if np.array_equal(own, wanted):
+        return image
+    turn = orientations.ornt_transform(own, wanted)
+    affine = image.affine @ orientations.inv_ornt_aff(turn, image.shape)
+    return replace(image, pixels=orientations.apply_orientation(image.pixels, turn), affine=affine)
+
+
+def _orientations(image: Image) -> tuple[Orientation | None, Orientation | None]:
+    """Return how a volume is turned to right, anterior, superior, and how back; None for a picture."""
+    if image.spatial_dims != 3:
+        return None, None
+    own, wanted = orientations.io_orientation(image.affine), orientations.axcodes2ornt(("R", "A", "S"))
+    return orientations.ornt_transform(own, wanted), orientations.ornt_transform(wanted, own)
+
+
+def _turned(pixels: npt.NDArray[Any], orientation: Orientation | None) -> npt.NDArray[Any]:
+    return pixels if orientation is None else np.asarray(orientations.apply_orientation(pixels, orientation))
 
 
 def _brightness(
