@@ -132,6 +132,9 @@ def test_a_case_that_lacks_an_input_is_listed_and_the_rest_done(
     said = capsys.readouterr()
     assert said.out.startswith("1 written, 0 done before, 1 failed.") and (tmp_path / "xrays" / "m1.png").is_file()
     assert said.err.strip() == "failed: m2: it has no photo; add what is missing to the manifest"
+    assert "1 case has no photo or second, so nothing was made: m3" in said.out.splitlines()
+    assert translate("-m", two, "-i", manifest, "-o", tmp_path / "xrays", "--json") == 2
+    assert json.loads(capsys.readouterr().out)["without_input"] == ["m3"]
     manifest.write_text("subject,modality,path\nm1,photo,photos/a.png\nm2,second,photos/b.png\n")
     assert translate("-m", two, "-i", manifest, "-o", tmp_path / "xrays") == 2
     assert "No case of" in capsys.readouterr().err

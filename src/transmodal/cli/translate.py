@@ -21,6 +21,8 @@ EXAMPLES = """
   transmodal translate -m runs/seed0 -m runs/seed1 -m runs/seed2 -i t1/ -o t2/      # an ensemble: mean and T2_sd
 """
 
+NAMED = 5  # cases, in a line that counts them
+
 
 def translate(
     model: Annotated[
@@ -84,6 +86,7 @@ def translate(
 
     from transmodal.errors import UserError
     from transmodal.translation.apply import apply_translator, find_jobs
+    from transmodal.translation.jobs import cases_without_input
     from transmodal.translation.translator import Options, load_translator
 
     translator, *others = [load_translator(each, device=device) for each in model]
@@ -140,12 +143,14 @@ def translate(
             ensemble=others,
             on_job=lambda job, outcome: progress.advance(task),
         )
+    without = cases_without_input(given, list(translator.card.inputs))
     if as_json:
         listed = {
             "notice": translator.card.notice,
             "written": [str(path) for _, path in results.written],
             "skipped": [str(path) for _, path in results.skipped],
             "failed": [{"case": name, "reason": reason} for name, reason in results.failed],
+            "without_input": without,
             "warnings": [{"case": name, "warning": line} for name, line in results.warnings],
         }
         typer.echo(json.dumps(listed, indent=2, ensure_ascii=False))
@@ -156,6 +161,10 @@ def translate(
             console.print(f"failed: {name}: {reason}", markup=False, highlight=False, soft_wrap=True)
         counts = f"{len(results.written)} written, {len(results.skipped)} done before, {len(results.failed)} failed"
         typer.echo(f"{counts}. {translator.card.notice}")
+        if without:
+            named = ", ".join(without[:NAMED]) + (f" and {len(without) - NAMED} more" if len(without) > NAMED else "")
+            cases = "1 case has" if len(without) == 1 else f"{len(without)} cases have"
+            typer.echo(f"{cases} no {' or '.join(translator.card.inputs)}, so nothing was made: {named}")
         typer.echo(f"Output: {out}")
     if results.failed:
         raise typer.Exit(2)

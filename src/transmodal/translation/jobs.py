@@ -122,12 +122,23 @@ def _manifest_jobs(given: Path, inputs: Sequence[str], mask_modality: str | None
     jobs = []
     for case in manifest.cases():
         files = {modality: case.files[modality] for modality in inputs if modality in case.files}
-        if files:  # a case without any input is no work left undone: it may hold targets only
+        if files:  # a case without any input is no work left undone: it may hold targets only; it is said at the end
             missing = tuple(modality for modality in inputs if modality not in files)
             jobs.append(Job(case.id, files, missing, case.files.get(mask_modality) if mask_modality else None))
     if not jobs or (not may_miss and all(job.missing for job in jobs)):
         raise UserError(f"No case of {given} has {', '.join(inputs)}")
     return jobs
+
+
+def cases_without_input(given: Path, inputs: Sequence[str]) -> list[str]:
+    """Return the cases of a manifest that have none of the inputs, and so are no jobs; nothing for files and folders.
+
+    Raises:
+        UserError: the manifest cannot be read.
+    """
+    if not (given.is_file() and given.suffix.lower() == ".csv"):
+        return []
+    return [case.id for case in Manifest.read(given).cases() if not any(name in case.files for name in inputs)]
 
 
 def _image_files(folder: Path, out: Path | None) -> list[Path]:
