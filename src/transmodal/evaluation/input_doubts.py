@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from transmodal.evaluation.foreground import foreground_of
 from transmodal.evaluation.scores import CaseImages, Gatherer
 from transmodal.images import Image
 from transmodal.metrics import METRICS
@@ -111,7 +112,7 @@ def _has_range(policy: Policy) -> bool:
 
 def _region(images: CaseImages, policy: Policy) -> npt.NDArray[np.bool_] | None:
     if policy.mask == "foreground":
-        region = images.truth.pixels > policy.foreground_above
+        region = foreground_of(images.truth.pixels, policy)
         return np.asarray(region.any(-1) if images.truth.channels else region)
     mask = images.mask
     if policy.mask == "none" or mask is None:

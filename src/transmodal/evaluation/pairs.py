@@ -9,6 +9,7 @@ import numpy.typing as npt
 from nibabel import orientations
 
 from transmodal.errors import UserError
+from transmodal.evaluation.foreground import foreground_of
 from transmodal.images import Image, require_same_grid
 from transmodal.metrics import METRICS, Metric, metric_of
 from transmodal.metrics.pointwise import pointwise
@@ -195,7 +196,7 @@ def scale_of_truth(
 
 def own_region(pixels: npt.NDArray[Any], policy: Policy) -> npt.NDArray[np.bool_] | None:
     """Return the foreground of an image that has no truth beside it, where the policy works in the foreground."""
-    region = np.asarray(pixels > policy.foreground_above)
+    region = foreground_of(pixels, policy)
     return region if policy.mask == "foreground" and region.any() else None
 
 
@@ -238,7 +239,7 @@ def region_of(truth: Image, policy: Policy, mask: Image | npt.NDArray[np.bool_] 
         return None
     region: npt.NDArray[np.bool_]
     if policy.mask == "foreground":
-        region = truth.pixels > policy.foreground_above
+        region = foreground_of(truth.pixels, policy)
         region = np.asarray(region.any(-1) if truth.channels else region)
     elif mask is None:
         raise UserError(f"The mask {policy.mask!r} of {truth.name} is missing; add it or score without a mask")

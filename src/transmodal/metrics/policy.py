@@ -40,7 +40,8 @@ class Policy(BaseModel):
             case whose non-zero pixels are the mask. Pointwise metrics use the pixels inside; SSIM is the mean of the
             SSIM map inside. None takes "foreground" where the target's intensity map looks at the foreground only,
             else "none".
-        foreground_above: the threshold of the mask "foreground", in the unit of the images.
+        foreground_above: the threshold of the mask "foreground", in the unit of the images. At 0, an image with many
+            negative values on a background of 0 (z-scored files) has all that is not 0 as its foreground.
         dimension: 3 scores a volume as one; 2 scores each slice and takes the mean over the slices. None takes the
             dimension of the images.
         slices: which slices of the patient a volume is cut into, whatever the order of its array axes. None goes by
@@ -288,10 +289,11 @@ class Policy(BaseModel):
         return f"in {unit}, range {_plain(self.range)}"
 
     def _mask_in_words(self) -> str:
+        other = "" if self.foreground_above else ", or not 0 in images with negative values on a background of 0"
         return {
             None: "inside the mask that suits the target",
             "none": "without a mask",
-            "foreground": f"inside the foreground (truth above {self.foreground_above:g})",
+            "foreground": f"inside the foreground (truth above {self.foreground_above:g}{other})",
         }.get(self.mask, f"inside the mask '{self.mask}'")
 
     def _remarks(self) -> list[str]:
