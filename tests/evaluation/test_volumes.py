@@ -227,6 +227,18 @@ def test_a_target_that_no_case_of_the_split_has_is_skipped_and_named(
     assert "has no test case with T1" in error and error.count("\n") == 1
 
 
+def test_a_run_is_evaluated_as_its_translator_is_to_be_used(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    plain = evaluate_run(run.folder).scores["FLAIR"].summary["mae"].mean
+    told(capsys, "evaluate", run.folder, "--flips", "1", "--precision", "bf16", "--memory", "2")
+    summary = json.loads((run.evaluation / "summary.json").read_text())
+    assert (summary["translation"]["flips"], summary["translation"]["precision"]) == ([1], "bf16")
+    assert summary["summary"]["mae"]["mean"] != plain
+    assert "--flips 1 --precision bf16 --memory 2" in parse(run.report.read_text()).text
+    for words in (("--flips", "2"), ("--flips", "0,0"), ("--window", "0,0,0"), ("--precision", "int8")):
+        _, error = told(capsys, "evaluate", run.folder, *words, status=2)
+        assert error.count("\n") == 1 and "Traceback" not in error
+
+
 def test_volumes_too_coarse_for_slice_pixels_say_how_to_score_them(
     run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:

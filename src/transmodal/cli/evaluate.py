@@ -113,6 +113,18 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder of a comparison. Default: RUN/comparison of the first.")
     ] = None,
+    flips: Annotated[
+        str, typer.Option(metavar="AXES", help="As 'translate': mirrored along these axes too.", show_default=False)
+    ] = "",
+    precision: Annotated[str, typer.Option(help="As 'translate': fp32 or bf16.")] = "fp32",
+    window: Annotated[
+        str | None,
+        typer.Option(metavar="X,Y,Z", help="As 'translate': volumes in windows, or whole.", show_default=False),
+    ] = None,
+    memory: Annotated[
+        float | None,
+        typer.Option(metavar="GB", min=0.01, help="As 'translate': memory to use.", show_default=False),
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Threads that read and score.")] = 2,
     device: Annotated[str, typer.Option(help="Where the translator works: cpu, cuda or mps.")] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON, and nothing else.")] = False,
@@ -134,6 +146,7 @@ def evaluate(
     from transmodal.cli.chosen_metrics import named_metrics, named_weights
     from transmodal.cli.progress import Progress
     from transmodal.cli.scores import print_combinations, print_scores
+    from transmodal.cli.translate import translation_options
     from transmodal.errors import UserError
     from transmodal.evaluation.comparison import compare
     from transmodal.evaluation.files import to_text
@@ -148,6 +161,7 @@ def evaluate(
     weights = named_weights(waem, waem_weights)
     if weights is not None and len(runs) < 2:
         raise UserError("WAEM scores systems against each other; name two runs or more, or leave --waem out")
+    translation = translation_options(flips, precision, window, memory)
     evaluations = []
     policy = None
     if metrics is not None or convention:
@@ -178,6 +192,7 @@ def evaluate(
                 segment_steps=segment_steps,
                 workers=workers,
                 device=device,
+                translation=translation,
                 on_progress=progress.show,
             )
         if len(evaluation.scores) == 1:

@@ -1,9 +1,12 @@
 """`transmodal translate`."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from transmodal.translation.translator import Options
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -80,6 +83,7 @@ def translate(
 ) -> None:
     """Translate images: same size, same pixel size, marked as synthetic. Done files are skipped on a rerun."""
     import json
+    from dataclasses import replace
 
     from rich.console import Console
     from rich.progress import Progress
@@ -87,7 +91,7 @@ def translate(
     from transmodal.errors import UserError
     from transmodal.translation.apply import apply_translator, find_jobs
     from transmodal.translation.jobs import cases_without_input
-    from transmodal.translation.translator import Options, load_translator
+    from transmodal.translation.translator import load_translator
 
     translator, *others = [load_translator(each, device=device) for each in model]
     if uncertainty == 1:
@@ -117,16 +121,10 @@ def translate(
     if not single_file and out.is_file():
         raise UserError(f"{out} is a file; give a folder with -o")
     console = Console(stderr=True)
-    options = Options(
-        flips=_whole_numbers(flips, "--flips"),
-        precision=_precision(precision),
-        window="whole" if window == "whole" else (_whole_numbers(window, "--window") or None) if window else None,
-        overlap=overlap,
-        memory=None if memory is None else memory * 1e9,
+    options = replace(
+        translation_options(flips, precision, window, memory, overlap, spatial_dims=preparation.spatial_dims),
         say=None if as_json else lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True),
     )
-    if any(axis >= preparation.spatial_dims for axis in options.flips):
-        raise UserError(f"--flips {flips}: samples have the axes 0 to {preparation.spatial_dims - 1}")
     with Progress(console=console, transient=True, disable=as_json or not console.is_terminal) as progress:
         task = progress.add_task("translating", total=len(jobs))
         results = apply_translator(
@@ -168,6 +166,35 @@ def translate(
         typer.echo(f"Output: {out}")
     if results.failed:
         raise typer.Exit(2)
+
+
+def translation_options(
+    flips: str,
+    precision: str,
+    window: str | None,
+    memory: float | None,
+    overlap: float = 0.5,
+    *,
+    spatial_dims: int = 3,
+) -> "Options":
+    """Return how a network is run, from words of the command line; memory in GB.
+
+    Raises:
+        UserError: a word that is none of these, or axes to flip that samples of so many dimensions lack.
+    """
+    from transmodal.errors import UserError
+    from transmodal.translation.translator import Options
+
+    axes = _whole_numbers(flips, "--flips")
+    if any(axis >= spatial_dims for axis in axes):
+        raise UserError(f"--flips {flips}: samples have the axes 0 to {spatial_dims - 1}")
+    return Options(
+        flips=axes,
+        precision=_precision(precision),
+        window="whole" if window == "whole" else (_whole_numbers(window, "--window") or None) if window else None,
+        overlap=overlap,
+        memory=None if memory is None else memory * 1e9,
+    )
 
 
 def _whole_numbers(text: str, option: str) -> tuple[int, ...]:

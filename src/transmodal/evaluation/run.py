@@ -20,6 +20,7 @@ from transmodal.metrics.policy import Policy
 from transmodal.training.cross_validation import CrossValidation
 from transmodal.training.run import Run
 from transmodal.translation import Translator, load_translator
+from transmodal.translation.translator import Options
 
 __all__ = ["TRANSLATOR", "RunEvaluation", "evaluate", "evaluate_run", "policy_for_target"]
 
@@ -86,6 +87,7 @@ def evaluate_run(
     segment_steps: int | None = None,
     workers: int = 1,
     device: str = "cpu",
+    translation: Options | None = None,
     on_progress: Progress | None = None,
 ) -> RunEvaluation:
     """Score a run and write RUN/evaluation/ and RUN/report.html.
@@ -112,6 +114,7 @@ def evaluate_run(
         segment_steps: of its training; None takes `segmenter.STEPS`.
         workers: threads that read and score.
         device: on which the translator works.
+        translation: how its network is run; None runs it as `transmodal translate` does without options.
         on_progress: called with (what, done, of how many).
 
     Raises:
@@ -135,7 +138,11 @@ def evaluate_run(
         "lpips_linear": lpips_linear,
     }
     inputs = None if given is None else tuple(given)
-    asked = Asked(split, policy or run.recipe.evaluation, inputs, files, workers, on_progress or Asked.on_progress)
+    chosen_policy, progress = policy or run.recipe.evaluation, on_progress or Asked.on_progress
+    dims = parts[0][1].card.preparation.spatial_dims
+    if translation is not None and any(axis >= dims for axis in translation.flips):
+        raise UserError(f"Samples of {run.name} have the axes 0 to {dims - 1}; flip along these")
+    asked = Asked(split, chosen_policy, inputs, files, workers, progress, translation or Options())
     by_part: list[dict[str, TargetJob]] = [{} for _ in parts]
     for target in targets_of(parts[0][1], given):
         try:
@@ -165,6 +172,7 @@ def evaluate_run(
                 on_progress=asked.on_progress,
             )
     about: dict[str, Any] = {"run": run.name, "recipe": run.recipe.name}
+    about |= {"translation": asked.options.to_json()} if asked.options != Options() else {}
     about |= {"not_evaluated": skipped} if skipped else {}
     write_evaluation(run.evaluation, scores, groups, about)
     write_combinations(run.evaluation, table)
@@ -251,9 +259,18 @@ def options_in_words(asked: Asked, own: Policy, groupings: Sequence[Sequence[str
         words += ["--lesions", policy.lesions or "none"]
     if asked.given is not None:
         words += ["--given", ",".join(asked.given)]
+    words += _translation_in_words(asked.options)
     for factors in groupings:
         words += ["--group-by", ",".join(factors)]
     files: Mapping[str, str | Path | None] = asked.files or {}
     for name, file in files.items():
         words += [] if file is None else [f"--{name.replace('_', '-')}", str(file)]
     return tuple(words)
+
+
+def _translation_in_words(options: Options) -> list[str]:
+    window = options.window if isinstance(options.window, str) else ",".join(map(str, options.window or ()))
+    words = ["--flips", ",".join(map(str, options.flips))] if options.flips else []
+    words += ["--precision", options.precision] if options.precision != "fp32" else []
+    words += ["--window", window] if window else []
+    return words + (["--memory", f"{options.memory / 1e9:g}"] if options.memory is not None else [])

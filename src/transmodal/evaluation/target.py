@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from transmodal.images import Image, read, require_same_grid
 from transmodal.metrics.policy import Policy
 from transmodal.training.run import Run
 from transmodal.translation import Translator
+from transmodal.translation.translator import Options
 
 TRANSLATOR = "translator"
 
@@ -42,6 +43,7 @@ class Asked:
         files: name of an option → file that a metric needs, see `resources.open_resources`.
         workers: threads that read and score.
         on_progress: called with (what, done, of how many).
+        options: how the translator's network is run.
     """
 
     split: str
@@ -50,6 +52,7 @@ class Asked:
     files: Mapping[str, str | Path | None] | None = None
     workers: int = 1
     on_progress: Progress = lambda what, done, total: None
+    options: Options = field(default_factory=Options)
 
 
 class TargetJob:
@@ -158,7 +161,7 @@ class TargetJob:
         """Translate a case inside its own mask of the region, where the recipe names one and the case has it."""
         own = self._own_region(case)
         with self.turn:
-            return self.translator.translate_case(given, mask=own, targets=targets)
+            return self.translator.translate_case(given, mask=own, targets=targets, options=self.asked.options)
 
     def in_unit_of_truth(
         self, predicted: Image, truth: Image, target: str, looked_at: npt.NDArray[np.bool_] | None = None
