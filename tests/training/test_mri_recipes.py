@@ -206,3 +206,14 @@ def test_pretraining_needs_modalities_that_are_simulated(brains: Path, tmp_path:
     with pytest.raises(UserError, match="No image of modality 'PD' in simulated brains"):
         trained("t1-to-t2", manifest, tmp_path, targets=["PD"], pretraining={"subjects": 1, "size": [48, 48, 31]})
     assert not (tmp_path / "run" / "recipe.yaml").exists()
+
+
+def test_volumes_stored_in_several_types_train_together_where_each_has_its_own_scale(tmp_path: Path) -> None:
+    manifest = write_brains(tmp_path / "data", 4)
+    floats = tmp_path / "data" / "sub0_T2.nii.gz"
+    image = read(floats)
+    write(image.with_pixels(image.pixels.astype(np.float32)), floats)
+    run = trained("t1-to-t2", manifest, tmp_path)
+    assert load_translator(run.model).card.preparation.modalities["T2"].dtype == "float32"
+    with pytest.raises(UserError, match="T2 images differ.*preparation.intensity.T2.map: image-percentiles"):
+        trained("t1-to-t2", manifest, tmp_path / "refused", **{"preparation.intensity.T2.map": "training-percentiles"})

@@ -27,6 +27,7 @@ Prepared = npt.NDArray[np.float32]
 # Array axes of a slice stack (slice, row, column) in patient directions: shown upright, patient's right on the left.
 SLICE_ORIENTATION = {"axial": "SPL", "coronal": "PIL", "sagittal": "LIP"}
 VOLUME_ORIENTATION = "RAS"
+OWN_SCALE = ("image-percentiles", "z-score", "nyul", "white-stripe")  # maps by the image itself, whatever its type
 _LOOKED_AT = 10  # training images tell what their background is
 
 
@@ -384,13 +385,14 @@ def fit_preparation(
     for modality in modalities:
         seen: list[Image] = []
         # Reads lazily: one image in memory at a time.
-        pixels = _training_pixels(cases, modality, regions, seen, on_case)
-        fitted = fit(settings.intensity.get(modality, IntensitySettings()), pixels, modality)
+        chosen, types = settings.intensity.get(modality, IntensitySettings()), set[str]()
+        pixels = _training_pixels(cases, modality, regions, seen, on_case, types, mixed=chosen.map in OWN_SCALE)
+        fitted = fit(chosen, pixels, modality)
         first = seen[0] if seen else read(next(case.files[modality] for case in cases if modality in case.files))
         prepared[modality] = ModalityPreparation(
             channels=first.channels,
             intensity=fitted,
-            dtype=first.pixels.dtype.name,
+            dtype=first.pixels.dtype.name if len(types) < 2 else "float32",
             quantity=first.quantity,
             format=first.source.format,
             background=_background(cases, modality, fitted, regions),
@@ -418,7 +420,11 @@ def _training_pixels(
     regions: CaseRegions | None,
     seen: list[Image],
     on_case: Callable[[], None],
+    types: set[str],
+    *,
+    mixed: bool,
 ) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]]:
+    """Yield a modality's training images; `types` gathers their pixel types, which must be one unless `mixed`."""
     for case in cases:
         if modality not in case.files:
             continue
@@ -426,10 +432,14 @@ def _training_pixels(
         if not seen:
             seen.append(image)
         first = seen[0]
-        if (image.channels, image.pixels.dtype) != (first.channels, first.pixels.dtype):
+        types.add(image.pixels.dtype.name)
+        if image.channels != first.channels or (len(types) > 1 and not mixed):
+            remedy = "leave one kind out"
+            if image.channels == first.channels:
+                remedy = f"where values have no unit (MRI), set preparation.intensity.{modality}.map: image-percentiles"
             raise UserError(
                 f"{modality} images differ: {first.name} has {_channels(first.channels)} of {first.pixels.dtype}, "
-                f"{image.name} {_channels(image.channels)} of {image.pixels.dtype}; convert them to one kind"
+                f"{image.name} {_channels(image.channels)} of {image.pixels.dtype}; {remedy}"
             )
         if image.pixels.dtype.kind == "f" and not np.isfinite(image.pixels).all():
             raise UserError(f"{image.name} has NaN or infinite pixels; replace them before training")
