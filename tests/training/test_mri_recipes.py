@@ -215,5 +215,5 @@ def test_volumes_stored_in_several_types_train_together_where_each_has_its_own_s
     write(image.with_pixels(image.pixels.astype(np.float32)), floats)
     run = trained("t1-to-t2", manifest, tmp_path)
     assert load_translator(run.model).card.preparation.modalities["T2"].dtype == "float32"
-    with pytest.raises(UserError, match="T2 images differ.*preparation.intensity.T2.map: image-percentiles"):
+    with pytest.raises(UserError, match=r"T2 images differ.*preparation.intensity.T2.map: image-percentiles"):
         trained("t1-to-t2", manifest, tmp_path / "refused", **{"preparation.intensity.T2.map": "training-percentiles"})
