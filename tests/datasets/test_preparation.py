@@ -19,8 +19,8 @@ from transmodal.datasets.preparation import (
     RegionSettings,
     SliceSettings,
     fit_preparation,
-    resize_stack,
 )
+from transmodal.datasets.resizing import resize_stack
 from transmodal.errors import UserError
 from transmodal.images import Image, picture_affine, write
 from transmodal.images.intensity import FittedMap

@@ -18,8 +18,9 @@ import numpy.typing as npt
 import platformdirs
 
 from transmodal.datasets.batch_keys import DEPTH, LABELS, REGION
+from transmodal.datasets.labels import LabelSettings
 from transmodal.datasets.manifest import CaseFiles
-from transmodal.datasets.preparation import LabelSettings, Preparation
+from transmodal.datasets.preparation import Preparation
 from transmodal.errors import UserError
 from transmodal.images import Image, read, require_same_grid
 from transmodal.images.files import atomic_path

@@ -5,18 +5,18 @@ then travels inside the translator's card, so that a translator undoes exactly w
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from nibabel import orientations
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from scipy import ndimage
 
+from transmodal.datasets.labels import LabelSettings
 from transmodal.datasets.manifest import CaseFiles, nearest
 from transmodal.datasets.regions import CaseRegions, RegionSettings, region_of_case
+from transmodal.datasets.resizing import nearest_stack, resize_stack
 from transmodal.errors import UserError
 from transmodal.images import Image, read
 from transmodal.images.intensity import FittedMap, IntensitySettings, fit
@@ -79,36 +79,6 @@ class SliceSettings(BaseModel):
         0.05, ge=0, le=1, description="share of non-zero pixels in every modality for a slice to be trained on"
     )
     neighbours: int = Field(0, ge=0, le=8, description="slices on each side that an input brings along (2.5-D)")
-
-
-def _as_tuple(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
-
-
-class LabelSettings(BaseModel):
-    """A label map that goes along with a case, for losses, sampling and segmentors; never shown to a translator."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    modality: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = Field(
-        min_length=1, description="of the label maps in the manifest; of several names the first that a case has"
-    )
-    classes: tuple[int, ...] | None = Field(
-        None, description="values of the map that become the classes 1, 2, …; null: one class, all that is not 0"
-    )
-    required: bool = Field(False, description="leave cases without a label map out; else theirs is empty")
-    segmentor_share: float = Field(
-        0.0, ge=0, lt=1, description="share of the training subjects that only the segmentor in the loop is trained on"
-    )
-
-    def find(self, files: Mapping[str, Path]) -> Path | None:
-        """Return a case's label map: modality → file of the case."""
-        return next((files[name] for name in self.modality if name in files), None)
-
-    @property
-    def count(self) -> int:
-        """Classes, background included."""
-        return 2 if self.classes is None else len(self.classes) + 1
 
 
 class PreparationSettings(BaseModel):
@@ -256,7 +226,7 @@ class Preparation(BaseModel):
             for number, value in enumerate(settings.classes, 1):
                 classes[image.pixels == value] = number
         stack = self._to_stack(classes[..., None], image.affine)
-        return _nearest(stack, self.prepared_shape(image))
+        return nearest_stack(stack, self.prepared_shape(image))
 
     def prepared_spacing(self, image: Image) -> tuple[float, ...]:
         """Return the pixel size in mm along the spatial axes of a sample."""
@@ -406,14 +376,6 @@ def fit_preparation(
     )
 
 
-def _nearest(stack: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    """Resize (samples, channels, *spatial) by the pixel whose centre is nearest."""
-    for axis, (new, old) in enumerate(zip(shape, stack.shape[2:], strict=True), 2):
-        if new != old:
-            stack = stack.take(((np.arange(new) + 0.5) * old / new).astype(np.intp), axis)
-    return np.ascontiguousarray(stack)
-
-
 def _training_pixels(
     cases: Iterable[CaseFiles],
     modality: str,
@@ -464,46 +426,6 @@ def _background(
         if outside.size:
             medians.append(np.median(outside))
     return float(np.clip(np.median(medians), ends.low, ends.high)) if medians else None
-
-
-def resize_stack(stack: npt.NDArray[np.float32], shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
-    """Resize (samples, channels, *spatial) so that pixel edges, not centres, stay where they are.
-
-    Area averaging along the axes that shrink, then cubic interpolation (trilinear in three dimensions) along those
-    that grow.
-    """
-    shape = tuple(shape)
-    shrunk = tuple(min(new, old) for new, old in zip(shape, stack.shape[2:], strict=True))
-    resize = _resize_pictures if len(shape) == 2 else _resize_volumes
-    if shrunk != stack.shape[2:]:
-        stack = resize(stack, shrunk, "area")
-    if shape != shrunk:
-        stack = resize(stack, shape, "smooth")
-    return np.ascontiguousarray(stack)
-
-
-def _resize_pictures(
-    stack: npt.NDArray[np.float32], shape: tuple[int, ...], how: Literal["area", "smooth"]
-) -> npt.NDArray[np.float32]:
-    rows, columns = shape
-    interpolation = cv2.INTER_AREA if how == "area" else cv2.INTER_CUBIC
-    resized = np.empty((*stack.shape[:2], rows, columns), np.float32)
-    for sample, channels in zip(resized, stack, strict=True):
-        for plane, source in zip(sample, channels, strict=True):
-            plane[...] = cv2.resize(np.ascontiguousarray(source), (columns, rows), interpolation=interpolation)
-    return resized
-
-
-def _resize_volumes(
-    stack: npt.NDArray[np.float32], shape: tuple[int, ...], how: Literal["area", "smooth"]
-) -> npt.NDArray[np.float32]:
-    import torch
-    from torch.nn import functional
-
-    volumes = torch.from_numpy(np.ascontiguousarray(stack))
-    if how == "area":
-        return functional.interpolate(volumes, size=shape, mode="area").numpy()
-    return functional.interpolate(volumes, size=shape, mode="trilinear", align_corners=False).numpy()
 
 
 def to_dtype(pixels: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from transmodal.datasets.labels import LabelSettings
 from transmodal.datasets.manifest import CaseFiles
 from transmodal.datasets.preparation import (
     GridSettings,
-    LabelSettings,
     ModalityPreparation,
     Preparation,
     SliceSettings,

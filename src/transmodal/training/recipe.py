@@ -15,7 +15,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from transmodal.datasets.augmentation import AugmentationSettings
-from transmodal.datasets.preparation import LabelSettings, PreparationSettings
+from transmodal.datasets.labels import LabelSettings
+from transmodal.datasets.preparation import PreparationSettings
 from transmodal.datasets.sampling import SamplingSettings
 from transmodal.errors import UserError
 from transmodal.methods import METHODS
