@@ -57,6 +57,28 @@ def test_a_scale_changes_only_what_it_names(tmp_path: Path) -> None:
     assert (settings.l1_weight, settings.generator.dropout, settings.generator.filters) == (50, 0.1, 3)
 
 
+def test_other_sequences_take_the_intensity_maps_of_the_recipe_along() -> None:
+    own = load_recipe("t1-to-t2").preparation.intensity
+    other = load_recipe("t1-to-t2", overrides=["inputs=[T2]", "targets=[FLAIR]"]).preparation.intensity
+    assert dict(other) == {"T2": own["T2"], "FLAIR": own["T2"]}
+    changed = load_recipe(
+        "t1-to-t2", overrides=["targets=[FLAIR]", "preparation.intensity.FLAIR.percentiles=[1, 99]"]
+    ).preparation.intensity
+    assert set(changed) == {"T1", "FLAIR"}
+    assert changed["FLAIR"].percentiles == (1, 99) and changed["FLAIR"].map == "image-percentiles"
+    assert changed["T1"] == own["T1"]
+
+
+def test_maps_that_differ_are_not_guessed_for_other_sequences(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "{name: mine, inputs: [a], targets: [b], preparation: {intensity: {a: {map: z-score}, b: {map: nyul}}}}"
+    )
+    assert set(load_recipe(file, overrides=["targets=[c]"]).preparation.intensity) == {"a"}
+    typo = load_recipe(file, overrides=["targets=[c]", "preparation.intensity.d.map=nyul"]).preparation.intensity
+    assert set(typo) == {"a", "d"}, "what the user names stays, to be told that it is unknown"
+
+
 def test_values_of_set_are_yaml() -> None:
     recipe = load_recipe(
         "photo-to-xray", scale="paper", overrides=["preparation.grid={size: [32, 64]}", "train.max_minutes=0.5"]

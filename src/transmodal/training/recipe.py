@@ -171,6 +171,9 @@ def load_recipe(
 ) -> Recipe:
     """Load a recipe.
 
+    Overrides of `inputs` or `targets` take the intensity maps along: those of modalities that are gone are left out,
+    and where those of the recipe are all alike, new modalities get the same.
+
     Args:
         recipe: the path of a YAML file, or the name of a shipped recipe.
         scale: one of the recipe's scales; None takes `small` if the recipe has it.
@@ -192,9 +195,23 @@ def load_recipe(
             raise UserError(f"{file} has no scale {scale!r}; it has {known}")
         content = _merge(content, scales[scale])
     items = overrides.items() if isinstance(overrides, Mapping) else map(_parse_override, overrides)
+    laid_over: dict[str, Any] = {}
     for key, value in items:
-        content = _merge(content, _nest(key, value))
-    return _validate(content, str(file))
+        laid_over = _merge(laid_over, _nest(key, value))
+    return _validate(_merge(_for_modalities(content, laid_over), laid_over), str(file))
+
+
+def _for_modalities(content: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recipe whose intensity maps are those of the modalities that overrides name."""
+    maps = (content.get("preparation") or {}).get("intensity")
+    named = [over.get(part, content.get(part)) for part in ("inputs", "targets")]
+    if not ({"inputs", "targets"} & set(over)) or not maps or not all(isinstance(part, list) for part in named):
+        return content
+    modalities = [str(name) for part in named for name in part]
+    own = list(maps.values())
+    new = {name: own[0] for name in modalities if all(one == own[0] for one in own)}
+    kept = new | {name: chosen for name, chosen in maps.items() if name in modalities}
+    return {**content, "preparation": {**content["preparation"], "intensity": kept}}
 
 
 def _find(recipe: str | Path) -> Path:
