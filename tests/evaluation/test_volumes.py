@@ -154,6 +154,20 @@ def test_every_combination_of_inputs_makes_every_target_that_is_not_given(
     assert table[(table["given"] == "T2") & (table["target"] == "T1")].iloc[0]["psnr"] == pytest.approx(alone, rel=1e-6)
 
 
+def test_combinations_say_how_much_of_the_lesions_each_keeps(any_to_any: Run) -> None:
+    policy = any_to_any.recipe.evaluation.model_copy(update={"lesions": "lesions"})
+    evaluation = evaluate_run(any_to_any.folder, policy=policy, combinations=True)
+    found = evaluation.combinations
+    assert found is not None
+    whole = found.cell(("T1", "T2"), "FLAIR")
+    main = evaluation.scores["FLAIR"].lesion_summary["translator"]  # all that is left: T1 and T2
+    assert whole is not None and main.share is not None
+    assert whole["lesion_share"] == pytest.approx(main.share, rel=1e-6)
+    assert whole["lesion_mae"] == pytest.approx(main.values["mae"].mean, rel=1e-6)
+    assert found.cell(("T1",), "FLAIR") != whole
+    assert "How much of the lesions' contrast is kept" in parse(any_to_any.report.read_text()).text
+
+
 def test_a_case_takes_part_in_the_combinations_that_it_has(run: Run) -> None:
     found = evaluate_run(run.folder, combinations=True).combinations
     assert found is not None

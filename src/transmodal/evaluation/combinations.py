@@ -16,6 +16,7 @@ import pandas
 from transmodal.datasets.manifest import CaseFiles
 from transmodal.errors import UserError
 from transmodal.evaluation.intervals import summarise_columns
+from transmodal.evaluation.lesions import LesionPlaces, lesion_places, lesion_values
 from transmodal.evaluation.pairs import score_pair
 from transmodal.evaluation.parallel import map_in_order
 from transmodal.evaluation.report import bare_title
@@ -28,6 +29,8 @@ from transmodal.reporting.html import Block, Cell, Table, Text
 
 GIVEN, MISSING = "●", "○"
 _SHOWN = ("psnr", "ssim")  # in the report; the file has every metric
+_OF_LESIONS = ("lesion_mae", "lesion_contrast", "lesion_contrast_truth")
+SHARE = "lesion_share"
 
 
 @dataclass(frozen=True)
@@ -38,9 +41,11 @@ class Combinations:
         inputs: of the translator, in the order of the dots.
         targets: that were made.
         metrics: the columns of scores.
-        cases: one row a combination, target and case: given ("T1+T2"), target, case, subject, and the metrics.
+        cases: one row a combination, target and case: given ("T1+T2"), target, case, subject, and the metrics; where
+            lesions are scored, what `lesion_values` gives, as lesion_mae and so on.
         table: one row a combination and target: given, a column of 1 and 0 for each input ("given_T1"), target, cases,
-            subjects, and for each metric its mean, `_low` and `_high` (95 % over subjects).
+            subjects, and for each metric its mean, `_low` and `_high` (95 % over subjects); where lesions are scored
+            so for lesion_mae, lesion_contrast and lesion_contrast_truth, and lesion_share, the second over the third.
         failed: (case, why) of those that could not be translated or scored, and are in no row.
     """
 
@@ -137,6 +142,7 @@ class _Work:
         there = dict.fromkeys(name for subset in self.given() for name in (*subset, *self._targets_of(subset)))
         images = {name: read(self.case.files[name]) for name in there}
         masks: dict[str, Image] = {}
+        places: dict[str, LesionPlaces] = {}
         for subset in self.given():
             targets = self._targets_of(subset)
             given = {name: images[name] for name in subset}
@@ -146,9 +152,14 @@ class _Work:
                 if job.mask_modality is not None and job.mask_modality not in masks:
                     masks[job.mask_modality] = read(self.case.files[job.mask_modality])
                 predicted = job.in_unit_of_truth(made[target], images[target], target, job.looked_at(self.case, given))
-                values = score_pair(
-                    predicted, images[target], job.policy, masks.get(job.mask_modality or ""), job.resources
-                )
+                mask = masks.get(job.mask_modality or "")
+                values = score_pair(predicted, images[target], job.policy, mask, job.resources)
+                lesions = job.policy.lesions
+                if lesions is not None and lesions in self.case.files:
+                    if target not in places:
+                        places[target] = lesion_places(images[target], self._map_of(lesions), job.policy, mask)
+                    of_lesions = lesion_values(predicted, images[target], places[target], job.policy)
+                    values = {**values, **{f"lesion_{name}": value for name, value in of_lesions.items()}}
                 yield {
                     "given": "+".join(subset),
                     "target": target,
@@ -157,6 +168,9 @@ class _Work:
                     **values,
                 }
             advance()
+
+    def _map_of(self, lesions: str) -> Image:
+        return read(self.case.files[lesions])
 
     @property
     def _any(self) -> TargetJob:
@@ -191,22 +205,28 @@ def _summarised(
             row: dict[str, Any] = {"given": "+".join(subset)}
             row |= {f"given_{name}": int(name in subset) for name in inputs}
             row |= {"target": target, "cases": len(part), "subjects": part["subject"].nunique()}
-            found = summarise_columns(
-                {name: part[name].to_numpy(float) for name in metrics},
-                part["subject"].tolist(),
-                aggregation=scores.policy.aggregation,
-                seed=scores.seed,
-            )
-            for name, summary in found.items():
-                row |= {name: summary.mean, f"{name}_low": summary.ci95[0], f"{name}_high": summary.ci95[1]}
+            there = part[part["lesion_voxels"] > 0] if "lesion_voxels" in part else part.iloc[:0]
+            for columns, of in ((metrics, part), (_OF_LESIONS, there)):
+                if of.empty:
+                    continue
+                found = summarise_columns(
+                    {name: of[name].to_numpy(float) for name in columns},
+                    of["subject"].tolist(),
+                    aggregation=scores.policy.aggregation,
+                    seed=scores.seed,
+                )
+                for name, summary in found.items():
+                    row |= {name: summary.mean, f"{name}_low": summary.ci95[0], f"{name}_high": summary.ci95[1]}
+            if row.get("lesion_contrast_truth"):
+                row[SHARE] = row["lesion_contrast"] / row["lesion_contrast_truth"]
             rows.append(row)
     return pandas.DataFrame(rows)
 
 
 def combination_rows(found: Combinations, metric: str) -> list[list[Cell | str]]:
-    """Return the table of one metric: dots, then a cell for each target; empty where the target is given.
+    """Return the table of one metric, or of `SHARE`: dots, then a cell for each target; empty where that is given.
 
-    The best of each column is marked.
+    The best of each column is marked, but not of the share, which may exceed 1.
     """
     values = {
         (subset, target): row
@@ -214,9 +234,9 @@ def combination_rows(found: Combinations, metric: str) -> list[list[Cell | str]]
         for target in found.targets
         if (row := found.cell(subset, target)) is not None
     }
-    lower = metric_of(metric).direction == "lower"
     best: dict[str, float] = {}
-    for target in found.targets:
+    for target in found.targets if metric != SHARE else ():
+        lower = metric_of(metric).direction == "lower"
         column = [
             float(row[metric]) for (_, name), row in values.items() if name == target and pandas.notna(row[metric])
         ]
@@ -229,6 +249,9 @@ def combination_rows(found: Combinations, metric: str) -> list[list[Cell | str]]
             cell = values.get((subset, target))
             if cell is None or pandas.isna(cell[metric]):
                 cells.append("" if target in subset else "—")
+                continue
+            if metric == SHARE:
+                cells.append(f"{100 * cell[SHARE]:.0f} %")
                 continue
             low, high = cell[f"{metric}_low"], cell[f"{metric}_high"]
             between = "" if pandas.isna(low) else f"{plain_number(float(low))} to {plain_number(float(high))}"
@@ -252,6 +275,12 @@ def combination_blocks(found: Combinations) -> list[Block]:
         )
         blocks.append(Table(headings, combination_rows(found, metric), caption, words=len(found.inputs)))
     blocks = blocks[: len(_SHOWN)]
+    if SHARE in found.table:
+        caption = (
+            "How much of the lesions' contrast is kept: the mean inside minus the mean around, of the synthetic image, "
+            "over that of the true one. Empty: the target itself is given."
+        )
+        blocks.append(Table(headings, combination_rows(found, SHARE), caption, words=len(found.inputs)))
     if found.failed:
         named = "; ".join(f"{case} ({why})" for case, why in found.failed[:10])
         blocks.append(Text(f"Cases in no combination: {named}.", "warning"))
