@@ -123,6 +123,13 @@ def test_folds_are_trained_resumed_and_pooled(
     pooled = table[table["fold"] == "fold-2"].set_index(["system", "case"])
     assert alone["psnr"].to_numpy() == pytest.approx(pooled.loc[alone.index, "psnr"].to_numpy(), rel=1e-6)
 
+    lacking = out / "fold-1" / "manifest.csv"  # no test subject of the first fold has a target: the others are pooled
+    rows = lacking.read_text().splitlines(keepends=True)
+    lacking.write_text("".join(row for row in rows if not (",FLAIR," in row and ",test" in row)))
+    told(capsys, "evaluate", out)
+    rest = pandas.read_csv(out / "evaluation" / "cases.csv")
+    assert set(rest["fold"]) == {"fold-2", "fold-3"}
+
 
 def test_a_wrong_call_is_told_in_one_line(brains: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "full").mkdir()

@@ -151,21 +151,23 @@ def evaluate_run(
             skipped[target] = str(error)
             continue
         for of_part, job in zip(by_part, jobs, strict=True):
-            of_part[target] = job
+            if job is not None:
+                of_part[target] = job
         scores[target] = with_cuts(own, groupings)
         chosen = [tuple(names) for names in groupings] or choose_groupings(scores[target])
         groups[target] = group_table(scores[target], chosen)
-        pictures[target] = case_pictures(scores[target], {case.id: job for job in jobs for case in job.cases})
+        job_of = {case.id: job for job in jobs if job is not None for case in job.cases}
+        pictures[target] = case_pictures(scores[target], job_of)
     if not scores:
         raise UserError(next(iter(skipped.values())))
     table = None
     if combinations:
-        table = score_combinations(by_part, scores, workers=workers, on_progress=asked.on_progress)
+        table = score_combinations([part for part in by_part if part], scores, workers=workers, on_progress=asked.on_progress)
     downstream = {}
     if segment is not None:
         for target in scores:
             downstream[target] = downstream_of(
-                [of_part[target] for of_part in by_part],
+                [of_part[target] for of_part in by_part if target in of_part],
                 segment,
                 steps=segment_steps or STEPS,
                 device=device,
@@ -209,16 +211,26 @@ def _opened(folder: str | Path, split: str) -> tuple[Run, list[Run]]:
     return Run(whole.folder, whole.recipe, whole.manifest), whole.runs()
 
 
-def _scored(parts: Sequence[tuple[Run, Translator]], target: str, asked: Asked) -> tuple[Scores, list[TargetJob]]:
-    """Score one target of the run, or of all folds under the policy of the first."""
-    jobs: list[TargetJob] = []
+def _scored(
+    parts: Sequence[tuple[Run, Translator]], target: str, asked: Asked
+) -> tuple[Scores, list[TargetJob | None]]:
+    """Score one target of the run, or of all folds under the policy of the first; None for a fold without a case."""
+    jobs: list[TargetJob | None] = []
     found: dict[str, Scores] = {}
+    features, nothing = None, ""
     for run, translator in parts:
         told = asked if len(parts) == 1 else replace(asked, on_progress=_naming(run.name, asked.on_progress))
-        job = TargetJob(run, translator, target, told)
-        found[run.name] = job.score(jobs[0].features if jobs else None)
-        asked = replace(asked, policy=job.policy)
+        try:
+            job = TargetJob(run, translator, target, told)
+        except NoCases as error:
+            jobs.append(None)
+            nothing = nothing or str(error)
+            continue
+        found[run.name] = job.score(features)
+        features, asked = job.features, replace(asked, policy=job.policy)
         jobs.append(job)
+    if not found:
+        raise NoCases(nothing)
     return next(iter(found.values())) if len(found) == 1 else pool_folds(found), jobs
 
 
