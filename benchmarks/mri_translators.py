@@ -22,7 +22,7 @@ import pandas
 from matplotlib.figure import Figure
 
 import transmodal
-from transmodal.translation.translator import Options
+from transmodal.translation.options import Options
 
 SEQUENCES = ("T1", "T1ce", "T2", "FLAIR")
 TASKS = (("T1", "T2"), ("T2", "FLAIR"))

@@ -20,7 +20,7 @@ import pandas
 from matplotlib.figure import Figure
 
 import transmodal
-from transmodal.translation.translator import Options
+from transmodal.translation.options import Options
 
 TARGETS = ("FLAIR", "T1ce", "T1")
 UNIFIED = "t2-to-t1-t1ce-flair"

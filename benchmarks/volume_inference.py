@@ -28,7 +28,8 @@ import torch
 from torch import Tensor
 
 from transmodal.networks.unet import UNet
-from transmodal.translation.memory import VolumePredictor, peak_memory
+from transmodal.translation.memory import peak_memory
+from transmodal.translation.volume_predictor import VolumePredictor
 from transmodal.translation.windows import sliding_window, window_count
 
 

@@ -11,7 +11,7 @@ from transmodal.images.intensity import FittedMap
 from transmodal.methods.method import Ports
 from transmodal.methods.pix2pix import Pix2Pix, Pix2PixSettings
 from transmodal.translation.card import Card, TrainingSummary
-from transmodal.translation.translator import save_translator
+from transmodal.translation.model_folder import save_translator
 
 COLOURS = ("red", "green", "blue")
 

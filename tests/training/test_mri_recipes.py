@@ -17,7 +17,8 @@ from transmodal.training import fit
 from transmodal.training.recipe import load_recipe
 from transmodal.training.run import Run
 from transmodal.training.train import train
-from transmodal.translation.translator import Options, load_translator
+from transmodal.translation.model_folder import load_translator
+from transmodal.translation.options import Options
 
 RECIPES = [
     "t1-to-t2",

@@ -15,7 +15,8 @@ from transmodal.images.files import sha256_of
 from transmodal.translation import apply
 from transmodal.translation.apply import Results, apply_translator, sidecar_of
 from transmodal.translation.jobs import find_jobs
-from transmodal.translation.translator import Translator, load_translator
+from transmodal.translation.model_folder import load_translator
+from transmodal.translation.translator import Translator
 
 
 @pytest.fixture(scope="module")

@@ -11,16 +11,16 @@ from torch import Tensor, nn
 
 from transmodal.errors import UserError
 from transmodal.translation.memory import (
-    VolumePredictor,
-    choose_plan,
+    _control_group_free as control_group_free,
+)
+from transmodal.translation.memory import (
     estimate,
     free_memory,
     is_out_of_memory,
     peak_memory,
-    slices_that_fit,
     usable_memory,
 )
-from transmodal.translation.memory import _control_group_free as control_group_free
+from transmodal.translation.volume_predictor import VolumePredictor, choose_plan, slices_that_fit
 
 BRAIN = (240, 240, 155)
 
@@ -202,7 +202,7 @@ def test_free_memory_heeds_the_control_group(tmp_path: Path) -> None:
 def test_a_process_with_too_little_memory_finishes_by_smaller_windows() -> None:
     program = """
 import resource, torch
-from transmodal.translation.memory import VolumePredictor
+from transmodal.translation.volume_predictor import VolumePredictor
 network = torch.nn.Sequential(torch.nn.Conv3d(1, 24, 3, padding=1), torch.nn.Conv3d(24, 1, 3, padding=1)).eval()
 predict = lambda x: {"a": network(x)}
 volume = torch.rand(1, 96, 96, 96)

@@ -14,7 +14,9 @@ from transmodal.errors import UserError
 from transmodal.images import Image, picture_affine
 from transmodal.images.files import sha256_of
 from transmodal.networks import layers, unet
-from transmodal.translation.translator import Options, Translator, load_translator
+from transmodal.translation.model_folder import load_translator
+from transmodal.translation.options import Options
+from transmodal.translation.translator import Translator
 
 
 @pytest.fixture(scope="module")

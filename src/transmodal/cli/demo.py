@@ -39,7 +39,7 @@ def demo(
     from transmodal.training.run import Run
     from transmodal.training.train import train
     from transmodal.translation.apply import Job, apply_translator
-    from transmodal.translation.translator import load_translator
+    from transmodal.translation.model_folder import load_translator
 
     console = Console(stderr=True)
 

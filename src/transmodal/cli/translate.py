@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
-    from transmodal.translation.translator import Options
+    from transmodal.translation.options import Options
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -91,7 +91,7 @@ def translate(
     from transmodal.errors import UserError
     from transmodal.translation.apply import apply_translator, find_jobs
     from transmodal.translation.jobs import cases_without_input
-    from transmodal.translation.translator import load_translator
+    from transmodal.translation.model_folder import load_translator
 
     translator, *others = [load_translator(each, device=device) for each in model]
     if uncertainty == 1:
@@ -183,7 +183,7 @@ def translation_options(
         UserError: a word that is none of these, or axes to flip that samples of so many dimensions lack.
     """
     from transmodal.errors import UserError
-    from transmodal.translation.translator import Options
+    from transmodal.translation.options import Options
 
     axes = _whole_numbers(flips, "--flips")
     if any(axis >= spatial_dims for axis in axes):

@@ -20,7 +20,7 @@ from transmodal.metrics.policy import Policy
 from transmodal.training.cross_validation import CrossValidation
 from transmodal.training.run import Run
 from transmodal.translation import Translator, load_translator
-from transmodal.translation.translator import Options
+from transmodal.translation.options import Options
 
 __all__ = ["TRANSLATOR", "RunEvaluation", "evaluate", "evaluate_run", "policy_for_target"]
 
@@ -162,7 +162,9 @@ def evaluate_run(
         raise UserError(next(iter(skipped.values())))
     table = None
     if combinations:
-        table = score_combinations([part for part in by_part if part], scores, workers=workers, on_progress=asked.on_progress)
+        table = score_combinations(
+            [part for part in by_part if part], scores, workers=workers, on_progress=asked.on_progress
+        )
     downstream = {}
     if segment is not None:
         for target in scores:

@@ -21,7 +21,7 @@ from transmodal.images import Image, read, require_same_grid
 from transmodal.metrics.policy import Policy
 from transmodal.training.run import Run
 from transmodal.translation import Translator
-from transmodal.translation.translator import Options
+from transmodal.translation.options import Options
 
 TRANSLATOR = "translator"
 

@@ -32,7 +32,8 @@ from transmodal.training.schedule import rate_factor
 from transmodal.training.start import start_from
 from transmodal.training.validation import HIGHER_IS_BETTER, SMALLEST_FOR_SSIM, draw_samples, validate
 from transmodal.training.weight_average import WeightAverage
-from transmodal.translation.memory import VolumePredictor, is_out_of_memory
+from transmodal.translation.memory import is_out_of_memory
+from transmodal.translation.volume_predictor import VolumePredictor
 
 
 @dataclass

@@ -10,7 +10,7 @@ from transmodal.errors import UserError
 from transmodal.methods import Method
 from transmodal.training.checkpoint import load_checkpoint
 from transmodal.training.run import Run
-from transmodal.translation.translator import read_weights
+from transmodal.translation.model_folder import read_weights
 
 
 def start_from(method: Method, source: str | Path) -> list[str]:

@@ -31,7 +31,7 @@ from transmodal.training.simulated import simulated_brains
 from transmodal.training.start import refuse_known_subjects
 from transmodal.translation.card import Card, TrainingSummary
 from transmodal.translation.familiarity import Familiarity, describe_image
-from transmodal.translation.translator import save_translator
+from transmodal.translation.model_folder import save_translator
 
 PRETRAINING = "pretraining"
 PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}

@@ -18,7 +18,7 @@ from transmodal.images.files import atomic_path
 from transmodal.methods import Method, Ports
 from transmodal.metrics.ssim import ssim
 from transmodal.translation.forward import Inputs, translate_stacks
-from transmodal.translation.memory import VolumePredictor
+from transmodal.translation.volume_predictor import VolumePredictor
 
 HIGHER_IS_BETTER = {"psnr": True, "ssim": True, "mae": False}
 SMALLEST_FOR_SSIM = 11  # pixels a side: the width of Wang's window

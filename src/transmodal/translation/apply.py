@@ -23,7 +23,8 @@ from transmodal.images.files import sha256_of, write_text
 from transmodal.images.formats import stem_of
 from transmodal.translation.card import NOTICE
 from transmodal.translation.jobs import Job, find_jobs
-from transmodal.translation.translator import Options, Translator
+from transmodal.translation.options import Options
+from transmodal.translation.translator import Translator
 
 __all__ = ["Job", "Results", "apply_translator", "find_jobs", "sidecar_of", "suffix_for"]
 

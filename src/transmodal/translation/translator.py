@@ -1,83 +1,33 @@
-"""A trained model ready to use: Image in, Image out, same geometry. A folder of plain files, no pickle."""
+"""A trained model ready to use: Image in, Image out, same geometry."""
 
 import copy
-import json
 import logging
-import shutil
-import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 
 from transmodal.datasets.batch_keys import DEPTH, REGION
 from transmodal.datasets.preparation import to_dtype
 from transmodal.errors import UserError
 from transmodal.images import Image, require_same_grid
-from transmodal.images.files import sha256_of, write_text
-from transmodal.methods import METHODS, Method, make_method
+from transmodal.methods import Method
 from transmodal.networks.layers import BATCH_NORM
 from transmodal.networks.unet import InstanceNorm
-from transmodal.translation.card import FORMAT_VERSION, Card
+from transmodal.translation.card import Card
 from transmodal.translation.familiarity import describe_image, warnings_for
 from transmodal.translation.forward import Inputs, translate_stacks
-from transmodal.translation.memory import VolumePredictor, gigabytes, slices_that_fit
+from transmodal.translation.memory import gigabytes
+from transmodal.translation.options import Options
 from transmodal.translation.uncertainty import spread_over
+from transmodal.translation.volume_predictor import VolumePredictor, slices_that_fit
 from transmodal.translation.windows import Predict
 
 _log = logging.getLogger(__name__)
-WEIGHTS, CARD = "model.safetensors", "translator.json"
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a translator runs its network.
-
-    Attributes:
-        flips: spatial axes of a sample along which mirrored inputs are translated too and averaged.
-        precision: "fp32", or "bf16" for weights and activations of 16 bits: faster, off by about a per cent.
-        window: volumes only: shape of overlapping windows; "whole" takes volumes in one pass; None takes the patches
-            of the training where the network normalises by the statistics of what it sees, else what memory allows.
-        overlap: share of a window that neighbours have in common.
-        memory: bytes that a case may take beyond the network itself, also where a window is set: windows become
-            smaller, slices go through in smaller batches. None takes what is free.
-        say: called with how volumes are taken; None puts it into the log.
-        warn: called with a line for each input that looks unlike those of the training; None does not look.
-
-    Raises:
-        UserError: a window without pixels, an axis to flip twice, or an overlap out of range.
-    """
-
-    flips: tuple[int, ...] = ()
-    precision: Literal["fp32", "bf16"] = "fp32"
-    window: tuple[int, ...] | Literal["whole"] | None = None
-    overlap: float = 0.5
-    memory: float | None = None
-    say: Callable[[str], None] | None = field(default=None, compare=False)
-    warn: Callable[[str], None] | None = field(default=None, compare=False)
-
-    def __post_init__(self) -> None:
-        if isinstance(self.window, tuple) and min(self.window, default=1) < 1:
-            sides = ",".join(map(str, self.window))
-            raise UserError(f"A window of {sides} holds nothing; give sides of at least 1, for example 96,96,96")
-        if len(set(self.flips)) < len(self.flips):
-            named = ",".join(map(str, self.flips))
-            raise UserError(f"The axes to flip, {named}, name one twice; name each axis once")
-        if not 0 <= self.overlap < 1:
-            raise UserError(f"An overlap of {self.overlap:g} is no share of a window; give one from 0 to 0.9")
-
-    def to_json(self) -> dict[str, Any]:
-        """Return what changes the output, for the record; lists, as JSON gives them back."""
-        window = list(self.window) if isinstance(self.window, tuple) else self.window
-        return {"flips": list(self.flips), "precision": self.precision, "window": window, "overlap": self.overlap}
 
 
 @dataclass(frozen=True)
@@ -333,12 +283,6 @@ class Translator:
         )
 
 
-def _is_no_weight(method: Method) -> Iterator[bool]:
-    """Say of each buffer whether it stays out of the weights' file."""
-    stored = method.state_dict()
-    return (name not in stored for name, _ in method.named_buffers())
-
-
 def _normalises_by_what_it_sees(module: nn.Module) -> bool:
     kinds = (nn.InstanceNorm2d, nn.InstanceNorm3d, nn.GroupNorm, InstanceNorm)
     return any(
@@ -346,158 +290,3 @@ def _normalises_by_what_it_sees(module: nn.Module) -> bool:
         or (isinstance(layer, (*BATCH_NORM.values(),)) and not layer.track_running_stats)  # pix2pix as published
         for layer in module.modules()
     )
-
-
-def save_translator(method: Method, card: Card, folder: str | Path) -> Path:
-    """Write a translator's folder whole or not at all: weights, card, README.
-
-    Args:
-        method: only the submodules that translation needs are written.
-        card: its `weights_sha256` is filled in here.
-        folder: replaced when it exists.
-
-    Raises:
-        UserError: the folder cannot be written.
-    """
-    folder = Path(folder)
-    beside = folder.parent / f".{uuid.uuid4().hex[:8]}.{folder.name}"
-    try:
-        beside.mkdir(parents=True)
-        weights = {key: value.detach().cpu().contiguous() for key, value in _translation_weights(method).items()}
-        save_file(weights, beside / WEIGHTS)
-        card = card.model_copy(update={"weights_sha256": sha256_of(beside / WEIGHTS)})
-        write_text(beside / CARD, json.dumps(card.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n")
-        write_text(beside / "README.md", describe(card))
-        old = folder.parent / f".{uuid.uuid4().hex[:8]}.old"
-        if folder.exists():
-            folder.rename(old)
-        beside.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"Cannot write {folder}: {reason}; free space or choose a folder you may write to") from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-    return folder
-
-
-def load_translator(folder: str | Path, *, device: str = "cpu") -> Translator:
-    """Load a translator, or the translator of a run, from its folder. No code of the folder is run.
-
-    Raises:
-        UserError: no translator there, a newer format, an unknown method, weights other than the card's, or a device
-            that is not there.
-    """
-    _require_device(device)
-    folder = _folder_of(folder)
-    card = read_card(folder)
-    weights_file = _checked_weights(folder, card)
-    try:
-        _, settings_class = METHODS[card.method]
-        settings = settings_class.model_validate(card.settings)
-        with torch.device("meta"):  # no time spent on random weights that are replaced at once
-            method = make_method(card.method, settings, card.ports)
-        if any(_is_no_weight(method)):  # tables that are no weights have to be made
-            method = make_method(card.method, settings, card.ports)
-        method.eval()
-        missing, unexpected = method.load_state_dict(load_file(weights_file), strict=False, assign=True)
-    except (ValidationError, SafetensorError, ValueError, RuntimeError, KeyError) as error:
-        raise UserError(f"{folder} cannot be loaded: {error}; was it written by another version?") from error
-    needed = [key for key in missing if key.split(".")[0] in method.translation_modules]
-    if needed or unexpected:
-        raise UserError(f"{weights_file} does not fit the network that its card describes; copy the folder again")
-    for name in [name for name, _ in method.named_children() if name not in method.translation_modules]:
-        delattr(method, name)
-    return Translator(method, card, device)
-
-
-def read_weights(folder: str | Path) -> dict[str, Tensor]:
-    """Return the weights of a translator, or of a run's translator: name → tensor on the CPU.
-
-    Raises:
-        UserError: no translator there, or weights other than the card's.
-    """
-    folder = _folder_of(folder)
-    try:
-        return load_file(_checked_weights(folder, read_card(folder)))
-    except SafetensorError as error:
-        raise UserError(f"{folder / WEIGHTS} is damaged: {error}; copy the folder again") from error
-
-
-def _folder_of(folder: str | Path) -> Path:
-    folder = Path(folder)
-    if not (folder / CARD).is_file() and (folder / "model" / CARD).is_file():
-        folder = folder / "model"
-    if not (folder / CARD).is_file():
-        raise UserError(f"{folder} holds no translator ({CARD} is missing); give a run or its model folder")
-    return folder
-
-
-def _checked_weights(folder: Path, card: Card) -> Path:
-    weights_file = folder / WEIGHTS
-    if not weights_file.is_file():
-        raise UserError(f"{folder} lacks {WEIGHTS}; copy the whole folder again")
-    if sha256_of(weights_file) != card.weights_sha256:
-        raise UserError(
-            f"The weights in {weights_file} are not the ones the card describes (SHA-256 differs); "
-            "copy the folder again from its source"
-        )
-    return weights_file
-
-
-def _require_device(name: str) -> None:
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not available.get(name.partition(":")[0], False):
-        there = ", ".join(device for device, found in available.items() if found)
-        raise UserError(f"There is no device {name!r} that torch can use here; it can use {there}")
-
-
-def read_card(folder: str | Path) -> Card:
-    """Read and check a translator's card.
-
-    Raises:
-        UserError: it is no card, or one of a newer format.
-    """
-    file = Path(folder) / CARD
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        version = content.get("format_version")
-        if version != FORMAT_VERSION:
-            raise UserError(f"{file} has format {version}, this version reads {FORMAT_VERSION}; update transmodal")
-        return Card.model_validate(content)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, AttributeError, ValidationError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{file} is no translator card: {reason}; copy the folder again") from error
-
-
-def describe(card: Card) -> str:
-    """Return the README of a translator."""
-    scores = ", ".join(f"{name} {value:.4g}" for name, value in card.training.validation.items()) or "none"
-    maps = "\n".join(
-        f"- {name}: {part.intensity.low:g} to {part.intensity.high:g} {part.quantity}, {part.dtype} "
-        f"({part.intensity.origin})"
-        for name, part in card.preparation.modalities.items()
-    )
-    return f"""# {card.name}
-
-{card.description}
-
-**{card.notice}** {card.intended_use}
-
-Turns {", ".join(card.inputs)} into {", ".join(card.targets)} with the method {card.method}.
-
-    transmodal translate -m THIS_FOLDER -i IN -o OUT
-
-Trained by transmodal {card.transmodal} on {card.training.subjects.get("train", 0)} subjects
-({card.training.cases.get("train", 0)} cases), seed {card.training.seed}, {card.training.epochs:g} epochs.
-Data licence: {card.training.data_licence}. Validation: {scores}.
-
-Intensity maps:
-{maps}
-
-SHA-256 of {WEIGHTS}: {card.weights_sha256}
-"""
-
-
-def _translation_weights(method: Method) -> dict[str, Tensor]:
-    return {key: value for key, value in method.state_dict().items() if key.split(".")[0] in method.translation_modules}

@@ -1,0 +1,50 @@
+"""How a translator runs its network."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from transmodal.errors import UserError
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a translator runs its network.
+
+    Attributes:
+        flips: spatial axes of a sample along which mirrored inputs are translated too and averaged.
+        precision: "fp32", or "bf16" for weights and activations of 16 bits: faster, off by about a per cent.
+        window: volumes only: shape of overlapping windows; "whole" takes volumes in one pass; None takes the patches
+            of the training where the network normalises by the statistics of what it sees, else what memory allows.
+        overlap: share of a window that neighbours have in common.
+        memory: bytes that a case may take beyond the network itself, also where a window is set: windows become
+            smaller, slices go through in smaller batches. None takes what is free.
+        say: called with how volumes are taken; None puts it into the log.
+        warn: called with a line for each input that looks unlike those of the training; None does not look.
+
+    Raises:
+        UserError: a window without pixels, an axis to flip twice, or an overlap out of range.
+    """
+
+    flips: tuple[int, ...] = ()
+    precision: Literal["fp32", "bf16"] = "fp32"
+    window: tuple[int, ...] | Literal["whole"] | None = None
+    overlap: float = 0.5
+    memory: float | None = None
+    say: Callable[[str], None] | None = field(default=None, compare=False)
+    warn: Callable[[str], None] | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.window, tuple) and min(self.window, default=1) < 1:
+            sides = ",".join(map(str, self.window))
+            raise UserError(f"A window of {sides} holds nothing; give sides of at least 1, for example 96,96,96")
+        if len(set(self.flips)) < len(self.flips):
+            named = ",".join(map(str, self.flips))
+            raise UserError(f"The axes to flip, {named}, name one twice; name each axis once")
+        if not 0 <= self.overlap < 1:
+            raise UserError(f"An overlap of {self.overlap:g} is no share of a window; give one from 0 to 0.9")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what changes the output, for the record; lists, as JSON gives them back."""
+        window = list(self.window) if isinstance(self.window, tuple) else self.window
+        return {"flips": list(self.flips), "precision": self.precision, "window": window, "overlap": self.overlap}
