@@ -1,6 +1,5 @@
 """`transmodal score`."""
 
-import re
 import shlex
 from importlib import import_module
 from pathlib import Path
@@ -141,7 +140,7 @@ def score(
     from transmodal.evaluation.failures import failures_in_words
     from transmodal.evaluation.folders import score_matched
     from transmodal.evaluation.groups import check_cells, check_grouping, choose_groupings, group_table, with_cuts
-    from transmodal.evaluation.matching import match, match_by_table, with_lesions
+    from transmodal.evaluation.matching import match, match_by_table, subject_in_name, with_lesions
     from transmodal.evaluation.scores import for_json
 
     if mask is not None and mask_foreground:
@@ -164,7 +163,7 @@ def score(
     )
     if of_sets and limits is None and scale == "physical":
         raise UserError(f"{of_sets[0]} needs the range of the values; give --range LOW HIGH")
-    subject_of = _subject_of(subject_pattern)
+    subject_of = None if subject_pattern is None else subject_in_name(subject_pattern)
     systems = _systems(predicted, against or [])
     weights = named_weights(waem, waem_weights)
     if weights is not None and len(systems) < 2:
@@ -391,24 +390,3 @@ def _policy(**settings: Any) -> Any:
         message = problem["msg"].removeprefix("Value error, ")
         told = f"{option}: {message}" if problem["loc"] else f"--{message}"
         raise UserError(f"{told}; see 'transmodal score --help'") from error
-
-
-def _subject_of(pattern: str | None) -> Any:
-    from transmodal.errors import UserError
-
-    if pattern is None:
-        return None
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise UserError(f"--subject-pattern {pattern!r} is no regular expression: {error}") from error
-    if "subject" not in compiled.groupindex:
-        raise UserError("--subject-pattern needs a group (?P<subject>…)")
-
-    def subject_of(stem: str) -> str:
-        found = compiled.search(stem)
-        if found is None:
-            raise UserError(f"--subject-pattern {pattern!r} does not fit the name {stem!r}; change one of them")
-        return str(found["subject"])
-
-    return subject_of

@@ -5,8 +5,9 @@ it is one image, matched by the folder's name: one DICOM series, or a folder wit
 """
 
 import os
+import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -308,3 +309,30 @@ def _below(folder: Path, cell: str, place: str) -> str:
     if not Path(os.path.abspath(path)).resolve().is_relative_to(folder.resolve()):  # noqa: PTH100
         raise UserError(f"The path {cell} in {place} leaves {folder}; write it relative to that folder")
     return str(path)
+
+
+def subject_in_name(pattern: str | None) -> Callable[[str], str]:
+    """Return what finds the subject in the stem of a file's name.
+
+    Args:
+        pattern: of `--subject-pattern`: a regular expression with a group (?P<subject>…); None takes the whole stem.
+
+    Raises:
+        UserError: it is no regular expression or has no such group; later, a name that it does not fit.
+    """
+    if pattern is None:
+        return lambda stem: stem
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise UserError(f"--subject-pattern {pattern!r} is no regular expression: {error}") from error
+    if "subject" not in compiled.groupindex:
+        raise UserError("--subject-pattern needs a group (?P<subject>…)")
+
+    def subject_of(stem: str) -> str:
+        found = compiled.search(stem)
+        if found is None:
+            raise UserError(f"--subject-pattern {pattern!r} does not fit the name {stem!r}; change one of them")
+        return str(found["subject"])
+
+    return subject_of

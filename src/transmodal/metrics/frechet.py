@@ -59,6 +59,20 @@ class FrechetScore:
     sha256: str
 
 
+def feature_batch(features: Any) -> NDArray[Any]:
+    """Return feature vectors (N, D) as an array.
+
+    Raises:
+        ValueError: they have not two axes, or a value that is not finite.
+    """
+    batch = np.asarray(features)
+    if batch.ndim != 2:
+        raise ValueError(f"features must have shape (N, D), got {batch.shape}")
+    if not np.isfinite(batch).all():
+        raise ValueError("features hold NaN or infinite values")
+    return batch
+
+
 class FrechetStatistics:
     """Mean and covariance of feature vectors that come in batches, kept in float64.
 
@@ -77,11 +91,7 @@ class FrechetStatistics:
         Raises:
             ValueError: it has not two axes, another D than before, or a value that is not finite.
         """
-        batch = np.asarray(features, dtype=np.float64)
-        if batch.ndim != 2:
-            raise ValueError(f"features must have shape (N, D), got {batch.shape}")
-        if not np.isfinite(batch).all():
-            raise ValueError("features hold NaN or infinite values")
+        batch = feature_batch(features).astype(np.float64, copy=False)
         if len(batch) == 0:
             return
         mean = batch.mean(axis=0)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from transmodal.metrics.frechet import FeatureExtractor, image_batches
+from transmodal.metrics.frechet import FeatureExtractor, feature_batch, image_batches
 
 SUBSETS = 100
 SUBSET_SIZE = 1000
@@ -62,11 +62,7 @@ class KidFeatures:
         Raises:
             ValueError: it has not two axes, another D than before, or a value that is not finite.
         """
-        batch = np.asarray(features, dtype=np.float32)
-        if batch.ndim != 2:
-            raise ValueError(f"features must have shape (N, D), got {batch.shape}")
-        if not np.isfinite(batch).all():
-            raise ValueError("features hold NaN or infinite values")
+        batch = feature_batch(features).astype(np.float32, copy=False)
         if len(batch) == 0:
             return
         if self._batches and batch.shape[1] != self._batches[0].shape[1]:

@@ -1,14 +1,13 @@
 """What a study is made from: folders of images matched by stem, or runs with their test cases."""
 
 import functools
-import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from transmodal.errors import UserError
-from transmodal.evaluation.matching import images_of
+from transmodal.evaluation.matching import images_of, subject_in_name
 from transmodal.evaluation.readers.answers import REAL, TIE
 from transmodal.images import Image, read
 
@@ -82,7 +81,7 @@ def from_folders(
     beside = None if reference is None else _images_of(reference)
     if beside is not None and (lacking := [stem for stem in stems if stem not in beside]):
         raise UserError(f"{reference} has no image called {lacking[0]}; add it, or leave --reference out")
-    subject_of = _subject_of(subject_pattern)
+    subject_of = subject_in_name(subject_pattern)
 
     def material(stem: str) -> Material:
         files = {name: images[stem] for name, images in found.items()}
@@ -172,22 +171,3 @@ def _check_names(names: Sequence[str]) -> None:
             raise UserError(f"No system can be called {name!r}; give it another name, as in --system pix2pix=DIR")
         if names.count(name) > 1:
             raise UserError(f"Two systems are called {name!r}; give one another name")
-
-
-def _subject_of(pattern: str | None) -> Callable[[str], str]:
-    if pattern is None:
-        return lambda stem: stem
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise UserError(f"--subject-pattern {pattern!r} is no regular expression: {error}") from error
-    if "subject" not in compiled.groupindex:
-        raise UserError("--subject-pattern needs a group (?P<subject>…)")
-
-    def subject_of(stem: str) -> str:
-        found = compiled.search(stem)
-        if found is None:
-            raise UserError(f"--subject-pattern {pattern!r} does not fit the name {stem!r}; change one of them")
-        return str(found["subject"])
-
-    return subject_of

@@ -8,11 +8,7 @@ random state comes from (seed, number), so that neither the number of workers no
 import csv
 import io
 import json
-import multiprocessing
-import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -27,6 +23,7 @@ from transmodal.images.files import write_text
 from transmodal.simulation.brain.lesions import PLAQUE_LABELS, TUMOUR_LABELS, Lesions
 from transmodal.simulation.brain.signals import SEQUENCES
 from transmodal.simulation.brain.subject import FULL_SIZE, BrainCase, grid_of, simulate_brain
+from transmodal.simulation.data_set import claim, make_all
 
 FORMAT = 1
 """Raised when the simulation's pictures change, so that an old folder is not continued with new ones."""
@@ -99,14 +96,16 @@ def simulate_dataset(
     """
     settings = _checked(subjects, size, spacing, lesions, seed, workers)
     folder = Path(folder)
-    _claim(folder, settings)
+    ours: dict[str, Any] = {"simulation": "brain", "format": FORMAT, **asdict(settings), "synthetic": True}
+    claim(folder, ours | {"size": list(size)})
     names = {"ms": PLAQUE_LABELS, "tumour": TUMOUR_LABELS, "none": {}}[lesions]
     write_text(folder / "labels.json", json.dumps({"0": "no lesion", **{str(k): v for k, v in names.items()}}) + "\n")
     missing = [number for number in range(1, subjects + 1) if not _is_finished(folder, settings, number)]
     done = subjects - len(missing)
     if progress:
         progress(done, subjects)
-    for _ in _work(folder, settings, missing, workers):
+    jobs = [(folder, settings, number) for number in missing]
+    for _ in make_all(_write_subject, jobs, folder=folder, workers=workers, memory="1 GB a worker at full size"):
         done += 1
         if progress:
             progress(done, subjects)
@@ -139,52 +138,7 @@ def _is_finished(folder: Path, settings: Settings, number: int) -> bool:
     return all((folder / path_of(number, name)).is_file() for name in (*_names(settings), "json"))
 
 
-def _claim(folder: Path, settings: Settings) -> None:
-    """Leave our settings in the folder, or find that they are there already."""
-    file = folder / "simulation.json"
-    ours: dict[str, Any] = {"simulation": "brain", "format": FORMAT, **asdict(settings), "synthetic": True}
-    ours["size"] = list(settings.size)
-    try:
-        theirs = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        write_text(file, json.dumps(ours, indent=2) + "\n")
-        return
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {file}: {error}; choose another folder or remove the file") from error
-    if theirs == ours:
-        return
-    theirs = theirs if isinstance(theirs, dict) else {}
-    different = [
-        f"{name} {theirs.get(name)} instead of {value}" for name, value in ours.items() if theirs.get(name) != value
-    ]
-    raise UserError(
-        f"{folder} holds a simulation with other settings ({', '.join(different) or 'more entries'}): "
-        "give the same settings to go on with it, or choose another folder"
-    )
-
-
-def _work(folder: Path, settings: Settings, numbers: list[int], workers: int | None) -> Iterator[int]:
-    count = min(workers or os.cpu_count() or 1, max(len(numbers), 1))
-    if count == 1:
-        for number in numbers:
-            yield _write_subject(folder, settings, number)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(count, mp_context=context) as pool:
-        futures = [pool.submit(_write_subject, folder, settings, number) for number in numbers]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BrokenProcessPool as error:
-            raise UserError(
-                f"a simulating process died in {folder}: perhaps memory ran out (1 GB a worker at full size); run "
-                "again with fewer workers to go on"
-            ) from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _write_subject(folder: Path, settings: Settings, number: int) -> int:
+def _write_subject(folder: Path, settings: Settings, number: int) -> None:
     case = case_of(settings, number)
     for modality, volume in case.images.items():
         # A voxel of the brain stays above zero, or the mask could not be told from the file.
@@ -192,7 +146,6 @@ def _write_subject(folder: Path, settings: Settings, number: int) -> int:
         _write(folder / path_of(number, modality), stored, case, "intensity")
     _write(folder / path_of(number, MAP_NAMES[settings.lesions]), case.labels, case, "label")
     write_text(folder / path_of(number, "json"), json.dumps(case.meta, indent=2) + "\n")
-    return number
 
 
 def _write(path: Path, pixels: NDArray[Any], case: BrainCase, quantity: str) -> None:

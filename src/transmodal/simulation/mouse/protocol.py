@@ -7,11 +7,7 @@
 import csv
 import io
 import json
-import multiprocessing
-import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +18,7 @@ from numpy.typing import NDArray
 from transmodal import images
 from transmodal.errors import UserError
 from transmodal.images.files import write_text
+from transmodal.simulation.data_set import claim, make_all
 from transmodal.simulation.mouse.animal import Animal
 from transmodal.simulation.mouse.bed import Acquisition
 from transmodal.simulation.mouse.pair import ORGANS, MousePair, check_size, simulate_pair
@@ -97,14 +94,15 @@ def simulate_dataset(
     """
     settings = _checked(animals, poses, size, seed, workers)
     folder = Path(folder)
-    _claim(folder, settings)
+    claim(folder, {"simulation": "mouse", "format": FORMAT, **asdict(settings), "synthetic": True})
     _write_labels(folder)
     total = animals * poses
     missing = [pair for pair in _pairs(settings) if not _is_finished(folder, *pair)]
     done = total - len(missing)
     if progress:
         progress(done, total)
-    for _ in _work(folder, settings, missing, workers):
+    jobs = [(folder, settings, *pair) for pair in missing]
+    for _ in make_all(_write_pair, jobs, folder=folder, workers=workers, prepare_process=_single_thread):
         done += 1
         if progress:
             progress(done, total)
@@ -135,54 +133,9 @@ def _is_finished(folder: Path, number: int, pose: int) -> bool:
     return all((folder / path_of(number, pose, modality)).is_file() for modality in MODALITIES)
 
 
-def _claim(folder: Path, settings: Settings) -> None:
-    """Leave our settings in the folder, or find that they are there already."""
-    file = folder / "simulation.json"
-    ours: dict[str, Any] = {"simulation": "mouse", "format": FORMAT, **asdict(settings), "synthetic": True}
-    try:
-        theirs = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        write_text(file, json.dumps(ours, indent=2) + "\n")
-        return
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {file}: {error}; choose another folder or remove the file") from error
-    if theirs == ours:
-        return
-    theirs = theirs if isinstance(theirs, dict) else {}
-    different = [
-        f"{name} {theirs.get(name)} instead of {value}" for name, value in ours.items() if theirs.get(name) != value
-    ]
-    raise UserError(
-        f"{folder} holds a simulation with other settings ({', '.join(different) or 'more entries'}): "
-        "give the same settings to go on with it, or choose another folder"
-    )
-
-
 def _write_labels(folder: Path) -> None:
     table = {str(value): {"name": name, "colour": colour} for value, (name, colour) in ORGANS.items()}
     write_text(folder / "organs.json", json.dumps(table, indent=2) + "\n")
-
-
-def _work(
-    folder: Path, settings: Settings, pairs: list[tuple[int, int]], workers: int | None
-) -> Iterator[tuple[int, int]]:
-    count = min(workers or os.cpu_count() or 1, max(len(pairs), 1))
-    if count == 1:
-        for number, pose in pairs:
-            yield _write_pair(folder, settings, number, pose)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(count, mp_context=context, initializer=_single_thread) as pool:
-        futures = [pool.submit(_write_pair, folder, settings, number, pose) for number, pose in pairs]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BrokenProcessPool as error:
-            raise UserError(
-                f"a simulating process died in {folder}: perhaps memory ran out; run again with fewer workers to go on"
-            ) from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _single_thread() -> None:
@@ -191,11 +144,10 @@ def _single_thread() -> None:
     cv2.setNumThreads(1)
 
 
-def _write_pair(folder: Path, settings: Settings, number: int, pose: int) -> tuple[int, int]:
+def _write_pair(folder: Path, settings: Settings, number: int, pose: int) -> None:
     pair = pair_of(settings, number, pose)
     for modality, pixels in (("photo", pair.photo), ("xray", pair.xray), ("organs", pair.organs)):
         _write_png(folder / path_of(number, pose, modality), modality, pixels, pair.meta["pixel_mm"])
-    return number, pose
 
 
 def _write_png(path: Path, modality: str, pixels: NDArray[Any], pixel_mm: float) -> None:
