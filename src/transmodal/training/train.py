@@ -19,7 +19,6 @@ from transmodal.datasets.preparation import Preparation, fit_preparation
 from transmodal.datasets.splits import divide_training_subjects, split_by_subject
 from transmodal.errors import UserError
 from transmodal.images.files import write_text
-from transmodal.training.allocator import freed_memory_kept
 from transmodal.training.cases import is_usable, lacking, usable_cases
 from transmodal.training.checkpoint import all_finite, load_checkpoint
 from transmodal.training.fit import Trainer
@@ -29,6 +28,7 @@ from transmodal.training.recipe import Recipe, load_recipe
 from transmodal.training.run import Run
 from transmodal.training.simulated import simulated_brains
 from transmodal.training.start import refuse_known_subjects
+from transmodal.translation.allocator import freed_memory_kept
 from transmodal.translation.card import Card, TrainingSummary
 from transmodal.translation.familiarity import Familiarity, describe_image
 from transmodal.translation.model_folder import save_translator

@@ -15,6 +15,7 @@ from torch import Tensor
 from transmodal.datasets.batch_keys import DEPTH, GIVEN, REGION
 from transmodal.datasets.sampling import slices_around
 from transmodal.methods import Method, Ports
+from transmodal.translation.allocator import freed_memory_kept
 from transmodal.translation.uncertainty import with_flips
 from transmodal.translation.windows import Predict
 
@@ -136,10 +137,11 @@ def translate_stacks(
                 if slices_together is not None and len(chosen):
                     channels, *shape = inputs.joined(chosen[0]).shape
                     size = slices_together(predict, channels, tuple(shape), min(size, len(chosen)))
-                for start in range(0, len(chosen), size):
-                    joined = np.stack([inputs.joined(sample) for sample in chosen[start : start + size]])
-                    for name, output in predict(torch.from_numpy(joined).to(device)).items():
-                        outputs[name].append(output.cpu().numpy())
+                with freed_memory_kept():
+                    for start in range(0, len(chosen), size):
+                        joined = np.stack([inputs.joined(sample) for sample in chosen[start : start + size]])
+                        for name, output in predict(torch.from_numpy(joined).to(device)).items():
+                            outputs[name].append(output.cpu().numpy())
     finally:
         method.train(was_training)
     return {name: np.concatenate(parts) for name, parts in outputs.items()}

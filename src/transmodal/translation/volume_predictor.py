@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from transmodal.errors import UserError
+from transmodal.translation.allocator import freed_memory_kept
 from transmodal.translation.memory import (
     KEPT_BY_ALLOCATOR,
     PROBE,
@@ -151,16 +152,17 @@ class VolumePredictor:
             if plan.whole:
                 made = predict(volume[None].to(self.device))
                 return {name: output[0].to(volume.device, torch.float32) for name, output in made.items()}
-            return sliding_window(
-                predict,
-                volume,
-                window=plan.window,
-                overlap=self.overlap,
-                blend=self.blend,
-                batch=plan.batch,
-                device=self.device,
-                on_window=self.on_window,
-            )
+            with freed_memory_kept():
+                return sliding_window(
+                    predict,
+                    volume,
+                    window=plan.window,
+                    overlap=self.overlap,
+                    blend=self.blend,
+                    batch=plan.batch,
+                    device=self.device,
+                    on_window=self.on_window,
+                )
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
