@@ -17,8 +17,9 @@ from transmodal.training.recipe import load_recipe
 from transmodal.training.train import train
 
 
-def test_volumes_that_do_not_fit_are_validated_and_drawn_in_windows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+def test_volumes_are_validated_and_drawn_in_windows_that_fit_or_that_the_network_learnt_on(
+    norm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original, widths = fit.Trainer._make_method, set[tuple[int, ...]]()
 
@@ -38,12 +39,18 @@ def test_volumes_that_do_not_fit_are_validated_and_drawn_in_windows(
         return method
 
     monkeypatch.setattr(fit.Trainer, "_make_method", with_little_memory)
-    recipe = load_recipe("t1-to-t2-volume", scale="smoke", overrides={"train.epochs": 1})
+    recipe = load_recipe(
+        "t1-to-t2-volume", scale="smoke", overrides={"train.epochs": 1, "supervised.network.norm": norm}
+    )
     assert recipe.sampling.patch is not None
     manifest = write_brains(tmp_path / "data", 3)
     run = train(recipe, manifest, tmp_path / "run", cache=tmp_path / "cache", quiet=True, device="cpu")
     assert np.isfinite(pandas.read_csv(run.log)["validation_psnr"].iloc[-1])
-    assert len(widths) > 1 and list(run.samples.glob("*.png"))
+    assert list(run.samples.glob("*.png"))
+    if norm == "instance":  # its statistics are those of a patch
+        assert widths == {tuple(recipe.sampling.patch)}
+    else:
+        assert len(widths) > 1
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ from transmodal.training.start import start_from
 from transmodal.training.validation import HIGHER_IS_BETTER, SMALLEST_FOR_SSIM, draw_samples, validate
 from transmodal.training.weight_average import WeightAverage
 from transmodal.translation.memory import is_out_of_memory
-from transmodal.translation.volume_predictor import VolumePredictor
+from transmodal.translation.volume_predictor import VolumePredictor, learnt_window
 
 
 @dataclass
@@ -125,7 +125,11 @@ class Trainer:
             for name, module in self.method.trained_modules().items()
         }
         memory = self.settings.average_weights
-        self.predict_volume = VolumePredictor(fabric.device)  # training on patches may leave no room for whole volumes
+        patch = run.recipe.sampling.patch if run.recipe.spatial_dims == 3 else None
+        # As in use, but with less overlap; and training on patches may leave no room for whole volumes.
+        self.predict_volume = VolumePredictor(
+            fabric.device, window=None if patch is None else learnt_window(self.method, patch), overlap=0.25
+        )
         self.average = WeightAverage(self.method, memory) if memory is not None else None
         self.logbook = Logbook(run.log, run.folder / "tensorboard") if fabric.is_global_zero else None
 

@@ -16,15 +16,13 @@ from transmodal.datasets.preparation import to_dtype
 from transmodal.errors import UserError
 from transmodal.images import Image, require_same_grid
 from transmodal.methods import Method
-from transmodal.networks.layers import BATCH_NORM
-from transmodal.networks.unet import InstanceNorm
 from transmodal.translation.card import Card
 from transmodal.translation.familiarity import describe_image, warnings_for
 from transmodal.translation.forward import Inputs, translate_stacks
 from transmodal.translation.memory import gigabytes
 from transmodal.translation.options import Options
 from transmodal.translation.uncertainty import spread_over
-from transmodal.translation.volume_predictor import VolumePredictor, slices_that_fit
+from transmodal.translation.volume_predictor import VolumePredictor, learnt_window, slices_that_fit
 from transmodal.translation.windows import Predict
 
 _log = logging.getLogger(__name__)
@@ -270,8 +268,8 @@ class Translator:
     def _predictor(self, options: Options) -> VolumePredictor:
         """Return what takes volumes through the network within the memory there is."""
         window = options.window
-        if window is None and self.card.patches and _normalises_by_what_it_sees(self.method):
-            window = self.card.shape  # statistics of a whole volume are not those that the network learnt with
+        if window is None and self.card.patches:
+            window = learnt_window(self.method, self.card.shape)
         if window == "whole":
             window = None
         if window is not None and len(window) != self.card.preparation.spatial_dims:
@@ -281,12 +279,3 @@ class Translator:
         return VolumePredictor(
             self.device, limit=options.memory, window=window, overlap=options.overlap, say=options.say
         )
-
-
-def _normalises_by_what_it_sees(module: nn.Module) -> bool:
-    kinds = (nn.InstanceNorm2d, nn.InstanceNorm3d, nn.GroupNorm, InstanceNorm)
-    return any(
-        isinstance(layer, kinds)
-        or (isinstance(layer, (*BATCH_NORM.values(),)) and not layer.track_running_stats)  # pix2pix as published
-        for layer in module.modules()
-    )

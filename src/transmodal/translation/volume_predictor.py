@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from itertools import product
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from transmodal.errors import UserError
+from transmodal.networks.layers import BATCH_NORM
+from transmodal.networks.unet import InstanceNorm
 from transmodal.translation.allocator import freed_memory_kept
 from transmodal.translation.memory import (
     KEPT_BY_ALLOCATOR,
@@ -50,6 +52,26 @@ class Plan:
     batch: int
     bytes: float
     why: str
+
+
+def learnt_window(network: nn.Module, patch: Sequence[int]) -> tuple[int, ...] | None:
+    """Return the window for volumes of a network that learnt on patches, where none is asked for.
+
+    Args:
+        network: that was trained.
+        patch: spatial shape of what it was trained on.
+
+    Returns:
+        The patch where the network normalises by the statistics of what it sees, which in a whole volume are not those
+        that it learnt with; else None, whatever memory allows.
+    """
+    kinds = (nn.InstanceNorm2d, nn.InstanceNorm3d, nn.GroupNorm, InstanceNorm)
+    by_what_it_sees = any(
+        isinstance(layer, kinds)
+        or (isinstance(layer, (*BATCH_NORM.values(),)) and not layer.track_running_stats)  # pix2pix as published
+        for layer in network.modules()
+    )
+    return tuple(patch) if by_what_it_sees else None
 
 
 class VolumePredictor:
