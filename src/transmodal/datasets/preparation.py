@@ -20,6 +20,7 @@ from transmodal.datasets.resizing import nearest_stack, resize_stack
 from transmodal.errors import UserError
 from transmodal.images import Image, read
 from transmodal.images.intensity import FittedMap, IntensitySettings, fit
+from transmodal.images.tails import stretch_tails
 
 Prepared = npt.NDArray[np.float32]
 """(samples, channels, *spatial): one sample for a picture, one a slice for a sliced volume."""
@@ -257,7 +258,10 @@ class Preparation(BaseModel):
         """
         target = self.modalities[modality]
         stack = resize_stack(np.asarray(values, np.float32), self._stack_shape(like))
-        pixels = target.intensity.inverse.invert(np.clip(self._from_stack(stack, like), -1.0, 1.0))
+        made = np.clip(self._from_stack(stack, like), -1.0, 1.0)
+        if region is not None and target.intensity.tails is not None:
+            made = stretch_tails(made, region, target.intensity.percentiles, target.intensity.tails)
+        pixels = target.intensity.inverse.invert(made)
         if region is not None and self.region is not None and self.region.apply:
             pixels[~region] = target.outside
         if not target.channels:

@@ -66,6 +66,11 @@ class IntensitySettings(BaseModel):
         False, description="without a region: look at non-zero values only (skull-stripped MRI); with one, it decides"
     )
     anchor_zero: bool = Field(False, description="the lower end is 0, so that a background of 0 comes back as 0")
+    stretch_tails: bool = Field(
+        True,
+        description="for map: image-percentiles with a region: the darkest and the brightest per cent of an output are "
+        "stretched, so that its own percentiles lie where those of true images do",
+    )
     contrast: Contrast | None = Field(None, description="for map: white-stripe; T1 also after contrast agent")
     limits: tuple[float, float] | None = Field(
         None,
@@ -122,6 +127,9 @@ class FittedMap(BaseModel):
     )
     landmarks: tuple[float, ...] = Field((), description="nyul: medians over the training images, in their unit")
     standard: tuple[float, ...] = Field((), description="nyul: where the landmarks go, 1 to 100; means over training")
+    tails: tuple[float, float] | None = Field(
+        None, description="image-percentiles: where these lie in true images, in [-1, 1]; None: outputs stay as made"
+    )
     origin: str = Field(description="where the range comes from, in words")
 
     @model_validator(mode="after")
@@ -217,7 +225,7 @@ def fit(
     if settings.map in ("z-score", "white-stripe"):
         return _fit_z(settings, images, modality)
     dtypes: set[np.dtype[Any]] = set()
-    lows, highs = [], []
+    lows, highs, places = [], [], []
     for pixels, region in images:
         dtypes.add(pixels.dtype)
         if region is None and settings.foreground and not pixels.any():
@@ -225,6 +233,9 @@ def fit(
         low, high = _own_range(pixels, region, settings)
         lows.append(low)
         highs.append(high)
+        if settings.anchor_zero:
+            darkest, _ = _own_range(pixels, region, settings.model_copy(update={"anchor_zero": False}))
+            places.append(2 * darkest / high - 1 if high > 0 else -1.0)
     if not dtypes:
         raise UserError(f"No training image of {modality} to fit its intensity map on; check the split column")
     eight_bit = dtypes == {np.dtype(np.uint8)}
@@ -239,10 +250,12 @@ def fit(
     if not lows:
         raise UserError(f"All training images of {modality} are zero throughout; there is nothing to learn")
     dtype: UnsignedType | None = None
+    tails: tuple[float, float] | None = None
     if settings.map == "image-percentiles":
         low, high = float(np.median(lows)), float(np.median(highs))
         kind: Literal["one-range", "image-percentiles"] = "image-percentiles"
         origin = f"median over {len(lows)} training images of the percentiles {settings.percentiles}"
+        tails = (float(np.median(places)) if places else -1.0, 1.0) if settings.stretch_tails else None
     else:
         low, high = float(min(lows)), float(max(highs))
         # Counts of another type have another scale; signed integers and floats are in a unit (HU), whatever holds them.
@@ -258,6 +271,7 @@ def fit(
         foreground=settings.foreground,
         anchor_zero=settings.anchor_zero,
         dtype=dtype,
+        tails=tails,
         origin=origin,
     )
 
