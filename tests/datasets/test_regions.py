@@ -98,6 +98,25 @@ def test_outside_the_region_an_output_is_what_the_training_images_hold_there(
     assert (back.pixels[~BODY] == expected).all() and (back.pixels[BODY] != expected).all()
 
 
+@pytest.mark.parametrize("stretch", [True, False])
+def test_a_pale_output_gets_the_percentiles_of_true_images(stretch: bool, tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    drawn = {name: np.where(BODY, generator.uniform(100, 1000, SHAPE), 0) for name in ("T1", "T2")}
+    case = body_case(tmp_path, "a", 0, **drawn)
+    own = {"map": "image-percentiles", "percentiles": [2, 98], "foreground": True, "anchor_zero": True}
+    own["stretch_tails"] = stretch
+    settings = PreparationSettings.model_validate({"region": {"how": "nonzero"}, "intensity": {"T1": own, "T2": own}})
+    made = fit_preparation(settings, [case], ("T1", "T2"), 3, inputs=("T1",))
+    image = regions.read(case.files["T2"])
+    pale = np.where(BODY, image.pixels, 0) / image.pixels.max() * 0.8 - 0.5  # −0.42 to 0.3 in the body, of −1 to 1
+    back = made.restore(pale[None, None].astype(np.float32), "T2", image, BODY).pixels
+    of_truth, of_output = (np.percentile(pixels[BODY], [2, 50, 98]) for pixels in (image.pixels, back))
+    middle = np.interp(np.median(pale[BODY]), [-1, 1], [0, made.modalities["T2"].intensity.high])
+    assert of_output[1] == pytest.approx(middle, rel=0.02), "what is not at an end stays"
+    assert (of_output[[0, 2]] == pytest.approx(of_truth[[0, 2]], rel=0.03)) == stretch
+    assert (back[~BODY] == 0).all() and (back[BODY] > 0).all()
+
+
 def test_a_translator_from_before_takes_the_lower_end_of_a_range_in_a_unit() -> None:
     def outside(**given: object) -> float:
         fitted_map = FittedMap.model_validate({"low": -100, "high": 900, "origin": "a test", **given})

@@ -235,7 +235,7 @@ def fit(
         highs.append(high)
         if settings.anchor_zero:
             darkest, _ = _own_range(pixels, region, settings.model_copy(update={"anchor_zero": False}))
-            places.append(2 * darkest / high - 1 if high > 0 else -1.0)
+            places.append(max(-1.0, 2 * darkest / high - 1) if high > 0 else -1.0)
     if not dtypes:
         raise UserError(f"No training image of {modality} to fit its intensity map on; check the split column")
     eight_bit = dtypes == {np.dtype(np.uint8)}
