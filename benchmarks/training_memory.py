@@ -45,4 +45,4 @@ def one(manifest: str, out: str, precision: str, cache: str) -> None:
 
 
 if __name__ == "__main__":
-    one(*sys.argv[2:]) if len(sys.argv) > 1 else main()
+    one(*sys.argv[2:]) if sys.argv[1:2] == ["one"] else main()

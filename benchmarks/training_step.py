@@ -24,7 +24,7 @@ from transmodal.methods import Ports
 from transmodal.methods.pix2pix import Pix2Pix, Pix2PixSettings
 from transmodal.networks.patch_discriminator import PatchDiscriminator
 from transmodal.networks.unet_generator import UNetGenerator
-from transmodal.training.allocator import freed_memory_kept
+from transmodal.translation.allocator import freed_memory_kept
 
 LEARNING_RATE, BETAS, L1_WEIGHT = 2e-4, (0.5, 0.999), 100.0
 
