@@ -144,7 +144,8 @@ def write(image: Image, path: str | Path, derivation: str | None = None) -> Path
     Args:
         image: what to write.
         path: the file; `.dcm` for a DICOM slice, a name without suffix for a volume as a folder of DICOM slices.
-        derivation: how the image was made, for DICOM's DerivationDescription; other formats have no place for it.
+        derivation: how the image was made, said in the file: in DICOM's DerivationDescription, in NIfTI's description,
+            in the note of other formats (for .npy in the JSON beside it).
 
     Returns:
         The path.
@@ -164,10 +165,7 @@ def write(image: Image, path: str | Path, derivation: str | None = None) -> Path
         raise UserError(f"Cannot write {path}: the image has no pixels (shape {image.pixels.shape})")
     module = FORMATS[key].load()
     try:
-        if key == "dicom":
-            module.write(image, path, derivation)
-        else:
-            module.write(image, path)
+        module.write(image, path, derivation)
     except OSError as error:
         raise UserError(f"Cannot write {path}: {error.strerror or error}; choose another place or name") from error
     return path

@@ -68,7 +68,7 @@ def read_geometry(path: Path) -> Geometry:
         return _describe(path, _inspect(path))[0]
 
 
-def write(image: Image, path: Path) -> None:
+def write(image: Image, path: Path, derivation: str | None = None) -> None:
     """Write one file (`.mha`, `.nrrd`) or a header with a data file beside it (`.mhd`, `.nhdr`), uncompressed.
 
     The exact affine, channel names and quantity stand in a header line of our own.
@@ -83,7 +83,7 @@ def write(image: Image, path: Path) -> None:
     if image.spatial_dims == 3 and not np.allclose(axes.T @ axes, np.eye(3), atol=1e-4):
         raise UserError(f"{path.suffix} cannot hold the sheared grid of {image.name}; write .nii.gz or resample it")
     made = _to_itk(image, dtype)
-    made.SetMetaData(KEY, Note.of(image).text)
+    made.SetMetaData(KEY, Note.of(image, derivation).text)
     if path.suffix.lower() in (".mha", ".nrrd"):
         with atomic_path(path) as temporary, reading(path, "an image to write"), quiet_stderr():
             SimpleITK.WriteImage(made, str(temporary))

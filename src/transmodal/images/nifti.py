@@ -31,6 +31,7 @@ _WRITABLE = {np.dtype(name) for name in ["u1", "i1", "u2", "i2", "u4", "i4", "u8
 _FORMS = ("sform_code", "qform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z",
           "srow_x", "srow_y", "srow_z")  # fmt: skip
 _MOST_BYTES_BY_CONTENT = 2**32
+_DESCRIPTION = 79  # bytes of a header's description
 _NO_SIZE = b"transmodal: pixels have no physical size"
 
 
@@ -65,11 +66,12 @@ def read_geometry(path: Path) -> Geometry:
         return _describe(opened, path)[0]
 
 
-def write(image: Image, path: Path) -> None:
+def write(image: Image, path: Path, derivation: str | None = None) -> None:
     """Write `.nii`, `.nii.gz`, or a pair `.hdr` and `.img`, without scaling.
 
     A NIfTI header in `image.source` gives its units, its codes for the spaces and its description. What the
-    header cannot hold (channel names, quantity, an affine beyond single precision) stands in a text extension.
+    header cannot hold (channel names, quantity, an affine beyond single precision) stands in a text extension, as does
+    `derivation`, of which the header's own description has place for the beginning.
 
     Raises:
         UserError: NIfTI cannot hold these pixels exactly.
@@ -90,11 +92,11 @@ def write(image: Image, path: Path) -> None:
         (True, True): nibabel.Nifti2Pair,
     }
     with quiet():
-        made = _with_header(kinds[is_second, is_pair], pixels, image, kept)
+        made = _with_header(kinds[is_second, is_pair], pixels, image, kept, derivation)
         _save(made, path, is_pair)
 
 
-def _with_header(kind: Any, pixels: npt.NDArray[Any], image: Image, kept: Any) -> Any:
+def _with_header(kind: Any, pixels: npt.NDArray[Any], image: Image, kept: Any, derivation: str | None) -> Any:
     """Return the nibabel image with units, codes and, where needed, the note."""
     unit = kept.get_xyzt_units()[0] if kept is not None else "mm"
     if _MM_PER_UNIT.get(unit) is None or unit == "unknown":
@@ -121,13 +123,19 @@ def _with_header(kind: Any, pixels: npt.NDArray[Any], image: Image, kept: Any) -
         header["pixdim"][:4] = kept["pixdim"][:4]
         made = kind(pixels, header.get_best_affine(), header, dtype=pixels.dtype)
         header = made.header
+    if derivation:
+        header["descrip"] = derivation.encode("ascii", "replace")[:_DESCRIPTION]
     if not image.has_physical_size:
         header["descrip"] = _NO_SIZE
     usual = tuple(f"t{index}" for index in range(len(image.channels)))
     exact = np.array_equal(_header_affine(made), image.affine)
     plain = image.channels == usual and image.quantity == "intensity" and image.has_physical_size
-    if not (plain and exact and (len(image.channels) != 1) and (not image.channels or image.spatial_dims == 3)):
-        header.extensions.append(nibabel.nifti1.Nifti1Extension(_COMMENT, Note.of(image).text.encode("ascii")))
+    if derivation or not (
+        plain and exact and (len(image.channels) != 1) and (not image.channels or image.spatial_dims == 3)
+    ):
+        header.extensions.append(
+            nibabel.nifti1.Nifti1Extension(_COMMENT, Note.of(image, derivation).text.encode("ascii"))
+        )
     return made
 
 

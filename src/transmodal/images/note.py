@@ -27,6 +27,7 @@ class Note:
         channels: as in Image.
         quantity: as in Image.
         has_physical_size: as in Image.
+        derivation: how the image was made, for whoever opens the file; empty says nothing.
     """
 
     shape: tuple[int, ...]
@@ -34,11 +35,13 @@ class Note:
     channels: tuple[str, ...]
     quantity: str
     has_physical_size: bool
+    derivation: str = ""
 
     @classmethod
-    def of(cls, image: Image) -> "Note":
+    def of(cls, image: Image, derivation: str | None = None) -> "Note":
         """Return the note of an image."""
-        return cls(image.pixels.shape, image.affine, image.channels, image.quantity, bool(image.has_physical_size))
+        known = bool(image.has_physical_size)
+        return cls(image.pixels.shape, image.affine, image.channels, image.quantity, known, derivation or "")
 
     @classmethod
     def parse(cls, text: str | bytes) -> "Note | None":
@@ -71,6 +74,8 @@ class Note:
             "quantity": self.quantity,
             "has_physical_size": self.has_physical_size,
         }
+        if self.derivation:
+            said["derivation"] = self.derivation
         return json.dumps({KEY: said})
 
     @property

@@ -36,7 +36,7 @@ def read_geometry(path: Path) -> Geometry:
     return _read_header(path)[0]
 
 
-def write(image: Image, path: Path) -> None:
+def write(image: Image, path: Path, derivation: str | None = None) -> None:
     """Write the array, and the sidecar unless the geometry and meaning are what `read` would assume.
 
     Raises:
@@ -46,14 +46,16 @@ def write(image: Image, path: Path) -> None:
         raise UserError(f"Cannot write {path}: {image.pixels.dtype} values are no plain numbers; convert them")
     sidecar = _sidecar(path)
     channels = _channels_without_sidecar(image.pixels.shape, image.pixels.dtype)
-    plain = not image.has_physical_size and image.quantity == "intensity" and image.channels == channels
+    plain = (
+        not derivation and not image.has_physical_size and image.quantity == "intensity" and image.channels == channels
+    )
     with atomic_path(path) as temporary:
         with temporary.open("wb") as stream:
             np.save(stream, image.pixels, allow_pickle=False)
         if plain and np.array_equal(image.affine, np.eye(4)):
             sidecar.unlink(missing_ok=True)
         else:
-            write_text(sidecar, Note.of(image).text + "\n")
+            write_text(sidecar, Note.of(image, derivation).text + "\n")
 
 
 def _sidecar(path: Path) -> Path:

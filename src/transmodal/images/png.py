@@ -90,7 +90,7 @@ def read_geometry(path: Path) -> Geometry:
         return _geometry(path, _scan(whole, path, stop_at_pixels=True))[0]
 
 
-def write(image: Image, path: Path) -> None:
+def write(image: Image, path: Path, derivation: str | None = None) -> None:
     """Write a picture of uint8 or uint16; pixel size as pHYs, the exact affine and quantity in a text chunk.
 
     Raises:
@@ -110,7 +110,7 @@ def write(image: Image, path: Path) -> None:
         row_density, column_density = (round(1000 / length) for length in image.spacing)
         if 0 < row_density < 2**31 and 0 < column_density < 2**31:
             chunks.append((b"pHYs", struct.pack(">IIB", column_density, row_density, 1)))
-    chunks.append((b"tEXt", KEY.encode() + b"\0" + Note.of(image).text.encode("ascii")))
+    chunks.append((b"tEXt", KEY.encode() + b"\0" + Note.of(image, derivation).text.encode("ascii")))
     chunks.append((b"IDAT", zlib.compress(_filtered(pixels), 1)))
     chunks.append((b"IEND", b""))
     with atomic_path(path) as temporary, temporary.open("wb") as stream:

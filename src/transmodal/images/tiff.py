@@ -68,7 +68,7 @@ def read_geometry(path: Path) -> Geometry:
         return _describe(tiff, _series(tiff, path), path)[0]
 
 
-def write(image: Image, path: Path) -> None:
+def write(image: Image, path: Path, derivation: str | None = None) -> None:
     """Write integers or floats uncompressed, a volume as one page for each index of its last spatial axis.
 
     The resolution tags hold the pixel size, the description holds the exact geometry and meaning.
@@ -100,7 +100,7 @@ def write(image: Image, path: Path) -> None:
     with atomic_path(path) as temporary, tifffile.TiffWriter(temporary, bigtiff=pixels.nbytes > 2**32 - 2**25) as out:
         pages = pixels if image.spatial_dims == 3 else pixels[None]
         for index, page in enumerate(pages):
-            description = Note.of(image).text if index == 0 else None
+            description = Note.of(image, derivation).text if index == 0 else None
             out.write(np.ascontiguousarray(page), description=description, software="transmodal", **options)
 
 

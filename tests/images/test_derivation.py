@@ -1,0 +1,35 @@
+"""What made an image is said inside its file, in every format that is written."""
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from transmodal import images
+from transmodal.images import Image
+
+MADE = "Synthetic image, not for diagnosis. T2 made by a test"
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.nii", "a.nii.gz", "a.mha", "a.nrrd", "a.npy", "a.dcm"])
+def test_a_file_says_how_its_image_was_made_and_reads_the_same(name: str, tmp_path: Path) -> None:
+    image = Image(np.arange(12, dtype=np.uint16).reshape(3, 4), images.picture_affine((0.5, 0.5)))
+    file = images.write(image, tmp_path / name, derivation=MADE)
+    said = b"".join(each.read_bytes() for each in tmp_path.iterdir())
+    if name.endswith(".gz"):
+        said = nibabel.load(file).header["descrip"].tobytes()
+    assert b"Synthetic image, not for diagnosis" in said
+    back = images.read(file)
+    assert (back.pixels == image.pixels).all() and back.spacing == pytest.approx(image.spacing)
+
+
+def test_a_volume_made_of_another_does_not_keep_its_description(tmp_path: Path) -> None:
+    header = nibabel.Nifti1Header()
+    header["descrip"] = b"scanner 7"
+    nibabel.save(nibabel.Nifti1Image(np.ones((3, 4, 5), np.int16), np.eye(4), header), tmp_path / "in.nii")
+    source = images.read(tmp_path / "in.nii")
+    images.write(source, tmp_path / "same.nii")
+    images.write(source, tmp_path / "made.nii", derivation=MADE)
+    found = [nibabel.load(tmp_path / name).header["descrip"].tobytes() for name in ("same.nii", "made.nii")]
+    assert found[0].startswith(b"scanner 7") and found[1].startswith(b"Synthetic image")
