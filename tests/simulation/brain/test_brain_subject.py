@@ -178,6 +178,9 @@ def test_own_constants_change_the_contrast():
         ({"lesions": "stroke"}, "tumour, ms, none"),
         ({"field_strength": 7.0}, "1.5 or 3"),
         ({"size": (100, 100, 100), "spacing": 1.0}, "does not fit"),
+        ({"size": (20, 20, 13)}, r"fit into 20 x 20 x 13 voxels; give a larger size, at least 20 x 20 x 14$"),
+        ({"size": (8, 8, 8)}, "give a larger size, at least"),
+        ({"size": (1024, 1024, 1024)}, "give fewer, at most 800 x 800 x 516"),
         ({"size": (4, 100, 100)}, "out of range"),
         ({"size": (240, 240, 155), "spacing": 0.0}, "spacing"),
     ],
@@ -186,3 +189,12 @@ def test_what_cannot_be_made_is_refused_in_one_line(wrong, message):
     with pytest.raises(UserError, match=message) as caught:
         simulate_brain(**({"seed": 0} | wrong))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("size", [(20, 20, 13), (8, 8, 8), (8, 240, 155), (240, 240, 10), (1024, 8, 8), (30, 8, 30)])
+def test_the_size_that_is_advised_holds_a_brain(size):
+    with pytest.raises(UserError, match="larger size") as caught:
+        grid_of(size)
+    advised = tuple(map(int, str(caught.value).split("at least ")[1].split(" x ")))
+    assert all(more >= given for more, given in zip(advised, size, strict=True))
+    assert grid_of(advised).shape == advised

@@ -1,5 +1,6 @@
 """One simulated subject: anatomy and lesions into T1, T1ce, T2, FLAIR and a label map on one grid."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, get_args
@@ -46,10 +47,19 @@ def grid_of(size: tuple[int, int, int], spacing: float | None = None) -> Grid:
     """
     if min(size) < 8 or max(size) > 1024:
         raise UserError(f"image size {_times(size)} is out of range; give 8 to 1024 voxels along each axis")
-    step = max(full / n for full, n in zip(FULL_SIZE, size, strict=True)) if spacing is None else float(spacing)
+    step = _step_of(size) if spacing is None else float(spacing)
+    if spacing is None and step < 0.3:
+        raise UserError(
+            f"{_times(size)} voxels would be of {step:.2f} mm, finer than can be made; give fewer, at most "
+            f"{_times(tuple(int(full / 0.3) for full in FULL_SIZE))}"
+        )
+    if spacing is None and (step > 20 or not _fits(size, step)):
+        raise UserError(
+            f"a brain does not fit into {_times(size)} voxels; give a larger size, at least {_times(_least_size(size))}"
+        )
     if not 0.3 <= step <= 20:
         raise UserError(f"a spacing of {step:.3g} mm is out of range; give 0.3 to 20 mm, or change the size")
-    if any((n - 1) * step < least - 1e-6 for n, least in zip(size, _SMALLEST_FIELD, strict=True)):
+    if not _fits(size, step):
         needed = max(least / (n - 1) for n, least in zip(size, _SMALLEST_FIELD, strict=True))
         raise UserError(
             f"a brain does not fit into {_times(size)} voxels of {step:.3g} mm; give a spacing of at least "
@@ -58,6 +68,25 @@ def grid_of(size: tuple[int, int, int], spacing: float | None = None) -> Grid:
     half = [(n - 1) / 2 * step for n in size]
     low = (MIDDLE[0] + half[0], MIDDLE[1] + half[1], MIDDLE[2] - half[2])
     return Grid((size[0], size[1], size[2]), low, (-step, -step, step))
+
+
+def _step_of(size: tuple[int, ...]) -> float:
+    return max(full / n for full, n in zip(FULL_SIZE, size, strict=True))
+
+
+def _fits(size: tuple[int, ...], step: float) -> bool:
+    return all((n - 1) * step >= least - 1e-6 for n, least in zip(size, _SMALLEST_FIELD, strict=True))
+
+
+def _least_size(size: tuple[int, ...]) -> tuple[int, ...]:
+    """The first size near the proportions of BraTS, nowhere below the one given, that holds a brain unspaced."""
+    for side in range(8, FULL_SIZE[0]):
+        slices = math.ceil(side * FULL_SIZE[2] / FULL_SIZE[0])
+        for shape in ((side, side, slices), (side, side, slices + 1)):
+            larger = tuple(max(least, n) for least, n in zip(shape, size, strict=True))
+            if _step_of(larger) <= 20 and _fits(larger, _step_of(larger)):
+                return larger
+    return FULL_SIZE
 
 
 def affine_of(grid: Grid) -> NDArray[np.float64]:
