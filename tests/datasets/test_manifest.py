@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transmodal.datasets.manifest import CaseFiles, Manifest
+from transmodal.datasets.manifest_csv import write_rows
 from transmodal.errors import UserError
 
 HEADING = "subject,session,modality,path"
@@ -176,3 +177,16 @@ def test_a_subject_on_two_sides_is_refused_whenever_a_split_is_asked_for(tmp_pat
     unsplit = Manifest.read(written(tmp_path, "1,,ct,a"))
     with pytest.raises(UserError, match="is not split"):
         unsplit.cases(split="train")
+
+
+def test_a_place_that_takes_no_table_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "file").write_text("in the way")
+    places = {tmp_path / "folder.csv": "Is a directory", tmp_path / "file" / "m.csv": "Cannot make the folder .*file"}
+    if Path("/proc/self").exists():
+        places[Path("/proc/m.csv")] = "Cannot write /proc/m.csv: No such file"
+    for place, said in places.items():
+        with pytest.raises(UserError, match=said) as caught:
+            write_rows(place, ("subject",), [("1",)])
+        assert "choose another place" in str(caught.value) and "\n" not in str(caught.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.csv"]

@@ -78,3 +78,45 @@ def test_a_weight_that_is_no_number_is_noticed() -> None:
     assert all_finite(layer)
     layer.bias.data[1] = float("nan")
     assert not all_finite(layer)
+
+
+def test_a_folder_that_cannot_be_written_is_one_clear_line(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def protected(file: Path, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(file))
+
+    before = checkpoint.read_bytes()
+    with monkeypatch.context() as patch:  # whoever runs this may be root, whom no permission stops
+        patch.setattr(Path, "touch", protected)
+        with pytest.raises(UserError, match=r"Cannot write .*last\.ckpt: Permission denied; make .* writable"):
+            save_checkpoint(checkpoint, {"position": {"step": 8}})
+    assert checkpoint.read_bytes() == before
+
+    in_the_way = checkpoint.parent / "best.ckpt"
+    in_the_way.mkdir()
+    with pytest.raises(UserError, match=r"Cannot write .*best\.ckpt: Is a directory; move what is there away"):
+        save_checkpoint(in_the_way, {})
+    assert sorted(file.name for file in checkpoint.parent.iterdir()) == ["best.ckpt", "last.ckpt"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full, as Linux has it")
+def test_a_full_disk_is_one_clear_line_and_other_faults_are_not_taken_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = torch.save
+
+    def full(content: object, file: Path) -> None:
+        file.unlink(missing_ok=True)
+        file.symlink_to("/dev/full")
+        write(content, file)
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(UserError, match=r"Cannot write .*last\.ckpt") as caught:
+        save_checkpoint(tmp_path / "last.ckpt", {"modules": {"weight": torch.zeros(10**6)}})
+    assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
+
+    def broken(content: object, file: Path) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(torch, "save", broken)
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        save_checkpoint(tmp_path / "last.ckpt", {})

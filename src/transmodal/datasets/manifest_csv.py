@@ -58,12 +58,19 @@ def read_rows(
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Path:
-    """Write a CSV (UTF-8, comma, one line feed a row), whole or not at all."""
+    """Write a CSV (UTF-8, comma, one line feed a row), whole or not at all.
+
+    Raises:
+        UserError: it cannot be written there.
+    """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(rows)
-    return write_text(path, stream.getvalue())
+    try:
+        return write_text(path, stream.getvalue())
+    except OSError as error:  # places that take no files, such as /proc, or a folder that has the name
+        raise UserError(f"Cannot write {path}: {error.strerror}; choose another place") from error
 
 
 def _text_of(path: Path, remedy: str) -> str:

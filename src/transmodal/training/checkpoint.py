@@ -10,12 +10,34 @@ from transmodal.errors import UserError
 from transmodal.images.files import atomic_path
 
 VERSION = 1
+WRITER_FAILED = ("PytorchStreamWriter", "inline_container")  # how torch says that a file could not be written
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Write a checkpoint whole or not at all."""
-    with atomic_path(path) as temporary:
-        torch.save({"version": VERSION, **content}, temporary)
+    """Write a checkpoint whole or not at all.
+
+    Raises:
+        UserError: the folder cannot be written, or has no space left.
+    """
+    try:
+        with atomic_path(path) as temporary:
+            _write(temporary, path, {"version": VERSION, **content})
+    except OSError as error:  # a folder that has the name
+        raise UserError(f"Cannot write {path}: {error.strerror}; move what is there away and --resume") from error
+
+
+def _write(temporary: Path, path: Path, content: dict[str, Any]) -> None:
+    try:
+        temporary.touch()  # torch tells in a RuntimeError of many lines what this tells by its number
+        torch.save(content, temporary)
+    except OSError as error:
+        raise UserError(
+            f"Cannot write {path}: {error.strerror}; make the run's folder writable, or its disk, and --resume"
+        ) from error
+    except RuntimeError as error:
+        if not any(word in str(error) for word in WRITER_FAILED):
+            raise
+        raise UserError(f"Cannot write {path} to its end; free space on its disk and --resume") from error
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
