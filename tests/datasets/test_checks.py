@@ -82,8 +82,8 @@ def test_one_modality_of_two_kinds_is_a_warning(tmp_path: Path) -> None:
     put(tmp_path / "xray/m1.png", GENERATOR.integers(0, 65535, (8, 10), dtype=np.uint16))
     put(tmp_path / "photo/m1.png", GENERATOR.integers(0, 255, (8, 10), dtype=np.uint8))
     found = findings(table, tmp_path)
-    assert short(found) == [("warning", "mixed types", "")] * 2
-    assert "uint8 with 3 channels (2), uint8 with 1 channel (1)" in found[0].what
+    assert short(found) == [("warning", "mixed types", "m1")] * 2
+    assert found[0].what.endswith("uint8 with 3 channels (2), uint8 with 1 channel (1): uint8 with 1 channel in m1")
     assert "uint16" in found[1].what
 
 

@@ -187,15 +187,19 @@ def _about_modalities(
     cases: Sequence[CaseFiles], facts: Mapping[Path, FileFacts], modalities: Sequence[str]
 ) -> Iterable[Finding]:
     for modality in modalities:
-        geometries = [
-            geometry
+        known = [
+            (case, geometry)
             for case in cases
             if modality in case.files and (geometry := facts[case.files[modality]].geometry) is not None
         ]
+        geometries = [geometry for _, geometry in known]
         kinds = Counter(f"{geometry.dtype} with {_channels(geometry)}" for geometry in geometries)
         if len(kinds) > 1:
-            what = f"{modality} mixes {_counted(kinds)}"
-            yield Finding("warning", "mixed types", "", what, "convert the few to the kind of the many")
+            few = kinds.most_common()[-1][0]
+            odd = [case.id for case, geometry in known if f"{geometry.dtype} with {_channels(geometry)}" == few]
+            named = ", ".join(odd[:4]) + (f" and {len(odd) - 4} more" if len(odd) > 4 else "")
+            what = f"{modality} mixes {_counted(kinds)}: {few} in {named}"
+            yield Finding("warning", "mixed types", odd[0], what, "convert the few to the kind of the many")
         sizes = Counter(_size(geometry) for geometry in geometries)
         if len(sizes) > 1:
             what = f"{modality} has {len(sizes)} sizes: {_counted(sizes)}"
