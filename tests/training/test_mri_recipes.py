@@ -218,3 +218,14 @@ def test_volumes_stored_in_several_types_train_together_where_each_has_its_own_s
     assert load_translator(run.model).card.preparation.modalities["T2"].dtype == "float32"
     with pytest.raises(UserError, match=r"T2 images differ.*preparation.intensity.T2.map: image-percentiles"):
         trained("t1-to-t2", manifest, tmp_path / "refused", **{"preparation.intensity.T2.map": "training-percentiles"})
+
+
+def test_a_recipe_of_any_to_any_tells_how_to_do_without_a_sequence(brains: Path, tmp_path: Path) -> None:
+    rows = brains.read_text().splitlines(keepends=True)
+    fewer = brains.with_name("fewer.csv")
+    fewer.write_text("".join(row for row in rows if ",T1ce," not in row))
+    with pytest.raises(UserError) as told:
+        trained("missing-sequences", fewer, tmp_path)
+    assert "no T1ce; to do without, add --set 'inputs=[T1,T2,FLAIR]' --set 'targets=[T1,T2,FLAIR]'" in str(told.value)
+    chosen = {"inputs": ["T1", "T2", "FLAIR"], "targets": ["T1", "T2", "FLAIR"], "train.epochs": 1}
+    assert trained("missing-sequences", fewer, tmp_path, **chosen).log.is_file()

@@ -185,11 +185,24 @@ def _launch(recipe: Recipe, device: str, devices: int) -> Fabric:
     return fabric
 
 
+def _require_modalities(manifest: Manifest, recipe: Recipe) -> None:
+    """Raise a UserError where a modality is in no row; recipes of any to any can do with those that are there."""
+    there = [name for name in recipe.modalities if name in manifest.modalities]
+    if recipe.inputs == recipe.targets and 1 < len(there) < len(recipe.modalities):
+        lacking = ", ".join(name for name in recipe.modalities if name not in there)
+        chosen = f"[{','.join(there)}]"
+        raise UserError(
+            f"{manifest.name} has no {lacking}; to do without, add --set 'inputs={chosen}' --set 'targets={chosen}'"
+        )
+    manifest.require_modalities(recipe.modalities)
+
+
 def _create_run(recipe: Recipe, manifest: Manifest | str | Path, out: Path, monitor: Monitor) -> None:
     manifest = manifest if isinstance(manifest, Manifest) else Manifest.read(manifest)
     mask = recipe.evaluation.mask
     extras = [mask] if mask not in (None, "none", "foreground") else []
-    manifest.require_modalities([*recipe.modalities, *extras])
+    _require_modalities(manifest, recipe)
+    manifest.require_modalities(extras)
     if recipe.labels is not None and not set(recipe.labels.modality) & set(manifest.modalities):
         names = " or ".join(recipe.labels.modality)
         if recipe.labels.required:
