@@ -202,6 +202,15 @@ def test_a_wrong_call_of_evaluate_is_told_in_one_line(
         (["evaluate", run.folder, "--group-by", "coad"], "coad"),
         (["evaluate", run.folder, "--fid-weights", weights], "FID"),
         (["evaluate", run.folder, "--fid-weights", tmp_path / "none"], "There is no file"),
+        (["evaluate", run.folder, "--metrics", "psnr,sism"], "--metrics: there is no per-image metric 'sism'; did you"),
+        (["evaluate", run.folder, "--metrics", "foo"], "--metrics: there is no per-image metric 'foo'; known are mse"),
+        (["evaluate", run.folder, "--metrics", "psnr,dice"], "--metrics: dice needs label maps"),
+        (["evaluate", run.folder, "--metrics", "dice"], "--segment"),
+        (["evaluate", run.folder, "--metrics", ""], "at least one metric"),
+        (["evaluate", run.folder, "--lesions", "foreground"], "--lesions must be the name of a modality"),
+        (["evaluate", run.folder, "--slice-pixels", "5"], "--slice-pixels counts pixels of the mask"),
+        (["evaluate", run.folder, "--flips", "9"], "axes 0 to 1"),
+        (["evaluate", run.folder, "--flips", "2"], "axes 0 to 1"),
     ):
         out, error = told(capsys, *arguments, status=2)
         assert what in error and error.count("\n") == 1, error

@@ -1,6 +1,10 @@
 """Which metrics and which weights of WAEM the words of a command line ask for; shared by `evaluate` and `score`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from transmodal.metrics.policy import Policy
 
 
 def named_metrics(metrics: str | None, conventions: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -23,6 +27,46 @@ def named_metrics(metrics: str | None, conventions: list[str]) -> tuple[tuple[st
                         f"psnr,{asked[0]}")  # fmt: skip
     sets = tuple(name for name in asked if name in METRICS and METRICS[name].level == "set")
     return tuple(name for name in asked if name not in sets), sets
+
+
+def chosen_policy(
+    own: "Policy",
+    metrics: str | None,
+    conventions: list[str],
+    *,
+    slice_pixels: int | None = None,
+    lesions: str | None = None,
+) -> "Policy | None":
+    """Return a run's own policy with what `evaluate` was asked to change in it; None where that is nothing.
+
+    Raises:
+        UserError: a metric, a convention or a value is none, or metrics of label maps are asked for of images.
+    """
+    from pydantic import ValidationError
+
+    from transmodal.errors import UserError
+    from transmodal.evaluation.run import problem_in_words
+    from transmodal.metrics import METRICS
+    from transmodal.metrics.policy import Policy
+
+    changes: dict[str, Any] = {}
+    if metrics is not None or conventions:
+        of_images, of_sets = named_metrics(metrics, conventions)
+        of_labels = [name for name in of_images if name in METRICS and METRICS[name].level == "labels"]
+        if of_labels and METRICS[own.metrics[0]].level != "labels":
+            raise UserError(
+                f"--metrics: {of_labels[0]} needs label maps, and the targets of this run are images; --segment "
+                "MODALITY compares a segmenter's Dice on them, 'transmodal score' compares label maps"
+            )
+        changes |= {"metrics": of_images, "sets": of_sets or own.sets}
+    if lesions is not None:
+        changes["lesions"] = None if lesions == "none" else lesions
+    if slice_pixels is not None:
+        changes["slice_pixels"] = slice_pixels
+    try:
+        return Policy(**(own.model_dump() | changes)) if changes else None
+    except ValidationError as error:
+        raise UserError(f"{problem_in_words(error)}; see 'transmodal evaluate --help'") from error
 
 
 def named_weights(file: Path | None, raw: str | None) -> Path | list[float] | None:

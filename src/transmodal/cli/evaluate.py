@@ -143,7 +143,7 @@ def evaluate(
     Cases that cannot be scored are listed and stand in no average;
     the exit status is then 2.
     """
-    from transmodal.cli.chosen_metrics import named_metrics, named_weights
+    from transmodal.cli.chosen_metrics import chosen_policy, named_weights
     from transmodal.cli.progress import Progress
     from transmodal.cli.scores import print_combinations, print_scores
     from transmodal.cli.translate import translation_options
@@ -151,29 +151,19 @@ def evaluate(
     from transmodal.evaluation.comparison import compare
     from transmodal.evaluation.files import to_text
     from transmodal.evaluation.groups import parse_grouping
-    from transmodal.evaluation.run import evaluate_run, policy_of
+    from transmodal.evaluation.run import evaluate_run, recipe_of
     from transmodal.evaluation.run_report import baseline_warnings
     from transmodal.evaluation.scores import for_json
     from transmodal.evaluation.segmenter import describe_tables
-    from transmodal.metrics.policy import Policy
 
     groupings = [parse_grouping(names) for names in group_by or []]
     weights = named_weights(waem, waem_weights)
     if weights is not None and len(runs) < 2:
         raise UserError("WAEM scores systems against each other; name two runs or more, or leave --waem out")
-    translation = translation_options(flips, precision, window, memory)
+    own = recipe_of(runs[0])
+    translation = translation_options(flips, precision, window, memory, spatial_dims=own.spatial_dims)
     evaluations = []
-    policy = None
-    if metrics is not None or convention:
-        of_images, of_sets = named_metrics(metrics, convention or [])
-        own = policy_of(runs[0])
-        policy = Policy(**(own.model_dump() | {"metrics": of_images, "sets": of_sets or own.sets}))
-    if lesions is not None:
-        own = policy or policy_of(runs[0])
-        policy = Policy(**(own.model_dump() | {"lesions": None if lesions == "none" else lesions}))
-    if slice_pixels is not None:
-        own = policy or policy_of(runs[0])
-        policy = Policy(**(own.model_dump() | {"slice_pixels": slice_pixels}))
+    policy = chosen_policy(own.evaluation, metrics, convention or [], slice_pixels=slice_pixels, lesions=lesions)
     names = [name.strip() for name in given.split(",") if name.strip()] if given is not None else None
     for folder in runs:
         with Progress(folder.name) as progress:

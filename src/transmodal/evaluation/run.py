@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas
+from pydantic import ValidationError
 
 from transmodal.errors import UserError
 from transmodal.evaluation.combinations import Combinations, score_combinations
@@ -18,6 +19,7 @@ from transmodal.evaluation.segmenter import STEPS, downstream_of
 from transmodal.evaluation.target import TRANSLATOR, Asked, NoCases, Progress, TargetJob, inputs_for, policy_for_target
 from transmodal.metrics.policy import Policy
 from transmodal.training.cross_validation import CrossValidation
+from transmodal.training.recipe import Recipe
 from transmodal.training.run import Run
 from transmodal.translation import Translator, load_translator
 from transmodal.translation.options import Options
@@ -194,11 +196,21 @@ def evaluate_run(
     return evaluation
 
 
-def policy_of(folder: str | Path) -> Policy:
-    """Return the policy in the recipe of a run or cross-validation; a UserError where the folder is neither."""
+def recipe_of(folder: str | Path) -> Recipe:
+    """Return the recipe of a run or cross-validation; a UserError where the folder is neither."""
     if CrossValidation.is_at(folder):
-        return CrossValidation.open(folder).recipe.evaluation
-    return Run.open(folder).recipe.evaluation
+        return CrossValidation.open(folder).recipe
+    return Run.open(folder).recipe
+
+
+def problem_in_words(error: ValidationError) -> str:
+    """Return the first thing that is wrong with a policy, as an option of the command line and what is said of it."""
+    problem = error.errors()[0]
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["loc"]:
+        return f"--{str(problem['loc'][0]).replace('_', '-')}: {message}"
+    first, _, rest = message.partition(" ")  # of several fields; the sentence opens with the one at fault
+    return f"--{first.replace('_', '-')} {rest}" if first in Policy.model_fields else message
 
 
 def _opened(folder: str | Path, split: str) -> tuple[Run, list[Run]]:
@@ -228,6 +240,8 @@ def _scored(
             jobs.append(None)
             nothing = nothing or str(error)
             continue
+        except ValidationError as error:  # what the target fills in does not go with what was asked for
+            raise UserError(f"{run.name}, {target}: {problem_in_words(error)}") from error
         found[run.name] = job.score(features)
         features, asked = job.features, replace(asked, policy=job.policy)
         jobs.append(job)
