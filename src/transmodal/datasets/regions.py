@@ -53,9 +53,12 @@ def region_of_case(settings: RegionSettings, inputs: Mapping[str, Image], mask: 
             grey: npt.NDArray[Any] = image.pixels.max(-1) if image.channels else image.pixels
             found |= find_region(grey, settings.how)
     if not found.any():
-        raise UserError(
-            f"{(mask or first).name} has an empty region (preparation.region); check the image, or give a mask"
-        )
+        if mask is not None:
+            raise UserError(
+                f"The mask {mask.name} has an empty region: all of it is 0; give one that is 1 inside, or leave it out "
+                "to have the region found"
+            )
+        raise UserError(f"{first.name} has an empty region (preparation.region); check the image, or give a mask")
     return found
 
 
