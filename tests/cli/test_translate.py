@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.data.missing_inputs import make_any_to_any
 from tests.data.translators import COLOURS, PHOTO, T1, T2, XRAY, make_translator
 
 from transmodal.cli import main
@@ -147,3 +148,56 @@ def test_a_model_of_several_targets_wants_a_folder(tmp_path: Path, capsys: pytes
     assert "writes T2, FLAIR; give a folder" in capsys.readouterr().err
     assert translate("-m", model, "-i", source, "-o", tmp_path / "out") == 0
     assert {file.name for file in (tmp_path / "out").glob("*.nii.gz")} == {"a_T2.nii.gz", "a_FLAIR.nii.gz"}
+
+
+@pytest.fixture
+def scans(tmp_path: Path) -> Path:
+    """A manifest of one case with all modalities that `make_any_to_any` knows."""
+    lines = ["subject,modality,path"]
+    for seed, name in enumerate(("T1", "T2", "FLAIR")):
+        pixels = np.random.default_rng(seed).integers(1, 1000, (8, 8, 4)).astype(np.int16)
+        write(Image(pixels), tmp_path / f"{name}.nii.gz")
+        lines.append(f"m1,{name},{name}.nii.gz")
+    (tmp_path / "manifest.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path / "manifest.csv"
+
+
+def test_a_target_that_is_there_is_withheld(scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = make_any_to_any(tmp_path / "model")
+
+    def inputs(*arguments: str) -> set[str]:
+        out = tmp_path / "-".join(("out", *arguments))
+        assert translate("-m", model, "-i", scans, "-o", out, "--targets", "T2", *arguments) == 0
+        return set(json.loads((out / "m1_T2.synthetic.json").read_text())["inputs"])
+
+    assert inputs() == {"T1", "FLAIR"}
+    assert inputs("--modality", "T1") == {"T1"}
+    assert inputs("--modality", "FLAIR,T2,T1") == {"T1", "FLAIR"}
+    capsys.readouterr()
+    for arguments, said in (
+        (("-i", tmp_path / "T1.nii.gz", "--modality", "T1", "--targets", "T1"), "only T1 to make T1 of"),
+        (("-i", scans, "--modality", "T1", "--targets", "T1"), "choose other --targets"),
+        (("-i", scans), "name with --targets"),
+        (("-i", scans, "--modality", "T3"), "not 'T3'; did you mean"),
+    ):
+        assert translate("-m", model, "-o", tmp_path / "none", *arguments) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("transmodal: ") and said in line, line
+    assert not (tmp_path / "none").exists()
+
+
+def test_an_output_that_was_not_written_is_not_named(
+    scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = make_any_to_any(tmp_path / "model", region=True)
+    empty = write(Image(np.zeros((8, 8, 4), np.uint8)), tmp_path / "empty.nii.gz")
+    arguments = ("-m", model, "-i", tmp_path / "T1.nii.gz", "--modality", "T1", "--targets", "T2")
+    assert translate(*arguments, "-o", tmp_path / "made.nii.gz", "--mask", empty) == 2
+    told = capsys.readouterr()
+    assert "Output:" not in told.out and "0 written" in told.out
+    assert "empty.nii.gz has an empty region" in told.err and "or give a mask" not in told.err
+    assert translate(*arguments, "-o", tmp_path / "made.nii.gz", "--mask", tmp_path / "nosuch.nii.gz") == 2
+    assert "No such file" in capsys.readouterr().err
+    for _ in range(2):
+        assert translate(*arguments, "-o", tmp_path / "made.nii.gz") == 0
+        assert capsys.readouterr().out.splitlines()[-1] == f"Output: {tmp_path / 'made.nii.gz'}"

@@ -6,6 +6,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from tests.data.missing_inputs import make_any_to_any
 from tests.data.translators import COLOURS, PHOTO, T1, T2, XRAY, make_translator
 
 from transmodal.datasets.preparation import SliceSettings
@@ -357,3 +358,82 @@ def test_a_pair_of_header_and_data_is_one_input(volumes: Translator, tmp_path: P
     volume(tmp_path / "in" / "a.hdr")
     assert [path.name for path in sorted((tmp_path / "in").iterdir())] == ["a.hdr", "a.img"]
     assert len(run(volumes, tmp_path / "in", tmp_path / "out").written) == 1
+
+
+def manifest_of(folder: Path, cases: dict[str, tuple[str, ...]]) -> Path:
+    lines = ["subject,modality,path"]
+    for number, (case, modalities) in enumerate(cases.items()):
+        for seed, modality in enumerate(modalities):
+            volume(folder / f"{case}_{modality}.nii", 10 * number + seed)
+            lines.append(f"{case},{modality},{case}_{modality}.nii")
+    manifest = folder / "manifest.csv"
+    manifest.write_text("\n".join(lines) + "\n")
+    return manifest
+
+
+@pytest.fixture(scope="module")
+def any_to_any(tmp_path_factory: pytest.TempPathFactory) -> Translator:
+    return load_translator(make_any_to_any(tmp_path_factory.mktemp("any") / "model"))
+
+
+def run_any(
+    translator: Translator,
+    given: Path,
+    out: Path,
+    targets: list[str] | None,
+    *,
+    only: list[str] | None = None,
+    ensemble: tuple[Translator, ...] = (),
+) -> Results:
+    jobs = find_jobs(given, list(translator.card.inputs), volumes=True, may_miss=True, modalities=only)
+    return apply_translator(translator, jobs, out, targets=targets, ensemble=ensemble)
+
+
+def test_what_is_made_is_never_given(any_to_any: Translator, tmp_path: Path) -> None:
+    manifest = manifest_of(tmp_path / "in", {"m1": ("T1", "T2", "FLAIR")})
+    out = tmp_path / "out"
+    results = run_any(any_to_any, manifest, out, ["T2", "FLAIR", "T2"])
+    assert [path.name for _, path in results.written] == ["m1_T2.nii.gz", "m1_FLAIR.nii.gz"]
+    images = {name: read(tmp_path / "in" / f"m1_{name}.nii") for name in ("T1", "T2", "FLAIR")}
+    for target in ("T2", "FLAIR"):
+        rest = {name: image for name, image in images.items() if name != target}
+        expected = any_to_any.translate_case(rest, targets=[target])[target]
+        made = out / f"m1_{target}.nii.gz"
+        np.testing.assert_array_equal(read(made).pixels, expected.pixels)
+        assert sidecar(made)["inputs"].keys() == rest.keys()
+    before = read(out / "m1_T2.nii.gz").pixels
+    volume(tmp_path / "in" / "m1_T2.nii", 99)
+    again = run_any(any_to_any, manifest, out, ["T2", "FLAIR"])
+    assert [path.name for _, path in again.skipped] == ["m1_T2.nii.gz"], "the true T2 is no input of the made T2"
+    assert [path.name for _, path in again.written] == ["m1_FLAIR.nii.gz"]
+    np.testing.assert_array_equal(read(out / "m1_T2.nii.gz").pixels, before)
+    with pytest.raises(UserError, match="T2 is given"):
+        any_to_any.translate_case(images, targets=["T2"])
+
+
+def test_the_spread_over_passes_does_not_see_the_target_either(any_to_any: Translator, tmp_path: Path) -> None:
+    manifest = manifest_of(tmp_path / "in", {"m1": ("T1", "T2")})
+    assert not run_any(any_to_any, manifest, tmp_path / "out", ["T2"], ensemble=(any_to_any,)).failed
+    for name in ("m1_T2.nii.gz", "m1_T2_sd.nii.gz"):
+        assert sidecar(tmp_path / "out" / name)["inputs"].keys() == {"T1"}
+
+
+def test_a_target_without_another_input_fails_and_the_others_are_made(any_to_any: Translator, tmp_path: Path) -> None:
+    manifest = manifest_of(tmp_path / "in", {"m1": ("T2",), "m2": ("T1", "T2", "FLAIR"), "m3": ("T1", "T2")})
+    results = run_any(any_to_any, manifest, tmp_path / "out", ["T2", "FLAIR"])
+    assert [path.name.removesuffix(".nii.gz") for _, path in results.written] == [
+        "m1_FLAIR", "m2_T2", "m2_FLAIR", "m3_FLAIR", "m3_T2"
+    ]  # fmt: skip
+    ((name, reason),) = results.failed
+    assert name == "m1" and "only T2 to make T2 of" in reason
+    results = run_any(any_to_any, manifest, tmp_path / "made", None)
+    assert [(name, "--targets" in reason) for name, reason in results.failed] == [("m2", True)]
+    assert [path.name for _, path in results.written] == ["m1_T1.nii.gz", "m1_FLAIR.nii.gz", "m3_FLAIR.nii.gz"]
+
+
+def test_only_the_named_modalities_of_a_manifest_are_used(any_to_any: Translator, tmp_path: Path) -> None:
+    manifest = manifest_of(tmp_path / "in", {"m1": ("T1", "T2", "FLAIR")})
+    ((_, path),) = run_any(any_to_any, manifest, tmp_path / "out", ["T2"], only=["T1"]).written
+    expected = any_to_any.translate_case({"T1": read(tmp_path / "in" / "m1_T1.nii")}, targets=["T2"])["T2"]
+    np.testing.assert_array_equal(read(path).pixels, expected.pixels)
+    assert sidecar(path)["inputs"].keys() == {"T1"}

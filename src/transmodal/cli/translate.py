@@ -6,7 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from transmodal.translation.jobs import Job
     from transmodal.translation.options import Options
+    from transmodal.translation.translator import Translator
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -45,10 +49,17 @@ def translate(
         typer.Option(metavar="ROW COLUMN", help="Pixel size in mm of pictures that have none."),
     ] = None,
     modality: Annotated[
-        str | None, typer.Option(help="Which input these files are, where the model takes several.")
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help="Which input these files are, where the model takes several; of a manifest: use only these.",
+        ),
     ] = None,
     targets: Annotated[
-        str | None, typer.Option(metavar="A,B", help="What to make. Default: all that is not given.")
+        str | None,
+        typer.Option(
+            metavar="A,B", help="What to make, each of all that is there but itself. Default: all that is not given."
+        ),
     ] = None,
     mask: Annotated[
         Path | None,
@@ -90,7 +101,7 @@ def translate(
 
     from transmodal.errors import UserError
     from transmodal.translation.apply import apply_translator, find_jobs
-    from transmodal.translation.jobs import cases_without_input
+    from transmodal.translation.jobs import cases_without_input, chosen_inputs
     from transmodal.translation.model_folder import load_translator
 
     translator, *others = [load_translator(each, device=device) for each in model]
@@ -102,19 +113,20 @@ def translate(
     preparation = translator.card.preparation
     volumes = preparation.slices is not None or preparation.spatial_dims == 3
     region = preparation.region
+    modalities = _names(modality)
     jobs = find_jobs(
         given,
         list(translator.card.inputs),
         volumes=volumes,
         out=out,
         pattern=pattern,
-        modality=modality,
+        modalities=modalities,
         mask_modality=region.modality if region is not None else None,
         masks=mask,
         may_miss=translator.card.missing_inputs,
     )
-    wanted = [name.strip() for name in targets.split(",")] if targets else None
-    made = translator.targets_for(jobs[0].files, wanted)
+    wanted = _names(targets)
+    made = _what_is_made(translator, jobs, wanted)
     single_file = given.is_file() and given.suffix.lower() != ".csv" and bool(out.suffix) and not out.is_dir()
     if single_file and len(made) > 1:
         raise UserError(f"The model writes {', '.join(made)}; give a folder with -o, or choose with --targets")
@@ -141,7 +153,8 @@ def translate(
             ensemble=others,
             on_job=lambda job, outcome: progress.advance(task),
         )
-    without = cases_without_input(given, list(translator.card.inputs))
+    used = chosen_inputs(list(translator.card.inputs), modalities)
+    without = cases_without_input(given, used)
     if as_json:
         listed = {
             "notice": translator.card.notice,
@@ -162,10 +175,33 @@ def translate(
         if without:
             named = ", ".join(without[:NAMED]) + (f" and {len(without) - NAMED} more" if len(without) > NAMED else "")
             cases = "1 case has" if len(without) == 1 else f"{len(without)} cases have"
-            typer.echo(f"{cases} no {' or '.join(translator.card.inputs)}, so nothing was made: {named}")
-        typer.echo(f"Output: {out}")
+            typer.echo(f"{cases} no {' or '.join(used)}, so nothing was made: {named}")
+        if results.written or results.skipped:
+            typer.echo(f"Output: {out}")
     if results.failed:
         raise typer.Exit(2)
+
+
+def _names(text: str | None) -> list[str] | None:
+    return [name.strip() for name in text.split(",") if name.strip()] if text else None
+
+
+def _what_is_made(translator: "Translator", jobs: "Sequence[Job]", wanted: list[str] | None) -> list[str]:
+    """Return what is made of the first job of which anything can be.
+
+    Raises:
+        UserError: nothing can be made of any.
+    """
+    from transmodal.errors import UserError
+    from transmodal.translation.apply import parts_of
+
+    problem = UserError("There is nothing to translate; check the input")
+    for number, job in enumerate(jobs):
+        try:
+            return [target for _, targets in parts_of(translator, job, wanted) for target in targets]
+        except UserError as error:
+            problem = problem if number else error
+    raise problem
 
 
 def translation_options(

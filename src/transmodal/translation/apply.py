@@ -72,7 +72,7 @@ def apply_translator(
         seed: see `Translator.__call__`.
         spacing: pixel size in mm for pictures that have none.
         model_folder: for the sidecar.
-        targets: which to make; None makes all that are not given.
+        targets: which to make, each of all that is given but itself; None makes all that are not given.
         options: how the network is run.
         passes: 2 or more writes the mean over so many passes with noise, and beside it, as NAME_sd, their standard
             deviation.
@@ -87,16 +87,48 @@ def apply_translator(
     call = _Call(translator, out, single_file, seed, spacing, model_folder, targets, options, passes, ensemble)
     _require_writable(out.parent if single_file else out)
     for job in jobs:
-        try:
-            outcome, paths = call.translate(job)
-            (results.written if outcome == "written" else results.skipped).extend((job.name, path) for path in paths)
-        except UserError as error:
-            outcome = "failed"
-            results.failed.append((job.name, str(error)))
-        results.warnings += [(job.name, line) for line in call.warned]
-        call.warned.clear()
-        on_job(job, outcome)
+        on_job(job, call.into(results, job))
     return results
+
+
+def parts_of(translator: Translator, job: Job, targets: Sequence[str] | None = None) -> list[tuple[Job, list[str]]]:
+    """Split a job by what its targets may be made of: whatever is made is never given.
+
+    Args:
+        translator: that will do it.
+        job: with all that is there.
+        targets: which to make; None takes all that are not given.
+
+    Returns:
+        The job with the inputs that are used, and the targets made of them. No input is left to a part whose target is
+        all there is.
+
+    Raises:
+        UserError: a target is unknown, nothing is left to make, or nothing is left to make it of.
+    """
+    card = translator.card
+    wanted = list(dict.fromkeys(translator.targets_for(() if targets else job.files, targets)))
+    own = [name for name in wanted if name in job.files]
+    if own and not card.missing_inputs:
+        raise UserError(
+            f"{card.name} needs all of {', '.join(card.inputs)}, and no {own[0]} is made of itself; choose other "
+            "--targets, or train with sampling.missing_inputs"
+        )
+    others = [name for name in wanted if name not in job.files]
+    parts = [(job, others)] if others else []
+    for target in own:
+        rest = {name: file for name, file in job.files.items() if name != target}
+        parts += [(replace(job, files=rest), [target])]
+    if not any(part.files for part, _ in parts):
+        raise _nothing_else(own[0])
+    return parts
+
+
+def _nothing_else(target: str) -> UserError:
+    return UserError(
+        f"There is only {target} to make {target} of, and no image is made of itself; choose other --targets, or give "
+        "another input"
+    )
 
 
 @dataclass(frozen=True)
@@ -115,22 +147,46 @@ class _Call:
     ensemble: tuple[Translator, ...]
     warned: list[str] = field(default_factory=list)
 
-    def translate(self, job: Job) -> tuple[Outcome, list[Path]]:
-        """Do one job unless it is done."""
+    def into(self, results: Results, job: Job) -> Outcome:
+        """Do one job unless it is done, and say in the results what became of it."""
+        outcomes: set[Outcome] = set()
+        try:
+            parts = parts_of(self.translator, job, self.targets)
+        except UserError as error:
+            results.failed.append((job.name, str(error)))
+            return "failed"
+        for part, targets in parts:
+            try:
+                outcome, paths = self.translate(part, targets, job)
+                listed = results.written if outcome == "written" else results.skipped
+                listed.extend((job.name, path) for path in paths)
+            except UserError as error:
+                outcome = "failed"
+                if (job.name, str(error)) not in results.failed:  # one bad file fails several parts
+                    results.failed.append((job.name, str(error)))
+            outcomes.add(outcome)
+            results.warnings += [(job.name, line) for line in self.warned if (job.name, line) not in results.warnings]
+            self.warned.clear()
+        return "failed" if "failed" in outcomes else "written" if "written" in outcomes else "skipped"
+
+    def translate(self, job: Job, targets: list[str], whole: Job) -> tuple[Outcome, list[Path]]:
+        """Make these targets of all inputs of the job; `whole` is it with those that are withheld."""
+        if not job.files:
+            raise _nothing_else(targets[0])
         if job.missing and not self.translator.card.missing_inputs:
             raise UserError(f"it has no {', '.join(job.missing)}; add what is missing to the manifest")
         record = self._record(job)
-        done = self._finished(job, record)
+        done = self._finished(job, targets, record)
         if done is not None:
             return "skipped", done
         images = {modality: self._read(file) for modality, file in job.files.items()}
         first = next(iter(images.values()))
-        paths = {modality: self._path(job, modality, first) for modality in self._targets(job)}
+        paths = {modality: self._path(job, modality, first) for modality in targets}
         for path in paths.values():
-            _require_ours(path, job)
+            _require_ours(path, whole)
         mask = self._read(job.mask) if job.mask is not None else None
         options = replace(self.options, warn=self.warned.append)
-        how: dict[str, Any] = {"mask": mask, "targets": self.targets, "options": options}
+        how: dict[str, Any] = {"mask": mask, "targets": targets, "options": options}
         if self.passes or self.ensemble:
             spread = self.translator.translate_with_spread(
                 images, passes=self.passes, seed=self.seed or 0, others=self.ensemble, **how
@@ -138,16 +194,13 @@ class _Call:
             outputs = {name: mean for name, (mean, _) in spread.items()}
             for name, (_, sd) in spread.items():
                 path = _path_of_sd(paths[name], sd)
-                _require_ours(path, job)
+                _require_ours(path, whole)
                 self._write(sd, path, {**record, "target": f"standard deviation of {name}"})
         else:
             outputs = self.translator.translate_case(images, seed=self.seed, **how)
         for modality, image in outputs.items():
             self._write(image, paths[modality], {**record, "target": modality, "warnings": list(self.warned)})
         return "written", list(paths.values())
-
-    def _targets(self, job: Job) -> list[str]:
-        return self.translator.targets_for(job.files, self.targets)
 
     def _read(self, file: Path) -> Image:
         needs_size = self.spacing is not None and not read_geometry(file).has_physical_size
@@ -203,11 +256,11 @@ class _Call:
             },
         }
 
-    def _finished(self, job: Job, record: dict[str, Any]) -> list[Path] | None:
+    def _finished(self, job: Job, targets: Sequence[str], record: dict[str, Any]) -> list[Path] | None:
         """Return the outputs of an earlier call with the same input, models, seed and options, or None."""
         paths = []
         spreads = self.passes or self.ensemble
-        for modality in self._targets(job):
+        for modality in targets:
             file = self.out if self.single_file else self.out / f"{self._name(job, modality)}.any"
             earlier = _read_sidecar(sidecar_of(file))
             path = file.with_name(Path(str(earlier.get("output"))).name or "-")

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 
-from transmodal.datasets.manifest import Manifest
+from transmodal.datasets.manifest import Manifest, nearest
 from transmodal.errors import UserError
 from transmodal.images import is_image_file
 from transmodal.images.formats import format_of_name, recognise, stem_of
@@ -39,7 +39,7 @@ def find_jobs(
     volumes: bool = False,
     out: Path | None = None,
     pattern: str = "*",
-    modality: str | None = None,
+    modalities: Sequence[str] | None = None,
     mask_modality: str | None = None,
     masks: Path | None = None,
     may_miss: bool = False,
@@ -55,27 +55,33 @@ def find_jobs(
         volumes: the translator takes volumes, so that a folder of DICOM slices is one image.
         out: where outputs will go; what lies there is no input.
         pattern: which files of a folder are of the input modality, as *T1*; of a DICOM series its slices' names.
-        modality: which input single files and the files of a folder are; needed where there are several.
+        modalities: which input single files and the files of a folder are, needed where there are several; of a
+            manifest the only inputs that are used.
         mask_modality: of masks of the region in a manifest.
         masks: a mask, or a folder of masks with the names of the inputs; for files and folders.
         may_miss: any of the inputs will do.
 
     Raises:
-        UserError: nothing there, nothing readable, one file for a translator of several inputs, an output folder that
-            is the input folder, or two files whose outputs would have one name.
+        UserError: nothing there, nothing readable, no such mask, an unknown modality, one file for a translator of
+            several inputs, an output folder that is the input folder, or two files whose outputs would have one name.
     """
     if not given.exists():
         raise UserError(f"There is no {given}; give a file, a folder or a manifest.csv")
+    if masks is not None and not masks.exists():
+        raise UserError(f"No such file: the mask {masks}; give a mask, or a folder of masks named like the inputs")
+    chosen = chosen_inputs(inputs, modalities)
     if given.is_file() and given.suffix.lower() == ".csv":
-        return _manifest_jobs(given, inputs, mask_modality, may_miss)
-    if modality is not None and modality not in inputs:
-        raise UserError(f"This translator takes {', '.join(inputs)}, not {modality!r}")
-    if len(inputs) > 1 and modality is None:
+        if not may_miss and len(chosen) < len(inputs):
+            raise UserError(f"This translator needs all of {', '.join(inputs)}; leave --modality out")
+        return _manifest_jobs(given, inputs, chosen, mask_modality, may_miss)
+    if modalities is not None and len(chosen) > 1:
+        raise UserError(f"A file is one of {', '.join(chosen)}; name one with --modality, or give a manifest.csv")
+    if len(chosen) > 1:
         raise UserError(
             f"This translator takes {', '.join(inputs)}; give a manifest.csv that lists them by case, or say which one "
             "these files are with --modality"
         )
-    own = modality or inputs[0]
+    own = chosen[0]
     lacking = tuple(name for name in inputs if name != own)
     if given.is_file():
         return [_with_mask(Job(stem_of(given), {own: given}, lacking), masks)]
@@ -98,6 +104,22 @@ def find_jobs(
     return [_with_mask(job, masks) for job in jobs]
 
 
+def chosen_inputs(inputs: Sequence[str], modalities: Sequence[str] | None = None) -> list[str]:
+    """Return the inputs to use: those named, in the translator's order; None takes all.
+
+    Raises:
+        UserError: one is no input of the translator, or none is named.
+    """
+    if modalities is None:
+        return list(inputs)
+    for name in modalities:
+        if name not in inputs:
+            raise UserError(f"This translator takes {', '.join(inputs)}, not {name!r}; {nearest(name, inputs)}")
+    if not modalities:
+        raise UserError(f"--modality names nothing; choose from {', '.join(inputs)}")
+    return [name for name in inputs if name in modalities]
+
+
 def _with_mask(job: Job, masks: Path | None) -> Job:
     """Return the job with its mask: the one named, or the one of its name in a folder.
 
@@ -115,18 +137,20 @@ def _with_mask(job: Job, masks: Path | None) -> Job:
     return replace(job, mask=found[0])
 
 
-def _manifest_jobs(given: Path, inputs: Sequence[str], mask_modality: str | None, may_miss: bool) -> list[Job]:
+def _manifest_jobs(
+    given: Path, inputs: Sequence[str], chosen: Sequence[str], mask_modality: str | None, may_miss: bool
+) -> list[Job]:
     manifest = Manifest.read(given)
     if not may_miss:
         manifest.require_modalities(inputs)
     jobs = []
     for case in manifest.cases():
-        files = {modality: case.files[modality] for modality in inputs if modality in case.files}
+        files = {modality: case.files[modality] for modality in chosen if modality in case.files}
         if files:  # a case without any input is no work left undone: it may hold targets only; it is said at the end
             missing = tuple(modality for modality in inputs if modality not in files)
             jobs.append(Job(case.id, files, missing, case.files.get(mask_modality) if mask_modality else None))
     if not jobs or (not may_miss and all(job.missing for job in jobs)):
-        raise UserError(f"No case of {given} has {', '.join(inputs)}")
+        raise UserError(f"No case of {given} has {(' or ' if may_miss else ', ').join(chosen)}; check its modalities")
     return jobs
 
 

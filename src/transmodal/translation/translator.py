@@ -202,15 +202,22 @@ class Translator:
         """Return what is made of these inputs.
 
         Raises:
-            UserError: a target is unknown, or nothing is left to make.
+            UserError: a target is unknown or given, or nothing is left to make.
         """
         known = list(self.card.targets)
         for target in targets or ():
             if target not in known:
                 raise UserError(f"{self.card.name} makes {', '.join(known)}, not {target!r}")
+            if target in given:
+                raise UserError(
+                    f"{target} is given, and no image is made of itself; leave it out of the inputs, or of the targets"
+                )
         wanted = list(targets) if targets else [name for name in known if name not in given]
         if not wanted:
-            raise UserError(f"{self.card.name} makes {', '.join(known)}, and all are given; leave one out")
+            raise UserError(
+                f"{self.card.name} makes {', '.join(known)}, and all are given; leave one out, or name with --targets "
+                "what to make of the others"
+            )
         return wanted
 
     def _by_modality(self, images: Image | Mapping[str, Image]) -> dict[str, Image]:
