@@ -97,6 +97,30 @@ def test_runs_are_compared_case_by_case(run: Run, evaluation: RunEvaluation, tmp
         compare([evaluation, replace(evaluations[1], scores={"xray": other})], tmp_path / "compared")
 
 
+def test_comparing_runs_leaves_their_own_evaluations_as_they_are(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = (Path(shutil.copytree(run.folder, tmp_path / name / "run")) for name in ("a", "b"))
+    shutil.rmtree(first / "evaluation", ignore_errors=True)
+    (first / "evaluation").mkdir()
+    (first / "evaluation" / "downstream.csv").write_text("kept")
+    (first / "report.html").write_text("kept")
+    out, error = told(capsys, "evaluate", first, second, "--out", tmp_path / "compared", "--metrics", "psnr")
+    assert out.splitlines()[-1] == f"Report: {tmp_path / 'compared' / 'comparison.html'}" and "taken away" not in error
+    assert [file.name for file in (first / "evaluation").iterdir()] == ["downstream.csv"]
+    assert (first / "report.html").read_text() == "kept"
+    page = parse((tmp_path / "compared" / "comparison.html").read_text()).text
+    for name in ("run", "run-2"):
+        folder = tmp_path / "compared" / "runs" / name
+        assert (folder / "evaluation" / "cases.csv").is_file() and str(folder / "report.html") in page
+        assert "--metrics psnr" in parse((folder / "report.html").read_text()).text
+    out, error = told(capsys, "evaluate", first)
+    assert error.count("\n") == 1 and f"taken away from {first / 'evaluation'}" in error and "downstream.csv" in error
+    assert not (first / "evaluation" / "downstream.csv").exists()
+    _, error = told(capsys, "evaluate", first)
+    assert error == ""
+
+
 def test_the_target_map_fills_what_the_recipe_leaves_open(run: Run) -> None:
     part = transmodal.load_translator(run.model).card.preparation.modalities["xray"]
     policy = policy_for_target(Policy(), part)

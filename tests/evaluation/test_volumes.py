@@ -220,7 +220,8 @@ def test_it_is_said_that_scores_in_the_unit_of_the_truth_are_not_those_of_files(
 def test_a_target_that_no_case_of_the_split_has_is_skipped_and_named(
     any_to_any: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = Path(shutil.copytree(any_to_any.folder, tmp_path / "run"))
+    unevaluated = shutil.ignore_patterns("evaluation")
+    folder = Path(shutil.copytree(any_to_any.folder, tmp_path / "run", ignore=unevaluated))
     manifest = folder / "manifest.csv"
     rows = manifest.read_text().splitlines(keepends=True)
 

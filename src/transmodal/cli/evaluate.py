@@ -139,6 +139,8 @@ def evaluate(
 
     Several runs are scored under the policy of the first and compared:
     paired differences with tests, ranks and how firm they are, WAEM.
+    What is written of each lies in the comparison's folder, in
+    runs/NAME/; its own evaluation and report stay as they are.
 
     Cases that cannot be scored are listed and stand in no average;
     the exit status is then 2.
@@ -149,7 +151,7 @@ def evaluate(
     from transmodal.cli.translate import translation_options
     from transmodal.errors import UserError
     from transmodal.evaluation.comparison import compare
-    from transmodal.evaluation.files import to_text
+    from transmodal.evaluation.files import taken_away_in_words, to_text
     from transmodal.evaluation.groups import parse_grouping
     from transmodal.evaluation.run import evaluate_run, recipe_of
     from transmodal.evaluation.run_report import baseline_warnings
@@ -165,7 +167,9 @@ def evaluate(
     evaluations = []
     policy = chosen_policy(own.evaluation, metrics, convention or [], slice_pixels=slice_pixels, lesions=lesions)
     names = [name.strip() for name in given.split(",") if name.strip()] if given is not None else None
-    for folder in runs:
+    compared = out or runs[0] / "comparison"
+    kept: list[Path | None] = [*_kept_in(compared, runs)] if len(runs) > 1 else [None]
+    for folder, into in zip(runs, kept, strict=True):
         with Progress(folder.name) as progress:
             evaluation = evaluate_run(
                 folder,
@@ -184,6 +188,7 @@ def evaluate(
                 device=device,
                 translation=translation,
                 on_progress=progress.show,
+                into=into,
             )
         if len(evaluation.scores) == 1:
             policy = next(iter(evaluation.scores.values())).policy
@@ -196,12 +201,12 @@ def evaluate(
     scores, report = evaluations[0].scores, evaluations[0].report
     systems = {}
     if len(runs) > 1:
-        comparison = compare(evaluations, out or runs[0] / "comparison", waem=weights)
+        comparison = compare(evaluations, compared, waem=weights)
         scores, systems, report = comparison.scores, comparison.systems, comparison.report
     if as_json:
         content = {target: part.to_json() for target, part in scores.items()}
-        for target, compared in systems.items():
-            content[target]["comparison"] = compared.to_json()
+        for target, system in systems.items():
+            content[target]["comparison"] = system.to_json()
         first = next(iter(content.values()))
         for target, told in evaluations[0].downstream.items():
             content[target]["downstream"] = for_json(told.to_dict("records"))
@@ -220,6 +225,8 @@ def evaluate(
             if evaluation.combinations is not None:
                 print_combinations(evaluation.combinations, title=f"{evaluation.run.name}: combinations of inputs")
     for evaluation in evaluations:
+        if evaluation.taken_away:
+            typer.echo(taken_away_in_words(evaluation.taken_away, evaluation.run.evaluation), err=True)
         for target, reason in evaluation.skipped.items():
             typer.echo(f"not evaluated: {evaluation.run.name}, {target}: {reason}", err=True)
     failed = dict.fromkeys(failure for part in scores.values() for failure in part.failed)
@@ -229,3 +236,15 @@ def evaluate(
         typer.echo(f"Report: {report}")
     if failed:
         raise typer.Exit(2)
+
+
+def _kept_in(compared: Path, runs: list[Path]) -> list[Path]:
+    """Return where the evaluation of each of several runs lies; of one name, those after the first are numbered."""
+    names: list[str] = []
+    for folder in runs:
+        name, number = folder.resolve().name, 1
+        while name in names:
+            number += 1
+            name = f"{folder.resolve().name}-{number}"
+        names.append(name)
+    return [compared / "runs" / name for name in names]

@@ -1,7 +1,7 @@
 """What an evaluation leaves on disk: cases.csv, groups.csv, slices.csv … and summary.json, each whole or not at all."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,19 @@ def write_combinations(folder: Path, found: Combinations | None) -> None:
             (folder / name).unlink(missing_ok=True)
         else:
             write_text(folder / name, _csv({"": table}))
+
+
+def files_in(folder: Path) -> frozenset[str]:
+    """Return the names of the files in an evaluation's folder; none where it is not there yet."""
+    return frozenset(file.name for file in folder.iterdir() if file.is_file()) if folder.is_dir() else frozenset()
+
+
+def taken_away_in_words(names: Sequence[str], folder: Path) -> str:
+    """Return that these files of an evaluation before are gone, pictures by their number."""
+    pictures = [name for name in names if name.endswith(".png")]
+    told = [name for name in names if name not in pictures]
+    told += [f"{len(pictures)} picture{'s' * (len(pictures) > 1)}"] if pictures else []
+    return f"taken away from {folder}, being of an earlier evaluation with other options or cases: {', '.join(told)}"
 
 
 def to_text(content: Mapping[str, Any]) -> str:

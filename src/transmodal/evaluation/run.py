@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from transmodal.errors import UserError
 from transmodal.evaluation.combinations import Combinations, score_combinations
-from transmodal.evaluation.files import write_combinations, write_downstream, write_evaluation
+from transmodal.evaluation.files import files_in, write_combinations, write_downstream, write_evaluation
 from transmodal.evaluation.folds import FOLD, pool_folds
 from transmodal.evaluation.groups import check_grouping, choose_groupings, group_table, with_cuts
 from transmodal.evaluation.pictures import CasePicture, case_pictures, write_montages
@@ -25,6 +25,21 @@ from transmodal.translation import Translator, load_translator
 from transmodal.translation.options import Options
 
 __all__ = ["TRANSLATOR", "RunEvaluation", "evaluate", "evaluate_run", "policy_for_target"]
+
+
+@dataclass(frozen=True)
+class _KeptElsewhere(Run):
+    """A run whose evaluation and report lie in another folder, so that its own stay as they are."""
+
+    kept: Path
+
+    @property
+    def evaluation(self) -> Path:
+        return self.kept / "evaluation"
+
+    @property
+    def report(self) -> Path:
+        return self.kept / "report.html"
 
 
 @dataclass(frozen=True)
@@ -43,6 +58,7 @@ class RunEvaluation:
         combinations: scores of every combination of inputs, where they were asked for.
         downstream: target → table of a segmenter's Dice on synthetic and on real images, where it was asked for.
         skipped: target → why it was not evaluated: no case of the split has it.
+        taken_away: files of an evaluation before that this one has no such files to put in place of.
     """
 
     run: Run
@@ -56,6 +72,7 @@ class RunEvaluation:
     combinations: Combinations | None = None
     downstream: Mapping[str, pandas.DataFrame] = field(default_factory=dict)
     skipped: Mapping[str, str] = field(default_factory=dict)
+    taken_away: tuple[str, ...] = ()
 
 
 def evaluate(run: Run | str | Path, *, split: str = "test", **options: Any) -> Scores:
@@ -91,6 +108,7 @@ def evaluate_run(
     device: str = "cpu",
     translation: Options | None = None,
     on_progress: Progress | None = None,
+    into: str | Path | None = None,
 ) -> RunEvaluation:
     """Score a run and write RUN/evaluation/ and RUN/report.html.
 
@@ -118,6 +136,7 @@ def evaluate_run(
         device: on which the translator works.
         translation: how its network is run; None runs it as `transmodal translate` does without options.
         on_progress: called with (what, done, of how many).
+        into: a folder for evaluation/ and report.html instead of the run's own, which then stay as they are.
 
     Raises:
         UserError: no run, no translator, no complete case in the split for any target, a metric lacks its file, or no
@@ -180,6 +199,9 @@ def evaluate_run(
     about: dict[str, Any] = {"run": run.name, "recipe": run.recipe.name}
     about |= {"translation": asked.options.to_json()} if asked.options != Options() else {}
     about |= {"not_evaluated": skipped} if skipped else {}
+    if into is not None:
+        run = _KeptElsewhere(run.folder, run.recipe, run.manifest, Path(into))
+    before = files_in(run.evaluation)
     write_evaluation(run.evaluation, scores, groups, about)
     write_combinations(run.evaluation, table)
     write_downstream(run.evaluation, downstream)
@@ -190,8 +212,9 @@ def evaluate_run(
     options += () if segment_steps is None else ("--segment-steps", str(segment_steps))
     folds = tuple(runs) if len(runs) > 1 else ()
     evaluation = RunEvaluation(
-        run, scores, groups, pictures, run.report, groupings, options, folds, table, downstream, skipped
-    )
+        run, scores, groups, pictures, run.report, groupings, options, folds, table, downstream, skipped,
+        tuple(sorted(before - files_in(run.evaluation))),
+    )  # fmt: skip
     write_report(evaluation, parts[0][1].card)
     return evaluation
 
