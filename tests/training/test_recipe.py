@@ -119,7 +119,10 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(override: str, messa
         ("inputs=[xray]", "both input and target"),
         ("preparation.grid.spacing=1", "preparation.grid: give one of shrink, spacing and size"),
         ("preparation.intensity.photo.low=3", "low and high belong to map: fixed"),
-        ("train=5", "train: "),
+        ("inputs=T2", r"^--set inputs=T2: inputs takes a list; write it in brackets, as 'inputs=\[T2\]'$"),
+        ("sampling.patch=64", r"^--set sampling.patch=64: .* as 'sampling.patch=\[64\]'$"),
+        ("inputs=[a, {b: 1}]", r"^--set inputs=\[a, {b: 1}\]: inputs.1: "),
+        ("train=5", r"^--set train=5: train has keys of its own; set one of them, as train.epochs="),
         ("method=magic", "method: "),
         ("train.epochs", "write it as key.sub=value"),
         ("=3", "write it as key.sub=value"),
@@ -152,6 +155,41 @@ def test_a_file_that_is_no_recipe_is_one_clear_line(content: bytes, message: str
     file = tmp_path / "recipe.yaml"
     file.write_bytes(content)
     refuse(message, recipe=str(file))
+
+
+def test_a_message_begins_with_the_setting_to_blame_and_with_no_other(tmp_path: Path) -> None:
+    refuse(r"^--set train.epochs=-1: train.epochs: ", "train.seed=3", "train.epochs=-1", "train.patience=2")
+    refuse(r"^--set trian.seed=3: unknown key 'trian'", "train.epochs=1", "trian.seed=3")
+    refuse(r"^--set inputs=\[T2\]: the recipe: T2 is both", "train.seed=3", "inputs=[T2]", recipe="t1-to-t2")
+    both = ("preparation.grid.spacing=1", "preparation.grid.shrink=2")
+    refuse(rf"^--set {both[0]}, --set {both[1]}: preparation.grid: give one of", *both, recipe="t1-to-t2")
+    with pytest.raises(UserError, match=r"^The override train\.epochs='many': train\.epochs: "):
+        load_recipe("t1-to-t2", overrides={"train.epochs": "many"})
+
+    file = tmp_path / "mine.yaml"
+    file.write_text("{name: mine, inputs: a, targets: [b], train: {seed: x}}")
+    refuse(r"^\S*mine.yaml: inputs takes a list; write it in brackets, as inputs: \[a\]$", recipe=str(file))
+    refuse(r"^\S*mine.yaml: train.seed: ", "inputs=[a]", "train={epochs: 3}", recipe=str(file))
+
+
+def test_a_shipped_recipe_is_called_by_its_name_and_not_by_its_place() -> None:
+    refuse("^The recipe t1-to-t2 has no scale 'huge'", recipe="t1-to-t2", scale="huge")
+    refuse("^The recipe t1-to-t2 has no scale", recipe=str(shipped_recipes()["t1-to-t2"]), scale="huge")
+
+
+def test_the_description_says_what_overrides_have_made_of_inputs_and_targets(tmp_path: Path) -> None:
+    own = load_recipe("t1-to-t2")
+    other = load_recipe("t1-to-t2", overrides=["inputs=[T2, PD]", "targets=[FLAIR]"])
+    assert other.description == f"T2, PD into FLAIR, with the settings of t1-to-t2: {own.description}"
+    assert other.intended_use == own.intended_use
+    assert load_recipe("t1-to-t2", overrides={"inputs": ["T2"], "targets": ["T1"]}).description.startswith("T2 into T1")
+    assert load_recipe("t1-to-t2", overrides=["targets=[FLAIR]", "description=Mine"]).description == "Mine"
+    assert load_recipe("t1-to-t2", overrides=["inputs=[T1]", "train.epochs=2"]).description == own.description
+    copy = tmp_path / "copy.yaml"
+    copy.write_text(other.to_yaml(), encoding="utf-8")
+    assert load_recipe(copy) == other, "said once, not with each loading"
+    copy.write_text("{name: mine, inputs: [a], targets: [b]}")
+    assert load_recipe(copy, overrides=["inputs=[c]"]).description == ""
 
 
 def test_slices_are_not_for_volumes() -> None:

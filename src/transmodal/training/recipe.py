@@ -7,6 +7,7 @@ package's `recipes` folder and are named by what they do.
 import difflib
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -172,7 +173,8 @@ def load_recipe(
     """Load a recipe.
 
     Overrides of `inputs` or `targets` take the intensity maps along: those of modalities that are gone are left out,
-    and where those of the recipe are all alike, new modalities get the same.
+    and where those of the recipe are all alike, new modalities get the same. The description then begins with what is
+    made of what, since the rest of it tells of the recipe's own modalities.
 
     Args:
         recipe: the path of a YAML file, or the name of a shipped recipe.
@@ -180,25 +182,72 @@ def load_recipe(
         overrides: "key.sub=value" lines (values are YAML), or a mapping of dotted keys; laid over everything else.
 
     Raises:
-        UserError: no such recipe or scale, no YAML, an unknown key (named with the nearest known one), a bad value.
+        UserError: no such recipe or scale, no YAML, an unknown key (named with the nearest known one), a bad value;
+            the message begins with the override that is to blame, else with the recipe.
     """
     file = _find(recipe)
+    where = _called(file)
     content = _parse(file)
     scales = content.pop("scales", {}) or {}
     if not isinstance(scales, dict) or not all(isinstance(part, dict) for part in scales.values()):
-        raise UserError(f"{file}: scales must map names to settings")
+        raise UserError(f"{where}: scales must map names to settings")
     if scale is None and DEFAULT_SCALE in scales:
         scale = DEFAULT_SCALE
     if scale is not None:
         if scale not in scales:
             known = ", ".join(scales) or "none"
-            raise UserError(f"{file} has no scale {scale!r}; it has {known}")
+            raise UserError(f"{where} has no scale {scale!r}; it has {known}")
         content = _merge(content, scales[scale])
-    items = overrides.items() if isinstance(overrides, Mapping) else map(_parse_override, overrides)
-    laid_over: dict[str, Any] = {}
-    for key, value in items:
-        laid_over = _merge(laid_over, _nest(key, value))
-    return _validate(_merge(_for_modalities(content, laid_over), laid_over), str(file))
+    if isinstance(overrides, Mapping):
+        changes = [_Override(key, value, f"The override {key}={value!r}") for key, value in overrides.items()]
+    else:
+        changes = [_Override(*_parse_override(line), f"--set {line}") for line in overrides]
+    try:
+        return Recipe.model_validate(_with(content, changes))
+    except ValidationError as error:
+        blamed = _to_blame(error, content, changes)
+        raise UserError(_told(error, _with(content, changes), where, blamed)) from error
+
+
+@dataclass(frozen=True)
+class _Override:
+    key: str
+    value: Any
+    told: str  # how messages call it
+
+    @property
+    def parts(self) -> list[str]:
+        return self.key.split(".")
+
+    def holds(self, location: Sequence[str]) -> bool:
+        """Say whether what stands at a location of the recipe comes from here."""
+        rest = list(location[len(self.parts) :])
+        return list(location[: len(self.parts)]) == self.parts and _as_written(self.value, rest) == rest
+
+
+def _with(content: dict[str, Any], changes: Sequence[_Override]) -> dict[str, Any]:
+    """Return a recipe with what overrides change, and what follows from that."""
+    over: dict[str, Any] = {}
+    for change in changes:
+        over = _merge(over, _nest(change.key, change.value))
+    return _merge(_described_anew(_for_modalities(content, over), over), over)
+
+
+def _described_anew(content: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recipe whose description says first what overrides have made of its inputs and targets."""
+    old = content.get("description")
+    own, named = ([part.get(key, content.get(key)) for key in ("inputs", "targets")] for part in (content, over))
+    if (
+        not isinstance(old, str)
+        or not old
+        or "description" in over
+        or named == own
+        or not all(isinstance(part, list) for part in named)
+    ):
+        return content
+    inputs, targets = (", ".join(map(str, part)) for part in named)
+    name = content.get("name", "the recipe")
+    return {**content, "description": f"{inputs} into {targets}, with the settings of {name}: {old}"}
 
 
 def _for_modalities(content: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -212,6 +261,12 @@ def _for_modalities(content: dict[str, Any], over: Mapping[str, Any]) -> dict[st
     new = {name: own[0] for name in modalities if all(one == own[0] for one in own)}
     kept = new | {name: chosen for name, chosen in maps.items() if name in modalities}
     return {**content, "preparation": {**content["preparation"], "intensity": kept}}
+
+
+def _called(file: Path) -> str:
+    """Return how messages call a recipe: one that is shipped by its name, which its user knows, not by its place."""
+    name = next((name for name, place in shipped_recipes().items() if place == file), None)
+    return str(file) if name is None else f"The recipe {name}"
 
 
 def _find(recipe: str | Path) -> Path:
@@ -265,23 +320,54 @@ def _merge(under: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _validate(content: dict[str, Any], where: str) -> Recipe:
+def _to_blame(error: ValidationError, content: dict[str, Any], changes: Sequence[_Override]) -> list[_Override]:
+    """Return the overrides that made a recipe invalid; none where it is the recipe itself."""
+    location = _as_written(_with(content, changes), error.errors()[0]["loc"])
+    direct = [change for change in changes if change.holds(location)]
+    if direct:
+        return direct[-1:]
+    without = ([other for other in changes if other is not change] for change in changes)
+    alone = [change for change, rest in zip(changes, without, strict=True) if _is_valid(_with(content, rest))]
+    if alone:
+        return alone  # several where they contradict each other
+    return list(changes) if changes and _is_valid(content) else []
+
+
+def _is_valid(content: dict[str, Any]) -> bool:
     try:
-        return Recipe.model_validate(content)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        location = [str(part) for part in problem["loc"]]
-        if problem["type"] != "missing":
-            location = _as_written(content, problem["loc"])
-        key = ".".join(location)
-        if problem["type"] == "extra_forbidden":
-            known = _known_keys(Recipe, location[:-1])
-            near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.4)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-            raise UserError(f"{where}: unknown key {key!r}; {hint}") from error
-        message = problem["msg"].removeprefix("Value error, ")
-        given = f" (given {problem['input']!r})" if not isinstance(problem["input"], dict) else ""
-        raise UserError(f"{where}: {key or 'the recipe'}: {message}{given}") from error
+        Recipe.model_validate(content)
+    except ValidationError:
+        return False
+    return True
+
+
+def _told(error: ValidationError, content: dict[str, Any], where: str, blamed: Sequence[_Override]) -> str:
+    """Return one line for what is wrong with a recipe."""
+    problem = error.errors()[0]
+    location = [str(part) for part in problem["loc"]]
+    if problem["type"] != "missing":
+        location = _as_written(content, problem["loc"])
+    key = ".".join(location)
+    where = ", ".join(change.told for change in blamed) or where
+    if problem["type"] == "extra_forbidden":
+        known = _known_keys(Recipe, location[:-1])
+        near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+        return f"{where}: unknown key {key!r}; {hint}"
+    given = problem["input"]
+    if problem["type"] in ("tuple_type", "list_type"):
+        members = given if isinstance(given, str | int | float) else "…"
+        return (
+            f"{where}: {key} takes a list; write it in brackets, as '{key}=[{members}]'"
+            if blamed
+            else (f"{where}: {key} takes a list; write it in brackets, as {key}: [{members}]")
+        )
+    if problem["type"] in ("model_type", "model_attributes_type") and blamed:
+        first = next(iter(_known_keys(Recipe, location)), "…")
+        return f"{where}: {key} has keys of its own; set one of them, as {key}.{first}=…"
+    message = problem["msg"].removeprefix("Value error, ")
+    shown = f" (given {given!r})" if not isinstance(given, dict) else ""
+    return f"{where}: {key or 'the recipe'}: {message}{shown}"
 
 
 def _as_written(content: Any, location: Sequence[str | int]) -> list[str]:
