@@ -245,3 +245,36 @@ def test_slices_go_in_as_large_batches_as_a_stated_limit_allows() -> None:
     assert fit(1e9) == 8 and not said
     assert fit(3.5 * one / 0.7) == 3 and said[-1].startswith("3 slices at a time instead of 8")
     assert fit(0.5 * one) == 1 and "less than one slice needs" in said[-1]
+
+
+def test_a_window_is_never_larger_than_the_volume() -> None:
+    passed: list[tuple[int, ...]] = []
+    said: list[str] = []
+
+    def predict(pieces: Tensor) -> dict[str, Tensor]:
+        passed.append(tuple(pieces.shape[2:]))
+        return identity(pieces)
+
+    volume = torch.rand(1, 30, 30, 20)
+    for window, taken in (((500, 500, 500), (30, 30, 20)), ((16, 500, 500), (16, 30, 20))):
+        predictor = VolumePredictor(window=window, say=said.append)
+        torch.testing.assert_close(predictor(predict, volume)["same"], volume, rtol=0, atol=1e-6)
+        assert all(side <= size for sides in passed for side, size in zip(sides, volume.shape[1:], strict=True))
+        assert passed[-1] == taken and "×".join(map(str, taken)) in said[-1] and "500" not in said[-1]
+    assert "whole volume in one pass" in said[0] and said[1].endswith("as asked")
+    bounded = VolumePredictor(window=(500, 500, 500), limit=400e3, say=said.append)
+    bounded(predict, volume)
+    assert bounded.plan is not None and not bounded.plan.whole and bounded.plan.bytes <= 400e3
+
+
+def test_memory_is_heeded_by_a_window_that_holds_the_whole_volume_and_what_is_too_little_is_said() -> None:
+    assert choose_plan(BRAIN, 300, 1e9, window=(500, 500, 500)) == choose_plan(BRAIN, 300, 1e9)
+    tight = choose_plan(BRAIN, 300, 1e7, window=(72, 72, 300))
+    assert tight.window == (72, 72, 155) and tight.why.endswith("as asked, though 10 MB are free")
+
+
+def test_a_window_that_nobody_asked_for_is_not_said_to_be() -> None:
+    plan = choose_plan(BRAIN, 300, 1e9, window=(72, 72, 72), origin="as trained")
+    assert plan.why.endswith(": as trained")
+    shrunk = choose_plan(BRAIN, 300, 1e7, window=(72, 72, 72), origin="as trained", bound=True)
+    assert "those of 72×72×72, as trained, need" in shrunk.why

@@ -226,6 +226,22 @@ def test_volumes_go_in_the_patches_of_the_training_where_norms_see_the_input(
     trained = Translator(model.method, model.card.model_copy(update={"patches": True}))
     assert trained._predictor(Options()).window == ((32, 32, 32) if patches else None)
     assert trained._predictor(Options(window="whole")).window is None
+    asked = trained._predictor(Options(window=(16, 16, 16)))
+    assert (trained._predictor(Options()).origin, asked.origin) == ("as trained", "as asked")
+    with pytest.raises(UserError, match=r"16×16 does not fit .*, which takes volumes; give three sides"):
+        trained._predictor(Options(window=(16, 16)))
+
+
+@pytest.mark.parametrize("window", [(32, 32, 32), (32, 32)])
+def test_a_window_for_a_translator_of_slices_is_refused_with_the_reason(
+    window: tuple[int, ...], tmp_path: Path
+) -> None:
+    slices = load_translator(make_translator(tmp_path / "model", T1, T2))
+    with pytest.raises(
+        UserError, match=r"Windows are for translators of volumes, and .* takes slices; leave --window out"
+    ):
+        slices._predictor(Options(window=window))
+    assert slices._predictor(Options(window="whole")).window is None
 
 
 @pytest.mark.parametrize(

@@ -274,15 +274,24 @@ class Translator:
 
     def _predictor(self, options: Options) -> VolumePredictor:
         """Return what takes volumes through the network within the memory there is."""
-        window = options.window
+        window, dims = options.window, self.card.preparation.spatial_dims
+        if isinstance(window, tuple) and dims == 2:
+            raise UserError(
+                f"Windows are for translators of volumes, and {self.card.name} takes slices; leave --window out"
+            )
+        if isinstance(window, tuple) and len(window) != dims:
+            raise UserError(
+                f"A window of {'×'.join(map(str, window))} does not fit {self.card.name}, which takes volumes; give "
+                "three sides, for example 96,96,96"
+            )
+        asked = window is not None
         if window is None and self.card.patches:
             window = learnt_window(self.method, self.card.shape)
-        if window == "whole":
-            window = None
-        if window is not None and len(window) != self.card.preparation.spatial_dims:
-            raise UserError(
-                f"A window of {'×'.join(map(str, window))} does not fit {self.card.name}, which takes volumes"
-            )
         return VolumePredictor(
-            self.device, limit=options.memory, window=window, overlap=options.overlap, say=options.say
+            self.device,
+            limit=options.memory,
+            window=None if window == "whole" else window,
+            origin="as asked" if asked else "as trained",
+            overlap=options.overlap,
+            say=options.say,
         )

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import product
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,9 @@ from transmodal.translation.windows import Blend, Predict, sliding_window, windo
 
 STEP = 16  # windows are multiples of it, or the whole axis
 GOOD_SIDE, FAIR_SIDE = 64, 32  # pixels that a window should see along every axis
+
+Origin = Literal["as asked", "as trained"]
+"""Who set a window."""
 
 _log = logging.getLogger(__name__)
 
@@ -81,8 +85,10 @@ class VolumePredictor:
     Args:
         device: where the network lies.
         limit: bytes that may be used; None takes a share of the free memory (0.7 on a CPU, 0.9 on a GPU).
-        window: a window to be used, such as the patches of the training, made smaller only where a stated limit or
-            an allocation that fails asks for it; None chooses.
+        window: a window to be used, such as the patches of the training, no larger than the volume along any axis,
+            and made smaller than that only where a stated limit or an allocation that fails asks for it; one that
+            holds all of the volume, and None, leave the choice to the memory.
+        origin: of that window, for the log: "as asked", or "as trained" where nobody asked.
         overlap, blend: see `sliding_window`.
         batch: windows that may pass together; 1 for networks whose outputs depend on what shares their batch.
         say: called with each new sentence: the plan, a fallback; None puts it into the log.
@@ -99,6 +105,7 @@ class VolumePredictor:
         *,
         limit: float | None = None,
         window: Sequence[int] | None = None,
+        origin: Origin = "as asked",
         overlap: float = 0.5,
         blend: Blend = "gaussian",
         batch: int = 1,
@@ -107,6 +114,7 @@ class VolumePredictor:
     ) -> None:
         self.device, self.limit = torch.device(device), limit
         self.window = None if window is None else tuple(window)
+        self.origin: Origin = origin
         self.overlap, self.blend, self.batch = overlap, blend, batch
         self.on_window = on_window
         self.plan: Plan | None = None
@@ -147,18 +155,28 @@ class VolumePredictor:
         if self.device.type == "cpu":
             limit -= need.kept_per_voxel * math.prod(spatial) + min(KEPT_BY_ALLOCATOR, 0.3 * limit)
         limit = max(0.0, limit)
-        asked, overlap, batch = self.window, self.overlap, self.batch
-        bound = self.limit is not None
+        asked, bound = _within(self.window, spatial), self.limit is not None
         per_voxel = need.bytes_per_voxel
         if asked is not None and bound:  # networks pad windows to their own multiples: count them as they are
             per_voxel = self._need(predict, volume.shape[0], asked).bytes_per_voxel
-        plan = choose_plan(spatial, per_voxel, limit, window=asked, overlap=overlap, most_batched=batch, bound=bound)
+
+        def chosen(per_voxel: float) -> Plan:
+            return choose_plan(
+                spatial,
+                per_voxel,
+                limit,
+                window=asked,
+                origin=self.origin,
+                overlap=self.overlap,
+                most_batched=self.batch,
+                bound=bound,
+            )
+
+        plan = chosen(per_voxel)
         if not plan.whole and plan.window != asked:
             measured = self._need(predict, volume.shape[0], plan.window).bytes_per_voxel
             if measured > per_voxel:
-                plan = choose_plan(
-                    spatial, measured, limit, window=asked, overlap=overlap, most_batched=batch, bound=bound
-                )
+                plan = chosen(measured)
         return plan
 
     def _need(self, predict: Predict, channels: int, spatial: tuple[int, ...]) -> Need:
@@ -223,6 +241,7 @@ def choose_plan(
     limit: float,
     *,
     window: Sequence[int] | None = None,
+    origin: Origin = "as asked",
     overlap: float = 0.5,
     most_batched: int = 1,
     bound: bool = False,
@@ -233,7 +252,9 @@ def choose_plan(
         spatial: shape of the volume.
         bytes_per_voxel: of one pass, at its peak.
         limit: bytes that may be used.
-        window: one that is set beforehand; only the batch is then chosen, unless `bound`.
+        window: one that is set beforehand; where it is larger than the volume it is cut to it, and one that holds all
+            of the volume sets nothing. Only the batch is then chosen, unless `bound`.
+        origin: of that window, for the sentence.
         overlap: of the windows.
         most_batched: windows that may pass together.
         bound: the limit goes before the window that is set: one that does not fit becomes smaller.
@@ -244,11 +265,12 @@ def choose_plan(
         nothing fits, the smallest, which is then tried.
     """
     spatial = tuple(spatial)
+    window = _within(window, spatial)
     whole = bytes_per_voxel * math.prod(spatial)
     if window is None and whole <= limit:
         why = f"whole volume in one pass: {_shape(spatial)} needs {gigabytes(whole)} of {gigabytes(limit)}"
         return Plan(True, spatial, 1, whole, why)
-    side = tuple(window) if window is not None else _cheapest_window(spatial, limit / bytes_per_voxel, overlap)
+    side = window if window is not None else _cheapest_window(spatial, limit / bytes_per_voxel, overlap)
     asked = bytes_per_voxel * math.prod(side)
     shrunk = window is not None and bound and asked > limit
     if shrunk:
@@ -257,16 +279,18 @@ def choose_plan(
     count = window_count(spatial, side, overlap)
     batch = int(max(1, min(most_batched, count, limit // one)))
     reason = (
-        f"those of {_shape(window)}, as asked, need {gigabytes(asked)} and {gigabytes(limit)} may be used"
+        f"those of {_shape(window)}, {origin}, need {gigabytes(asked)} and {gigabytes(limit)} may be used"
         if window is not None and shrunk
-        else "as asked"
+        else origin
         if window is not None
         else f"the whole volume needs {gigabytes(whole)} and {gigabytes(limit)} may be used"
     )
-    if (window is None or bound) and one > limit:
-        reason += ", less than the smallest windows need"
+    if one > limit:
+        smallest = window is None or bound
+        reason += f", {'less than the smallest windows need' if smallest else f'though {gigabytes(limit)} are free'}"
     together = f", {batch} at a time" if batch > 1 else ""
-    why = f"{count} windows of {_shape(side)}{together}, {gigabytes(one * batch)} each time: {reason}"
+    windows = "1 window" if count == 1 else f"{count} windows"
+    why = f"{windows} of {_shape(side)}{together}, {gigabytes(one * batch)} each time: {reason}"
     return Plan(False, side, batch, one * batch, why)
 
 
@@ -303,6 +327,14 @@ def slices_that_fit(
             f"may be used{less}"
         )
     return count
+
+
+def _within(window: Sequence[int] | None, spatial: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Return a window cut to the volume; None for one that holds all of it: that is no window, memory decides."""
+    if window is None:
+        return None
+    cut = tuple(min(side, size) for side, size in zip(window, spatial, strict=True))
+    return None if cut == spatial else cut
 
 
 def _cheapest_window(spatial: tuple[int, ...], voxels: float, overlap: float) -> tuple[int, ...]:
