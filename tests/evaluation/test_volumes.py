@@ -15,6 +15,7 @@ from tests.reporting.test_html import parse
 
 from transmodal.errors import UserError
 from transmodal.evaluation.intervals import block_interval
+from transmodal.evaluation.report import scoring_files_in_words
 from transmodal.evaluation.run import evaluate_run
 from transmodal.evaluation.scores import CaseImages, CaseToScore, score_cases
 from transmodal.evaluation.slices import slice_intervals, slice_intervals_in_words
@@ -210,11 +211,26 @@ def test_it_is_said_that_scores_in_the_unit_of_the_truth_are_not_those_of_files(
 ) -> None:
     told_first = "The output is first put into the truth's own unit"
     said, _ = told(capsys, "evaluate", run.folder)
-    assert told_first in " ".join(said.split()) and "--percentiles-of each" in " ".join(said.split())
-    assert told_first in parse(run.report.read_text()).text
+    command = (
+        "'transmodal score --scale percentile --percentiles-of each --mask-foreground --dimension 2 "
+        "--slice-axis ARRAY-AXIS-OF-axial --metrics mae,psnr,ssim' scores files as written, each by its own "
+        "percentiles, else under this policy."
+    )
+    assert told_first in " ".join(said.split()) and command in " ".join(said.split())
+    assert told_first in parse(run.report.read_text()).text and command in parse(run.report.read_text()).text
     assert json.loads((run.evaluation / "summary.json").read_text())["unit_of_output"].startswith(told_first)
     scores = evaluate_run(run.folder, policy=run.recipe.evaluation.model_copy(update={"percentiles_of": "each"}))
     assert "unit_of_output" not in scores.scores["FLAIR"].to_json()
+
+
+def test_the_command_for_written_files_says_what_of_the_policy_it_cannot_keep() -> None:
+    policy = Policy(scale="percentile", mask="brain", slice_pixels=2000, nrmse="min-max", metrics=("mae", "nrmse"))
+    told_of = scoring_files_in_words(policy.resolved(dimension=2))
+    options = "--mask DIR-OF-brain --dimension 2 --metrics mae,nrmse --nrmse min-max' scores"
+    assert options in told_of and told_of.endswith("no option for slices with more than 2000 pixels only.")
+    whole = Policy(scale="percentile", mask="none", slice_axis=0, aggregation="cases").resolved(dimension=3)
+    told_of = scoring_files_in_words(whole)
+    assert "--percentiles-of each --dimension 3 --slice-axis 0'" in told_of and "the mean over cases" in told_of
 
 
 def test_a_target_that_no_case_of_the_split_has_is_skipped_and_named(

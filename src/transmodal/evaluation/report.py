@@ -12,11 +12,13 @@ from transmodal.evaluation.resources import resources_in_words
 from transmodal.evaluation.scores import IN_UNIT_OF_TRUTH, Scores
 from transmodal.evaluation.sets import describe_set_score
 from transmodal.metrics import metric_of
+from transmodal.metrics.policy import Policy
 from transmodal.reporting.charts import Row, distribution_chart, group_chart
 from transmodal.reporting.figures import plain_number
 from transmodal.reporting.html import Block, Cell, Details, Headline, Headlines, Picture, Table, Text
 
 DASH = "—"
+_OF_SCORE = Policy()  # what `transmodal score` takes where nothing is said
 _HEADLINES = ("psnr", "ssim", "mae", "nrmse")
 
 
@@ -40,7 +42,8 @@ def bare_title(metric: str) -> str:
 
 def notes(scores: Scores) -> list[str]:
     """Return what must stand beside the numbers: the models that took part, and what the truths themselves score."""
-    found = [IN_UNIT_OF_TRUTH] if scores.in_unit_of_truth else []
+    found = [IN_UNIT_OF_TRUTH.partition(" 'transmodal")[0]] if scores.in_unit_of_truth else []
+    found += [scoring_files_in_words(scores.policy)] if scores.in_unit_of_truth else []
     found += resources_in_words(scores.resources)
     if scores.inputs:
         given = ", ".join(scores.inputs)
@@ -53,6 +56,40 @@ def notes(scores: Scores) -> list[str]:
             interval = f" ({interval_text(summary)})" if summary.ci95[0] is not None else ""
             found.append(f"The truths themselves have {bare_title(metric)} {plain_number(summary.mean)}{interval}.")
     return found
+
+
+def scoring_files_in_words(policy: Policy) -> str:
+    """Return the command that scores written files as this policy does, each by its own percentiles, and what in the
+    policy `transmodal score` has no option for.
+
+    Args:
+        policy: complete, and of scale "percentile".
+    """
+    words, lacks = ["--scale", "percentile", "--percentiles-of", "each"], []
+    if policy.percentiles != _OF_SCORE.percentiles:
+        lacks.append(f"percentiles {policy.percentiles[0]:g} and {policy.percentiles[1]:g}")
+    lacks += ["values left unclipped"] if policy.clip is False else []
+    if policy.mask == "foreground":
+        words += ["--mask-foreground"]
+        lacks += [f"a foreground above {policy.foreground_above:g}"] if policy.foreground_above else []
+    elif policy.mask not in (None, "none"):
+        words += ["--mask", f"DIR-OF-{policy.mask}"]
+    if policy.dimension is not None:
+        words += ["--dimension", str(policy.dimension)]
+    if policy.slices is not None:
+        words += ["--slice-axis", f"ARRAY-AXIS-OF-{policy.slices}"]
+    elif policy.slice_axis not in (None, 2):
+        words += ["--slice-axis", str(policy.slice_axis)]
+    lacks += [f"slices with more than {policy.slice_pixels} pixels only"] if policy.slice_pixels else []
+    if policy.metrics != _OF_SCORE.metrics:
+        words += ["--metrics", ",".join(policy.metrics)]
+    words += ["--nrmse", policy.nrmse] if policy.nrmse != _OF_SCORE.nrmse else []
+    words += ["--nmae", policy.nmae] if policy.nmae != _OF_SCORE.nmae else []
+    words += ["--lesions", f"DIR-OF-{policy.lesions}"] if policy.lesions else []
+    lacks += ["the mean over cases"] if policy.aggregation != _OF_SCORE.aggregation else []
+    but = f", but has no option for {' and for '.join(lacks)}" if lacks else ""
+    told = f"'transmodal score {' '.join(words)}' scores files as written, each by its own percentiles, else under this"
+    return f"{told} policy{but}."
 
 
 def contrast_in_words(summary: LesionSummary) -> str:
