@@ -128,7 +128,10 @@ class Trainer:
         patch = run.recipe.sampling.patch if run.recipe.spatial_dims == 3 else None
         # As in use, but with less overlap; and training on patches may leave no room for whole volumes.
         self.predict_volume = VolumePredictor(
-            fabric.device, window=None if patch is None else learnt_window(self.method, patch), overlap=0.25
+            fabric.device,
+            window=None if patch is None else learnt_window(self.method, patch),
+            origin="as trained",
+            overlap=0.25,
         )
         self.average = WeightAverage(self.method, memory) if memory is not None else None
         self.logbook = Logbook(run.log, run.folder / "tensorboard") if fabric.is_global_zero else None
