@@ -42,8 +42,7 @@ def bare_title(metric: str) -> str:
 
 def notes(scores: Scores) -> list[str]:
     """Return what must stand beside the numbers: the models that took part, and what the truths themselves score."""
-    found = [IN_UNIT_OF_TRUTH.partition(" 'transmodal")[0]] if scores.in_unit_of_truth else []
-    found += [scoring_files_in_words(scores.policy)] if scores.in_unit_of_truth else []
+    found = [IN_UNIT_OF_TRUTH, scoring_files_in_words(scores.policy)] if scores.in_unit_of_truth else []
     found += resources_in_words(scores.resources)
     if scores.inputs:
         given = ", ".join(scores.inputs)

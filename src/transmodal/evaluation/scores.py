@@ -28,8 +28,7 @@ KEYS = ("system", "case", "subject")
 SLICE_VOLUMES = 200  # volumes whose slices are kept one by one; more have subjects enough without
 IN_UNIT_OF_TRUTH = (
     "The output is first put into the truth's own unit by the truth's intensity map, which a file cannot know: these "
-    "are not the scores of the written files. 'transmodal score --scale percentile --percentiles-of each' scores files "
-    "as written."
+    "are not the scores of the written files."
 )
 SLICE_COLUMNS = (*KEYS, "metric", "slices", "total", "mean")
 
