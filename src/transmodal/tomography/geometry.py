@@ -11,6 +11,7 @@ The defaults of `micro_ct` are those of a mouse scanner with voxels of 0.085 mm 
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, Self
@@ -54,7 +55,7 @@ class Grid:
         """Edge lengths in mm."""
         return tuple(count * length for count, length in zip(self.shape, self.spacing, strict=True))
 
-    def positions(self, axis: int) -> npt.NDArray[np.float64]:
+    def positions(self, axis: int) -> npt.NDArray[np.floating[Any]]:
         """Return the voxel centres along an axis of `shape`, in mm."""
         middle = (self.shape[axis] - 1) / 2
         return (np.arange(self.shape[axis]) - middle) * self.spacing[axis] + self.centre[axis]
@@ -117,7 +118,7 @@ class ParallelBeam:
         return len(self.angles), self.bins
 
     @property
-    def positions(self) -> npt.NDArray[np.float64]:
+    def positions(self) -> npt.NDArray[np.floating[Any]]:
         """Of the bins along u, in mm."""
         return (np.arange(self.bins) - (self.bins - 1) / 2) * self.pitch + self.offset
 
@@ -164,12 +165,12 @@ class FanBeam:
         return self.source_to_detector / self.source_to_axis
 
     @property
-    def positions(self) -> npt.NDArray[np.float64]:
+    def positions(self) -> npt.NDArray[np.floating[Any]]:
         """Of the bins along u on the detector (along the arc of a curved one), in mm."""
         return (np.arange(self.bins) - (self.bins - 1) / 2) * self.pitch + self.offset
 
     @property
-    def fan_angles(self) -> npt.NDArray[np.float64]:
+    def fan_angles(self) -> npt.NDArray[np.floating[Any]]:
         """Of each bin's ray against the central ray, in radians, positive along u."""
         ratio = self.positions / self.source_to_detector
         return ratio if self.curved else np.arctan(ratio)
@@ -220,12 +221,12 @@ class ConeBeam:
         return self.source_to_detector / self.source_to_axis
 
     @property
-    def positions(self) -> npt.NDArray[np.float64]:
+    def positions(self) -> npt.NDArray[np.floating[Any]]:
         """Of the bins along u on the detector, in mm."""
         return (np.arange(self.bins) - (self.bins - 1) / 2) * self.pitch + self.offset
 
     @property
-    def row_positions(self) -> npt.NDArray[np.float64]:
+    def row_positions(self) -> npt.NDArray[np.floating[Any]]:
         """Of the rows along z on the detector, in mm."""
         return (np.arange(self.rows) - (self.rows - 1) / 2) * self.row_pitch + self.row_offset
 
@@ -281,7 +282,7 @@ def covering(grid: Grid, views: int, degrees: float = 180.0) -> ParallelBeam:
         degrees: the arc.
     """
     pitch = min(grid.spacing[-2:])
-    diagonal = float(np.hypot(*grid.extent[-2:])) + 2 * float(np.hypot(*grid.centre[-2:]))
+    diagonal = math.hypot(*grid.extent[-2:]) + 2 * math.hypot(*grid.centre[-2:])
     return ParallelBeam(evenly(views, degrees), int(np.ceil(diagonal / pitch)) + 1, pitch)
 
 
