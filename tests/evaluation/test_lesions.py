@@ -104,6 +104,12 @@ def test_lesions_on_another_grid_or_in_colour_are_refused_in_one_line() -> None:
         lesion_places(colour, lesions, POLICY)
 
 
+def test_an_ordinary_image_is_no_map_of_lesions() -> None:
+    image = volume(np.arange(8000).reshape(20, 20, 20))
+    with pytest.raises(UserError, match=r"8000 values.*no map of lesions"):
+        lesion_places(image, image, POLICY)
+
+
 def test_folders_of_other_programs_are_scored_with_their_lesions(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -28,6 +28,10 @@ def test_a_manifest_gives_only_the_modalities_that_are_named(tmp_path: Path) -> 
         find_jobs(manifest, every, modalities=["FLAR"], may_miss=True)
     with pytest.raises(UserError, match="needs all of T1, T2; leave --modality out"):
         find_jobs(manifest, ["T1", "T2"], modalities=["T1"])
+    with pytest.raises(UserError, match="names its own files; leave --pattern out"):
+        find_jobs(manifest, every, pattern="*T1*", may_miss=True)
+    with pytest.raises(UserError, match="names its own masks, of modality brain; leave --mask out"):
+        find_jobs(manifest, every, masks=tmp_path, mask_modality="brain", may_miss=True)
 
 
 def test_a_file_is_of_one_modality(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ EXAMPLES = """
 
   transmodal score masks/ true-masks/ --metrics dice,hd95 --labels 1,2
 
-  transmodal score t2-made/ t2/ --scale percentile --mask-foreground
+  transmodal score t2-made/ t2/ --scale percentile --mask-foreground --dimension 2 --slice-pixels 2000
 """
 
 _FILE: Any = {"show_default": False, "metavar": "FILE"}
@@ -85,6 +85,9 @@ def score(
     clip: Annotated[bool, typer.Option("--clip", help="Clip both images to the range first.")] = False,
     dimension: Annotated[int | None, typer.Option(min=2, max=3, help="2 scores volumes slice by slice.")] = None,
     slice_axis: Annotated[int, typer.Option(min=0, max=2, help="Array axis of the slices.")] = 2,
+    slice_pixels: Annotated[
+        int, typer.Option(min=0, metavar="N", help="With --dimension 2: only slices with more pixels of the mask.")
+    ] = 0,
     nrmse: Annotated[str, typer.Option(help="Denominator of NRMSE: euclidean, min-max or mean.")] = "euclidean",
     nmae: Annotated[str, typer.Option(help="Denominator of NMAE: max-min, max or mean-magnitude.")] = "max-min",
     fid_weights: Annotated[
@@ -158,6 +161,7 @@ def score(
         mask="foreground" if mask_foreground else "mask" if mask else "none",
         dimension=dimension,
         slice_axis=slice_axis,
+        slice_pixels=slice_pixels,
         nrmse=nrmse,
         nmae=nmae,
     )

@@ -21,6 +21,7 @@ from transmodal.images import Image, require_same_grid
 from transmodal.metrics.policy import Policy
 
 RING = (2.0, 4.0)  # mm from the lesion: beyond its blurred border, still the same tissue
+MOST, LABELS = 0.1, 100  # what fills more than this share with more values than these is an image, not a map
 VALUES = ("voxels", "mae", "psnr", "contrast", "contrast_truth", "share")
 COLUMNS = ("system", "case", "subject", *VALUES)
 _MEANT = ("mae", "psnr", "contrast", "contrast_truth", "share")
@@ -53,13 +54,19 @@ def lesion_places(
         mask: as for `score_pair`.
 
     Raises:
-        UserError: the lesions lie on another grid, the truth has channels, or the mask is missing or empty.
+        UserError: the lesions lie on another grid or look like an ordinary image, the truth has channels, or the mask
+            is missing or empty.
     """
     require_same_grid(lesions, truth)
     if truth.channels or lesions.channels:
         raise UserError(f"{truth.name} or its lesions have channels; lesions are scored in grey images only")
     region = region_of(truth, policy, mask)
     marked = lesions.pixels != 0
+    if marked.mean() > MOST and (values := len(np.unique(lesions.pixels))) > LABELS:
+        raise UserError(
+            f"{lesions.name} has {values} values and is not 0 in {100 * marked.mean():.0f} % of its pixels: this is no "
+            "map of lesions; name a map with --lesions"
+        )
     ring = np.zeros(truth.shape, bool)
     spacing = truth.spacing[: truth.spatial_dims]
     outer = max(RING[1], *spacing)

@@ -63,7 +63,8 @@ def find_jobs(
 
     Raises:
         UserError: nothing there, nothing readable, no such mask, an unknown modality, one file for a translator of
-            several inputs, an output folder that is the input folder, or two files whose outputs would have one name.
+            several inputs, an output folder that is the input folder, a mask or a pattern beside a manifest, which
+            names its own files, or two files whose outputs would have one name.
     """
     if not given.exists():
         raise UserError(f"There is no {given}; give a file, a folder or a manifest.csv")
@@ -73,6 +74,10 @@ def find_jobs(
     if given.is_file() and given.suffix.lower() == ".csv":
         if not may_miss and len(chosen) < len(inputs):
             raise UserError(f"This translator needs all of {', '.join(inputs)}; leave --modality out")
+        if masks is not None or pattern != "*":
+            option, what = ("--mask", "masks") if masks is not None else ("--pattern", "files")
+            named = f", of modality {mask_modality}" if masks is not None and mask_modality else ""
+            raise UserError(f"{given} names its own {what}{named}; leave {option} out, or give a folder instead")
         return _manifest_jobs(given, inputs, chosen, mask_modality, may_miss)
     if modalities is not None and len(chosen) > 1:
         raise UserError(f"A file is one of {', '.join(chosen)}; name one with --modality, or give a manifest.csv")
