@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from transmodal.methods import Ports
-from transmodal.methods.supervised import CHANNELS_LAST, Supervised, SupervisedSettings
+from transmodal.methods.one_network import CHANNELS_LAST
+from transmodal.methods.supervised import Supervised, SupervisedSettings
 from transmodal.networks.unet import InstanceNorm
 
 Run = Callable[[], None]

@@ -6,21 +6,19 @@ w₁·MAE + w₂·‖ŷ − y‖₂ + w₃·(1 − SSIM) of Avula et al. (their 
 Charbonnier, MS-SSIM and gradient difference beside them; all inside the region only, where there is one.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Literal
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from transmodal.losses.combined import TERMS, combined
 from transmodal.losses.regression import pixel_weights
 from transmodal.losses.structural import WINDOW
-from transmodal.methods.method import LABELS, REGION, AdamSettings, Batch, Method, Ports, Update, set_dropout
+from transmodal.methods.method import LABELS, REGION, AdamSettings, Batch, Ports, Update, set_dropout
+from transmodal.methods.one_network import OneNetwork
 from transmodal.networks.fcn8s import FCN8s
 from transmodal.networks.unet import UNet
-
-CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 
 class NetworkSettings(BaseModel):
@@ -111,34 +109,18 @@ class SupervisedSettings(BaseModel):
     adam: SupervisedAdam = SupervisedAdam()
 
 
-class Supervised(Method):
+class Supervised(OneNetwork):
     """One network from all inputs to all targets."""
 
-    translation_modules = ("generator",)
-
     def __init__(self, settings: SupervisedSettings, ports: Ports) -> None:
-        super().__init__()
-        self.settings, self.ports, self.adam = settings, ports, settings.adam
         if ports.shape is not None:
             _refuse_small(settings, ports.shape)
-        self.generator = make_network(settings.network, ports)
-        self._lay_channels_last()
-
-    def trained_modules(self) -> dict[str, nn.Module]:
-        return {"generator": self.generator}
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """Load weights, as nn.Module does; assigned ones are laid out anew, which a third of fp32's speed hangs on."""
-        missing_and_unexpected = super().load_state_dict(state_dict, strict, assign)
-        self._lay_channels_last()
-        return missing_and_unexpected
-
-    def _lay_channels_last(self) -> None:
-        self.generator.to(memory_format=CHANNELS_LAST[self.ports.spatial_dims])  # type: ignore[call-overload]
+        super().__init__(make_network(settings.network, ports), ports)
+        self.settings, self.adam = settings, settings.adam
 
     def updates(self, batch: Batch, step: int) -> Iterator[Update]:
         target, loss = self.ports.join_targets(batch), self.settings.loss
-        predicted = self._generate(batch)  # (N, ΣC, *spatial)
+        predicted = self.generate(batch)  # (N, ΣC, *spatial)
         weights = pixel_weights(
             target,
             region=batch.get(REGION) if loss.in_region else None,
@@ -153,11 +135,7 @@ class Supervised(Method):
 
     def translate(self, inputs: Batch, *, stochastic: bool = False) -> dict[str, Tensor]:
         set_dropout(self.generator, stochastic)
-        return self.ports.split_targets(self._generate(inputs).float().clamp(-1, 1))
-
-    def _generate(self, batch: Batch) -> Tensor:
-        source = self.ports.join_inputs(batch)
-        return self.generator(source.contiguous(memory_format=CHANNELS_LAST[self.ports.spatial_dims]))
+        return self.ports.split_targets(self.generate(inputs).float().clamp(-1, 1))
 
 
 def _refuse_small(settings: SupervisedSettings, shape: tuple[int, ...]) -> None:
