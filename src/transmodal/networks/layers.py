@@ -1,5 +1,6 @@
 """The pieces that exist once per number of dimensions, and padding to a size that a network can halve."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -15,6 +16,9 @@ TRANSPOSED: dict[int, type[nn.ConvTranspose2d] | type[nn.ConvTranspose3d]] = {
 }
 BATCH_NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 INSTANCE_NORM = {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
+MAX_POOLING = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
+SPATIAL_DROPOUT = {2: nn.Dropout2d, 3: nn.Dropout3d}  # whole channels at once
+DROPOUT = (nn.Dropout, nn.Dropout2d, nn.Dropout3d)
 INTERPOLATION = {2: "bilinear", 3: "trilinear"}
 
 
@@ -67,3 +71,20 @@ def crop_to(images: Tensor, shape: torch.Size | tuple[int, ...]) -> Tensor:
         if images.shape[axis] != size:
             images = images.narrow(axis, 0, size)
     return images
+
+
+def corrected_channels(
+    add_input: Sequence[int] | None, in_channels: int, out_channels: int, output: str
+) -> list[int] | None:
+    """Return the input channel that each output channel of a network is a correction of; None where it is none.
+
+    Raises:
+        ValueError: not one input channel for each output, or an output that is not linear.
+    """
+    if add_input is None:
+        return None
+    if len(add_input) != out_channels or not set(add_input) <= set(range(in_channels)):
+        raise ValueError(f"add_input must name one of {in_channels} input channels for each output, got {add_input}")
+    if output != "linear":
+        raise ValueError("a correction of the input needs a linear output")
+    return list(add_input)
