@@ -183,7 +183,7 @@ def test_stacks_that_are_not_even_are_refused_unless_wanted(
         made = dataset(np.full((4, 6), index, np.int16))
         change(made, index)
         made.save_as(tmp_path / f"{index}.dcm", enforce_file_format=True)
-    with pytest.raises(UserError, match=f"{says}.*allow_uneven=True"):
+    with pytest.raises(UserError, match=f"{says}.*transmodal data straighten"):
         read(tmp_path)
     assert read(tmp_path, allow_uneven=True).shape == (4, 6, 5)
 

@@ -99,9 +99,14 @@ def read_series(folder: Path, *, series: str | None = None, allow_uneven: bool =
     Raises:
         UserError: no DICOM image, several series, a damaged slice, or slices that make no even stack.
     """
+    return read_stack(folder, series=series, allow_uneven=allow_uneven)[0]
+
+
+def read_stack(folder: Path, *, series: str | None = None, allow_uneven: bool = False) -> tuple[Image, Stack | None]:
+    """Read a series as `read_series` does, and say where each slice lies; None for a folder with one file."""
     files = _files_of_series(folder, series)
     if len(files) == 1:
-        return read(files[0][0])
+        return read(files[0][0]), None
     headers = [dataset for _, dataset in files]
     geometry, stack = _describe_series(files, folder, allow_uneven)
     require_believable_size(
@@ -119,7 +124,7 @@ def read_series(folder: Path, *, series: str | None = None, allow_uneven: bool =
     header = DicomHeader(_without_pixels(first), instances, plane_of(first).pixel_size_from)
     pixels = _arrange(frames, stack, bool(dicom_pixels.channel_names(first)))
     source = Source(folder, "dicom", header)
-    return Image(pixels, geometry.affine, geometry.channels, dicom_pixels.quantity_of(first), True, source)
+    return Image(pixels, geometry.affine, geometry.channels, dicom_pixels.quantity_of(first), True, source), stack
 
 
 def read_series_geometry(folder: Path, *, series: str | None = None, allow_uneven: bool = False) -> Geometry:

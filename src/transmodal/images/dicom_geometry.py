@@ -60,10 +60,12 @@ class Stack:
     Attributes:
         order: (slice, repeat) index into the planes; more than one repeat gives channels.
         affine: (4, 4) RAS mm.
+        corners: (slices, 3) centre of each slice's first pixel, LPS mm.
     """
 
     order: npt.NDArray[np.int64]
     affine: npt.NDArray[np.float64]
+    corners: npt.NDArray[np.float64]
 
 
 def plane_of(dataset: Any, *groups: Any) -> Plane:
@@ -135,7 +137,7 @@ def stack_planes(planes: list[Plane], allow_uneven: bool, name: str | Path) -> S
         if not allow_uneven:
             _require_even(corners, first.normal, name)
     placed = Plane(corners[0], first.down, first.right, first.pixel_size, first.pixel_size_from, first.thickness)
-    return Stack(order, _affine(placed, step))
+    return Stack(order, _affine(placed, step), corners)
 
 
 def _are_alike(plane: Plane, other: Plane) -> bool:
@@ -151,7 +153,7 @@ def _require_even(corners: npt.NDArray[np.float64], normal: Vector, name: str | 
     usual = float(np.median(gaps))
     drift = (corners[-1] - corners[0]) - normal * ((corners[-1] - corners[0]) @ normal)
     tilt = float(np.degrees(np.arctan2(np.linalg.norm(drift), gaps.sum())))
-    remedy = "read it with allow_uneven=True to take the mean distance, or resample it first"
+    remedy = "put it on an even grid with 'transmodal data straighten'"
     # A hundredth of a voxel's height, or the rounding of positions written with two decimals.
     tolerance = max(0.01 * usual, 0.021)
     if np.linalg.norm(drift) > max(0.05 * usual, 0.05) and tilt > 0.05:
