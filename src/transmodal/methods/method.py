@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from transmodal.datasets.batch_keys import DEPTH, GIVEN, LABELS, REGION, WANTED
+from transmodal.networks.layers import DROPOUT
 
 __all__ = [
     "DEPTH",
@@ -19,6 +20,7 @@ __all__ = [
     "Batch",
     "Method",
     "Ports",
+    "SgdSettings",
     "Update",
     "mean_of_wanted",
     "set_dropout",
@@ -44,6 +46,17 @@ class AdamSettings(BaseModel):
     learning_rate: float = Field(2e-4, gt=0)
     betas: tuple[float, float] = (0.5, 0.999)
     weight_decay: float = Field(0.0, ge=0)
+
+
+class SgdSettings(BaseModel):
+    """Gradient descent with momentum; the defaults are those of FBPConvNet's public code."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    learning_rate: float = Field(1e-2, gt=0)
+    momentum: float = Field(0.99, ge=0, lt=1)
+    weight_decay: float = Field(0.0, ge=0)
+    largest_step: float | None = Field(1e-2, gt=0, description="no weight moves further in one step; null: as it comes")
 
 
 @dataclass(frozen=True)
@@ -125,6 +138,22 @@ class Ports:
         """Undo `join_targets`."""
         return dict(zip(self.targets, joined.split(list(self.targets.values()), dim=1), strict=True))
 
+    def corrected_channels(self) -> tuple[int, ...]:
+        """Return the channel of `join_inputs` that each of `join_targets` is a correction of: the first input's own.
+
+        Raises:
+            ValueError: a target has other channels than the first input.
+        """
+        first, channels = next(iter(self.inputs.items()))
+        others = [name for name, number in self.targets.items() if number != channels]
+        if others:
+            raise ValueError(
+                f"{others[0]} has other channels than {first}, so it can be no correction of it; set residual and "
+                "add_input to false"
+            )
+        middle = self.neighbours * channels
+        return tuple(range(middle, middle + channels)) * len(self.targets)
+
     def given(self, batch: Batch) -> Tensor:
         """Return which inputs are to be seen: (N, inputs), 0 or 1."""
         if GIVEN in batch:
@@ -178,12 +207,16 @@ class Method(nn.Module):
     """False: in use the output of one sample depends on what shares its batch (statistics of the batch itself)."""
 
     def trained_modules(self) -> dict[str, nn.Module]:
-        """Return the modules to optimise, each by an Adam of its own."""
+        """Return the modules to optimise, each by an optimiser of its own."""
         raise NotImplementedError
 
     def adam_of(self, name: str) -> AdamSettings:
         """Return the settings of one module's optimiser; all have the same unless a method says otherwise."""
         return self.adam
+
+    def optimiser_of(self, name: str) -> AdamSettings | SgdSettings:
+        """Return the settings of one module's optimiser: Adam's, unless a method has another."""
+        return self.adam_of(name)
 
     def updates(self, batch: Batch, step: int) -> Iterator[Update]:
         """Yield the optimiser steps of one batch in order.
@@ -219,5 +252,5 @@ def mean_of_wanted(errors: Tensor, wanted: Tensor | None) -> Tensor:
 def set_dropout(module: nn.Module, active: bool) -> None:
     """Switch the dropout layers of a module on or off, whatever mode the rest is in."""
     for layer in module.modules():
-        if isinstance(layer, nn.Dropout):
+        if isinstance(layer, DROPOUT):
             layer.train(active)

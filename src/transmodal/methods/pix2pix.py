@@ -70,6 +70,11 @@ class Pix2PixSettings(BaseModel):
     generator: GeneratorSettings = GeneratorSettings()
     discriminator: DiscriminatorSettings = DiscriminatorSettings()
     adam: AdamSettings = AdamSettings()
+    residual: bool = Field(
+        False,
+        description="the generator makes what is added to the first input, in the unit of both: they need one fixed "
+        "map",
+    )
 
 
 class Pix2Pix(Method):
@@ -95,6 +100,7 @@ class Pix2Pix(Method):
             dropout_skips_innermost=generator.dropout_skips_innermost,
             upsampling=generator.upsampling,
             running_statistics=generator.statistics == "running",
+            add_input=ports.corrected_channels() if settings.residual else None,
         )
         norm = discriminator.norm
         if norm == "auto":
@@ -168,7 +174,8 @@ class Pix2Pix(Method):
 
     def translate(self, inputs: Batch, *, stochastic: bool = False) -> dict[str, Tensor]:
         set_dropout(self.generator, stochastic)
-        return self.ports.split_targets(self.generator(self.ports.join_inputs(inputs)).float())
+        made = self.generator(self.ports.join_inputs(inputs)).float()
+        return self.ports.split_targets(made.clamp(-1, 1) if self.settings.residual else made)
 
 
 def _depth(downsamplings: int | Literal["auto"], shape: tuple[int, ...] | None) -> int:

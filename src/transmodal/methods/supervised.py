@@ -1,13 +1,16 @@
 """Supervised translation: one network, paired images, and a weighted sum of regression losses.
 
 Networks: the FCN-8s that Avula et al., "Medical Image Translation Using Convolutional Neural Networks", use for T1→T2,
-a U-Net (Ronneberger et al. 2015, nnU-Net's choices), and one with nnU-Net's residual encoder. The objective is
-w₁·MAE + w₂·‖ŷ − y‖₂ + w₃·(1 − SSIM) of Avula et al. (their weights are not published; MAE alone by default), with
-Charbonnier, MS-SSIM and gradient difference beside them; all inside the region only, where there is one.
+a U-Net (Ronneberger et al. 2015, nnU-Net's choices), one with nnU-Net's residual encoder, and those that restore CT:
+Boursier's U-Net and autoencoder with tanh, FBPConvNet (Jin et al. 2017) and MONAI's U-Net. With `residual`, a network
+makes what is added to the first input.
+
+The objective is w₁·MAE + w₂·‖ŷ − y‖₂ + w₃·(1 − SSIM) of Avula et al. (their weights are not published; MAE alone by
+default), with Charbonnier, MS-SSIM and gradient difference beside them; all inside the region only, where there is one.
 """
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
@@ -15,19 +18,36 @@ from torch import Tensor, nn
 from transmodal.losses.combined import TERMS, combined
 from transmodal.losses.regression import pixel_weights
 from transmodal.losses.structural import WINDOW
-from transmodal.methods.method import LABELS, REGION, AdamSettings, Batch, Ports, Update, set_dropout
+from transmodal.methods.method import LABELS, REGION, AdamSettings, Batch, Ports, SgdSettings, Update, set_dropout
 from transmodal.methods.one_network import OneNetwork
+from transmodal.networks.fbpconvnet import FBPConvNet
 from transmodal.networks.fcn8s import FCN8s
+from transmodal.networks.monai_unet import MonaiUNet
+from transmodal.networks.slide_unet import SlideUNet
 from transmodal.networks.unet import UNet
+
+Kind = Literal["unet", "residual-unet", "fcn8s", "slide-unet", "slide-autoencoder", "fbpconvnet", "monai-unet"]
+
+_OF_UNETS = ("convolutions", "blocks", "activation", "upsampling", "score_filters", "fold")
+NOT_OF_KIND: dict[str, tuple[str, ...]] = {
+    "unet": ("blocks", "score_filters", "dense"),
+    "residual-unet": ("score_filters", "dense"),
+    "fcn8s": ("levels", "convolutions", "blocks", "activation", "upsampling", "add_input", "dense", "fold"),
+    "slide-unet": (*_OF_UNETS, "norm", "dropout"),
+    "slide-autoencoder": (*_OF_UNETS, "norm", "dropout"),
+    "fbpconvnet": (*_OF_UNETS, "norm", "dropout", "output", "dense"),
+    "monai-unet": (*_OF_UNETS, "output", "dense"),
+}
+"""The settings that a kind of network does not have."""
 
 
 class NetworkSettings(BaseModel):
-    """The network; what only some kinds have says so."""
+    """The network; what only some kinds have stands in `NOT_OF_KIND`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["unet", "residual-unet", "fcn8s"] = "unet"
-    filters: int = Field(32, ge=1, description="channels of the first level (fcn8s: 64 as published)")
+    kind: Kind = "unet"
+    filters: int = Field(32, ge=1, description="channels of the first level (fcn8s, fbpconvnet: 64 as published)")
     levels: int = Field(5, ge=1, le=9, description="resolutions, the full one included; not for fcn8s")
     convolutions: int = Field(
         2, ge=1, description="a level (residual-unet: of the decoder, 1 in nnU-Net); not for fcn8s"
@@ -42,19 +62,22 @@ class NetworkSettings(BaseModel):
     score_filters: int | None = Field(
         None, ge=1, description="channels of the score maps; null: those of the target, as published; fcn8s only"
     )
-    output: Literal["linear", "tanh"] = Field("linear", description="linear outputs are cut to the range in use only")
+    output: Literal["linear", "tanh"] = Field(
+        "linear", description="linear outputs are cut to the range in use only; slide-*: tanh as printed"
+    )
     add_input: bool = Field(
         False, description="learn a correction of the first input, for aligned modalities that look alike"
+    )
+    dense: bool = Field(
+        False, description="slide-* only: the dense bottleneck as printed, which ties the network to one image size"
+    )
+    fold: int = Field(
+        1, ge=1, le=4, description="squares of so many pixels a side as channels: as many times faster; unets only"
     )
 
     @model_validator(mode="after")
     def _kind_has_it(self) -> "NetworkSettings":
-        lacking = {
-            "fcn8s": ("levels", "convolutions", "blocks", "activation", "upsampling", "add_input"),
-            "unet": ("blocks", "score_filters"),
-            "residual-unet": ("score_filters",),
-        }
-        for name in lacking[self.kind]:
+        for name in NOT_OF_KIND[self.kind]:
             if getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"{name} is no setting of {self.kind}; leave it out")
         if self.add_input and self.output == "tanh":
@@ -107,6 +130,19 @@ class SupervisedSettings(BaseModel):
     network: NetworkSettings = NetworkSettings()
     loss: LossSettings = LossSettings()
     adam: SupervisedAdam = SupervisedAdam()
+    sgd: SgdSettings | None = Field(None, description="gradient descent with momentum instead of adam")
+    residual: bool = Field(
+        False,
+        description="the network makes what is added to the first input, in the unit of both: they need one fixed map",
+    )
+
+    @model_validator(mode="after")
+    def _can_be_residual(self) -> "SupervisedSettings":
+        if self.residual and "add_input" in NOT_OF_KIND[self.network.kind]:
+            raise ValueError(f"{self.network.kind} has no residual form; set residual: false or another network.kind")
+        if self.residual and self.network.output != "linear":
+            raise ValueError("residual learning needs network.output: linear")
+        return self
 
 
 class Supervised(OneNetwork):
@@ -115,8 +151,14 @@ class Supervised(OneNetwork):
     def __init__(self, settings: SupervisedSettings, ports: Ports) -> None:
         if ports.shape is not None:
             _refuse_small(settings, ports.shape)
-        super().__init__(make_network(settings.network, ports), ports)
+        network = settings.network
+        if settings.residual:
+            network = network.model_copy(update={"add_input": True})
+        super().__init__(make_network(network, ports), ports)
         self.settings, self.adam = settings, settings.adam
+
+    def optimiser_of(self, name: str) -> AdamSettings | SgdSettings:
+        return self.settings.sgd or self.adam
 
     def updates(self, batch: Batch, step: int) -> Iterator[Update]:
         target, loss = self.ports.join_targets(batch), self.settings.loss
@@ -145,36 +187,52 @@ def _refuse_small(settings: SupervisedSettings, shape: tuple[int, ...]) -> None:
             f"images of {size} are too small for SSIM, which needs {WINDOW} pixels a side; set loss.ssim and "
             "loss.ms_ssim to 0"
         )
-    if network.kind != "fcn8s" and network.norm == "batch" and max(shape) <= 2 ** (network.levels - 1):
+    if _has_batch_norm(network) and max(shape) <= 2 ** (network.levels - 1):
         raise ValueError(
             f"{network.levels} levels leave one pixel of images of {size}, which batch norm cannot normalise; set "
             "network.levels lower or network.norm: instance"
         )
 
 
+def _has_batch_norm(network: NetworkSettings) -> bool:
+    return network.kind == "fbpconvnet" or (network.kind != "fcn8s" and network.norm == "batch")
+
+
 def make_network(settings: NetworkSettings, ports: Ports) -> nn.Module:
     """Build the network for these ports, with fresh weights.
 
     Raises:
-        ValueError: a correction of the input is asked for, and the first input has other channels than a target.
+        ValueError: a correction of the input is asked for, and the first input has other channels than a target;
+            MONAI's network is, and MONAI is not installed; settings that the network refuses.
     """
+    channels = (ports.in_channels, ports.out_channels)
+    size: dict[str, Any] = {"spatial_dims": ports.spatial_dims, "filters": settings.filters}
     if settings.kind == "fcn8s":
         return FCN8s(
-            ports.in_channels,
-            ports.out_channels,
-            spatial_dims=ports.spatial_dims,
-            filters=settings.filters,
+            *channels,
+            **size,
             score_filters=settings.score_filters,
             norm=settings.norm,
             dropout=settings.dropout,
             output=settings.output,
         )
+    size |= {"levels": settings.levels, "add_input": ports.corrected_channels() if settings.add_input else None}
+    if settings.kind in ("slide-unet", "slide-autoencoder"):
+        return SlideUNet(
+            *channels,
+            **size,
+            skips=settings.kind == "slide-unet",
+            dense=settings.dense,
+            shape=ports.shape,
+            output=settings.output,
+        )
+    if settings.kind == "fbpconvnet":
+        return FBPConvNet(*channels, **size)
+    if settings.kind == "monai-unet":
+        return MonaiUNet(*channels, **size, norm=settings.norm, dropout=settings.dropout)
     return UNet(
-        ports.in_channels,
-        ports.out_channels,
-        spatial_dims=ports.spatial_dims,
-        filters=settings.filters,
-        levels=settings.levels,
+        *channels,
+        **size,
         convolutions=settings.convolutions,
         residual=settings.kind == "residual-unet",
         blocks=settings.blocks,
@@ -183,17 +241,5 @@ def make_network(settings: NetworkSettings, ports: Ports) -> nn.Module:
         dropout=settings.dropout,
         upsampling=settings.upsampling,
         output=settings.output,
-        add_input=_first_input_for_each(ports) if settings.add_input else None,
+        fold=settings.fold,
     )
-
-
-def _first_input_for_each(ports: Ports) -> tuple[int, ...]:
-    """Return the channel of the first input's own slice that each channel of each target corrects."""
-    first, channels = next(iter(ports.inputs.items()))
-    others = [name for name, number in ports.targets.items() if number != channels]
-    if others:
-        raise ValueError(
-            f"{others[0]} has other channels than {first}, so it can be no correction of it; set add_input: false"
-        )
-    middle = ports.neighbours * channels
-    return tuple(range(middle, middle + channels)) * len(ports.targets)

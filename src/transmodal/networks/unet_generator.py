@@ -6,6 +6,7 @@ encoder C64-C128-C256-C512-C512-C512-C512-C512, decoder CD512-CD512-CD512-C512-C
 layers, LeakyReLU 0.2 down, ReLU up, tanh at the end.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -16,6 +17,7 @@ from transmodal.networks.layers import (
     INTERPOLATION,
     TRANSPOSED,
     Norm,
+    corrected_channels,
     crop_to,
     initialise,
     normalisation,
@@ -42,6 +44,8 @@ class UNetGenerator(nn.Module):
         upsampling: "transposed" convolutions as published, or "resize" (linear ×2, then 3×3 convolution), which cannot
             leave a checkerboard.
         running_statistics: see `normalisation`.
+        add_input: the input channel that each output channel is a correction of; the training then starts from the
+            input itself, and the correction may span the whole range (2 tanh).
     """
 
     def __init__(
@@ -58,8 +62,10 @@ class UNetGenerator(nn.Module):
         dropout_skips_innermost: bool = False,
         upsampling: Upsampling = "transposed",
         running_statistics: bool = False,
+        add_input: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
+        self.add_input = corrected_channels(add_input, in_channels, out_channels, "linear")
         if downsamplings < 1:
             raise ValueError("a U-Net needs at least one downsampling")
         self.multiple = 2**downsamplings
@@ -99,6 +105,9 @@ class UNetGenerator(nn.Module):
                 )
             )
         initialise(self)
+        if self.add_input is not None:
+            for values in self.decoder[-1].parameters():
+                nn.init.zeros_(values)
 
     def forward(self, images: Tensor) -> Tensor:
         features = pad_to_multiple(images, self.multiple)
@@ -109,7 +118,8 @@ class UNetGenerator(nn.Module):
         features = self.decoder[0](skips.pop())
         for layer in list(self.decoder)[1:]:
             features = layer(torch.cat([features, skips.pop()], dim=1))
-        return torch.tanh(crop_to(features, images.shape[2:]))
+        made = torch.tanh(crop_to(features, images.shape[2:]))
+        return made if self.add_input is None else images[:, self.add_input] + 2 * made
 
 
 def _upsample(kind: Upsampling, width_in: int, width_out: int, spatial_dims: int, *, bias: bool) -> nn.Module:

@@ -9,13 +9,13 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
 from transmodal.datasets.batch_keys import DEPTH, REGION
 from transmodal.datasets.preparation import to_dtype
 from transmodal.errors import UserError
 from transmodal.images import Image, require_same_grid
 from transmodal.methods import Method
+from transmodal.networks.layers import DROPOUT
 from transmodal.translation.card import Card
 from transmodal.translation.familiarity import describe_image, warnings_for
 from transmodal.translation.forward import Inputs, translate_stacks
@@ -129,7 +129,7 @@ class Translator:
             made += [other._exact(other.prepare(images, mask, targets), None, options) for other in others]
             spread = spread_over(made)
         else:
-            if not any(isinstance(layer, nn.Dropout) and layer.p > 0 for layer in self.method.modules()):
+            if not any(isinstance(layer, DROPOUT) and layer.p > 0 for layer in self.method.modules()):
                 raise UserError(
                     f"{self.card.name} has no dropout, so nothing varies from pass to pass; train with dropout, or "
                     "give several models (an ensemble)"
