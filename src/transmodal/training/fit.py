@@ -26,6 +26,7 @@ from transmodal.training.cases import marks_of
 from transmodal.training.checkpoint import all_finite, load_checkpoint, save_checkpoint
 from transmodal.training.logbook import Logbook
 from transmodal.training.monitor import Monitor
+from transmodal.training.optimisers import make_optimiser
 from transmodal.training.processes import any_of, leave
 from transmodal.training.run import Run
 from transmodal.training.schedule import rate_factor
@@ -115,13 +116,7 @@ class Trainer:
         if start is not None:
             start_from(self.method, start)
         self.optimisers = {
-            name: torch.optim.Adam(
-                module.parameters(),
-                lr=self.method.adam_of(name).learning_rate,
-                betas=self.method.adam_of(name).betas,
-                weight_decay=self.method.adam_of(name).weight_decay,
-                fused=True,
-            )
+            name: make_optimiser(module.parameters(), self.method.optimiser_of(name))
             for name, module in self.method.trained_modules().items()
         }
         memory = self.settings.average_weights
@@ -267,7 +262,7 @@ class Trainer:
             self._refuse_nan(parts)
             optimiser = self.optimisers[name]
             for group in optimiser.param_groups:
-                group["lr"] = self.method.adam_of(name).learning_rate * factor
+                group["lr"] = self.method.optimiser_of(name).learning_rate * factor
             if update is not None:
                 self.fabric.backward(update.loss)
             else:  # nothing to learn from in this process' share, but the others wait for its gradients
@@ -352,7 +347,8 @@ class Trainer:
             "epoch": position.epoch if whole else position.epoch + position.batch / len(self.sampler),
             "step": position.step,
             "seconds": position.seconds,
-            "learning_rate": self.method.adam.learning_rate * rate_factor(self.progress, settings.constant_share),
+            "learning_rate": self.method.optimiser_of(next(iter(self.optimisers))).learning_rate
+            * rate_factor(self.progress, settings.constant_share),
             "waiting_share": position.waiting / position.working if position.working else None,
             **losses,
             **{f"validation_{name}": scores.get(name) for name in HIGHER_IS_BETTER},

@@ -23,7 +23,7 @@ from transmodal.errors import UserError
 from transmodal.methods import METHODS
 from transmodal.methods.pix2pix import Pix2PixSettings
 from transmodal.methods.stargan import StarGanSettings
-from transmodal.methods.supervised import SupervisedSettings
+from transmodal.methods.supervised import NOT_OF_KIND, SupervisedSettings
 from transmodal.methods.unified import UnifiedSettings
 from transmodal.metrics.policy import Policy
 
@@ -137,6 +137,30 @@ class Recipe(BaseModel):
             raise ValueError(f"sampling.patch has {len(patch)} numbers for samples of {self.spatial_dims} axes")
         return self
 
+    @model_validator(mode="after")
+    def _corrects_in_one_unit(self) -> "Recipe":
+        if not getattr(self.method_settings, "residual", False):
+            return self
+        first, maps = self.inputs[0], self.preparation.intensity
+        others = [name for name in self.targets if maps.get(name) != maps.get(first)]
+        if first not in maps or maps[first].map != "fixed" or others:
+            target = others[0] if others else self.targets[0]
+            raise ValueError(
+                f"{self.method}.residual makes what is added to {first}, so {first} and {target} need one range in one "
+                "unit: give both the same preparation.intensity {map: fixed, low: …, high: …}, or set "
+                f"{self.method}.residual: false"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _dense_layers_see_whole_images(self) -> "Recipe":
+        if self.method == "supervised" and self.supervised.network.dense and self.sampling.patch is not None:
+            raise ValueError(
+                "network.dense ties the network to the size it is trained on, which sampling.patch makes other than "
+                "that of the images; set sampling.patch: null or network.dense: false"
+            )
+        return self
+
     @property
     def modalities(self) -> tuple[str, ...]:
         """Inputs, then what is a target only."""
@@ -174,7 +198,8 @@ def load_recipe(
 
     Overrides of `inputs` or `targets` take the intensity maps along: those of modalities that are gone are left out,
     and where those of the recipe are all alike, new modalities get the same. The description then begins with what is
-    made of what, since the rest of it tells of the recipe's own modalities.
+    made of what, since the rest of it tells of the recipe's own modalities. An override of `supervised.network.kind`
+    leaves out what the recipe says of its own network and the other kind does not have.
 
     Args:
         recipe: the path of a YAML file, or the name of a shipped recipe.
@@ -230,7 +255,25 @@ def _with(content: dict[str, Any], changes: Sequence[_Override]) -> dict[str, An
     over: dict[str, Any] = {}
     for change in changes:
         over = _merge(over, _nest(change.key, change.value))
-    return _merge(_described_anew(_for_modalities(content, over), over), over)
+    return _merge(_described_anew(_for_network(_for_modalities(content, over), over), over), over)
+
+
+def _for_network(content: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recipe without what it says of its network and the kind that overrides name does not have."""
+    kind = _within(over, "supervised", "network", "kind")
+    own = _within(content, "supervised", "network")
+    if not isinstance(own, Mapping) or not isinstance(kind, str) or kind == own.get("kind"):
+        return content
+    left_out = NOT_OF_KIND.get(kind, ())
+    kept = {key: value for key, value in own.items() if key not in left_out}
+    return {**content, "supervised": {**content["supervised"], "network": kept}}
+
+
+def _within(content: Any, *keys: str) -> Any:
+    """Return what stands under nested keys; None where there is nothing."""
+    for key in keys:
+        content = content.get(key) if isinstance(content, Mapping) else None
+    return content
 
 
 def _described_anew(content: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
