@@ -29,6 +29,7 @@ Prepared = npt.NDArray[np.float32]
 SLICE_ORIENTATION = {"axial": "SPL", "coronal": "PIL", "sagittal": "LIP"}
 VOLUME_ORIENTATION = "RAS"
 OWN_SCALE = ("image-percentiles", "z-score", "nyul", "white-stripe")  # maps by the image itself, whatever its type
+MIXED_TYPES = (*OWN_SCALE, "fixed")  # a range in a unit (HU) holds whatever type the values have
 _LOOKED_AT = 10  # training images tell what their background is
 
 
@@ -178,6 +179,11 @@ class Preparation(BaseModel):
         stack = self._to_stack(mapped if image.channels else mapped[..., None], image.affine)
         prepared = resize_stack(stack, self.prepared_shape(image))
         return np.clip(prepared, -1.0, 1.0, out=prepared)  # cubic interpolation overshoots
+
+    def cuts(self, images: Mapping[str, Image]) -> list[str]:
+        """Return one line for each image of which a given range (a window of HU) cuts more than it did in training."""
+        told = {name: self.modalities[name].intensity.cuts(image.pixels) for name, image in images.items()}
+        return [f"{images[name].name} ({name}): {line}" for name, line in told.items() if line is not None]
 
     def find_region(self, inputs: Mapping[str, Image], mask: Image | None = None) -> npt.NDArray[np.bool_] | None:
         """Return the region of a case on its own grid; None where the recipe has none.
@@ -360,7 +366,7 @@ def fit_preparation(
         seen: list[Image] = []
         # Reads lazily: one image in memory at a time.
         chosen, types = settings.intensity.get(modality, IntensitySettings()), set[str]()
-        pixels = _training_pixels(cases, modality, regions, seen, on_case, types, mixed=chosen.map in OWN_SCALE)
+        pixels = _training_pixels(cases, modality, regions, seen, on_case, types, mixed=chosen.map in MIXED_TYPES)
         fitted = fit(chosen, pixels, modality)
         first = seen[0] if seen else read(next(case.files[modality] for case in cases if modality in case.files))
         prepared[modality] = ModalityPreparation(

@@ -32,6 +32,7 @@ Region = npt.NDArray[np.bool_]
 Z_LIMITS = (-3.0, 5.0)  # standard deviations of the brain: lesions and fluid are bright, nothing is as dark
 LIMIT_PERCENTILES = (0.1, 99.9)  # where no limits are given: an enhancing tumour can be less than 1 % of a brain
 WIDEST_LIMIT = 1e4  # standard deviations, or places on the standard scale
+LEAST_CUT = 1e-3  # share of an image's values outside a given range that is worth a word
 STANDARD_SCALE = (1.0, 100.0)  # Nyúl's: percentile 1 goes to 1, percentile 99 to 100
 
 
@@ -131,6 +132,9 @@ class FittedMap(BaseModel):
         None, description="image-percentiles: where these lie in true images, in [-1, 1]; None: outputs stay as made"
     )
     origin: str = Field(description="where the range comes from, in words")
+    cut: float | None = Field(
+        None, ge=0, le=1, description="a range given in the recipe: share of the training values outside, which is lost"
+    )
 
     @model_validator(mode="after")
     def _is_complete(self) -> "FittedMap":
@@ -180,6 +184,25 @@ class FittedMap(BaseModel):
         bounds = None if scale is None or self.limits is None else _bounds(scale, self.limits)
         return self.inverse if bounds is None else LinearMap(low=bounds[0], high=bounds[1])
 
+    def cuts(self, pixels: Pixels) -> str | None:
+        """Say what a range given in the recipe cuts off an image, where it is more than it cut off in training.
+
+        Args:
+            pixels: in the image's unit.
+
+        Returns:
+            A clause for a warning; None where nothing is to be said, or the range is not a given one.
+        """
+        if self.cut is None:
+            return None
+        share = _share_outside(pixels, self.low, self.high)
+        if share <= 1.5 * self.cut + LEAST_CUT:
+            return None
+        return (
+            f"{share:.2%} of its values lie outside {self.low:g} to {self.high:g} and are cut to it (they go from "
+            f"{float(pixels.min()):g} to {float(pixels.max()):g}; in training it was {self.cut:.2%})"
+        )
+
     @property
     def inverse(self) -> LinearMap | PiecewiseMap:
         """The map that takes a network's output back to units: that of the typical training image."""
@@ -219,7 +242,7 @@ def fit(
     images = _with_regions(training_images, modality)
     if settings.map == "fixed":
         assert settings.low is not None and settings.high is not None
-        return FittedMap(kind="one-range", low=settings.low, high=settings.high, origin="given in the recipe")
+        return _fit_given(settings.low, settings.high, images)
     if settings.map == "nyul":
         return _fit_nyul(settings, images, modality)
     if settings.map in ("z-score", "white-stripe"):
@@ -274,6 +297,27 @@ def fit(
         tails=tails,
         origin=origin,
     )
+
+
+def _fit_given(low: float, high: float, images: Iterable[tuple[Pixels, Region | None]]) -> FittedMap:
+    """Return a given range, and what it cuts off the training images: a value outside never comes back."""
+    outside = total = 0.0
+    lowest, highest = high, low
+    for pixels, _ in images:
+        outside += _share_outside(pixels, low, high) * pixels.size
+        total += pixels.size
+        lowest, highest = min(lowest, float(pixels.min())), max(highest, float(pixels.max()))
+    share, origin = outside / total if total else 0.0, "given in the recipe"
+    if outside:
+        origin += (
+            f"; it cuts {share:.2%} of the training values, which go from {lowest:g} to {highest:g}, to {low:g} and "
+            f"{high:g}"
+        )
+    return FittedMap(kind="one-range", low=low, high=high, origin=origin, cut=share if total else None)
+
+
+def _share_outside(pixels: Pixels, low: float, high: float) -> float:
+    return float(np.count_nonzero((pixels < low) | (pixels > high))) / max(1, pixels.size)
 
 
 def _unsigned(dtype: np.dtype[Any]) -> UnsignedType | None:

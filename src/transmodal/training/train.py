@@ -256,6 +256,10 @@ def _prepare(
     except (OSError, ValueError) as error:
         raise UserError(f"{stored} is damaged; delete it and --resume: it is fitted anew on the same images") from error
 
+    for modality, part in preparation.modalities.items():
+        if part.intensity.cut:
+            monitor.say(f"The range of {modality} is {part.intensity.origin}")
+
     def prepare(cases: Sequence[CaseFiles], what: str) -> list[PreparedCase]:
         with monitor.counting(f"preparing {what} images", len(cases)) as advance:
             return prepare_cases(

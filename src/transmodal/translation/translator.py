@@ -37,12 +37,14 @@ class PreparedInputs:
         like: the first input, whose grid the outputs take.
         region: on the files' own grid.
         wanted: the targets to make.
+        cut: one line for each input of which a given range cuts more than it did in training.
     """
 
     stacks: dict[str, npt.NDArray[Any]]
     like: Image
     region: npt.NDArray[np.bool_] | None
     wanted: list[str]
+    cut: Sequence[str] = ()
 
 
 class Translator:
@@ -163,7 +165,7 @@ class Translator:
             stacks[REGION] = preparation.prepare_region(region, first)
             if self.card.ports.depth:
                 stacks[DEPTH] = preparation.prepare_depth(region, first)
-        return PreparedInputs(stacks, first, region, wanted)
+        return PreparedInputs(stacks, first, region, wanted, preparation.cuts(given))
 
     def _run(self, case: "PreparedInputs", seed: int | None, options: Options) -> dict[str, npt.NDArray[np.float32]]:
         if options.warn is not None:
@@ -196,7 +198,7 @@ class Translator:
             for name in self.card.familiar
             if name in case.stacks
         }
-        return warnings_for(self.card.familiar, features)
+        return [*case.cut, *warnings_for(self.card.familiar, features)]
 
     def targets_for(self, given: Collection[str], targets: Sequence[str] | None = None) -> list[str]:
         """Return what is made of these inputs.
