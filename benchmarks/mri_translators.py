@@ -7,7 +7,7 @@ Each row is `transmodal train RECIPE --folds 2 --max-minutes …` and `transmoda
 time, with the same time and the machine to itself; what is finished is not trained again, so that the command can be
 stopped and given again. Scores as `evaluate` gives them: each volume by the truth's percentiles 0.5 and 99.5, inside
 the brain, mean over the axial slices with more than 2 000 brain voxels, for each person, with a 95 % interval over
-these slices. Writes OUT/tables.md and one picture a task, OUT/T1-T2.png and OUT/T2-FLAIR.png: the same slice by every
+these slices, and the steps of the two trainings. Writes OUT/tables.md and one picture a task, OUT/T1-T2.png and OUT/T2-FLAIR.png: the same slice by every
 method. Needs about 40 times the minutes.
 """
 
@@ -95,8 +95,14 @@ def scores(folder: Path, source: str, target: str, *, named: bool) -> tuple[pand
     return tables[0], tables[1]
 
 
-def rows_of(name: str, system: str, cases: pandas.DataFrame, intervals: pandas.DataFrame) -> str:
-    """Return one row: of each person PSNR with its interval, SSIM, lesion contrast in percent of the truth's."""
+def steps_of(folder: Path) -> str:
+    """Return how many steps the trainings of the folds took in their time."""
+    counts = [int(pandas.read_csv(run / "log.csv")["step"].iloc[-1]) for run in sorted(folder.glob("fold-*"))]
+    return ", ".join(map(str, counts))
+
+
+def rows_of(name: str, system: str, cases: pandas.DataFrame, intervals: pandas.DataFrame, steps: str = "—") -> str:
+    """Return one row: of each person PSNR with its interval, SSIM, lesion contrast in percent of the truth's; steps."""
     cells = []
     for _, case in cases[cases["system"] == system].sort_values("case").iterrows():
         of_case = intervals[(intervals["case"] == case["case"]) & (intervals["system"] == system)]
@@ -106,7 +112,7 @@ def rows_of(name: str, system: str, cases: pandas.DataFrame, intervals: pandas.D
         cells.append(f"{psnr['mean']:.2f} ({psnr['low']:.2f}–{psnr['high']:.2f})")
         cells.append(f"{ssim['mean']:.3f} ({ssim['low']:.3f}–{ssim['high']:.3f})")
         cells.append(f"{100 * share:.0f} %")
-    return f"| {name} | " + " | ".join(cells) + " |"
+    return f"| {name} | " + " | ".join([*cells, steps]) + " |"
 
 
 def table(found: dict[str, Path], source: str, target: str) -> str:
@@ -117,9 +123,9 @@ def table(found: dict[str, Path], source: str, target: str) -> str:
         if not rows:
             people = sorted(set(cases["case"]))
             heads = [f"{person}: {what}" for person in people for what in ("PSNR (dB)", "SSIM", "lesion contrast kept")]
-            rows = ["| | " + " | ".join(heads) + " |", "|---|" + "---:|" * len(heads)]
+            rows = ["| | " + " | ".join([*heads, "steps"]) + " |", "|---|" + "---:|" * (len(heads) + 1)]
             rows += [rows_of(f"*{said}*", system, cases, intervals) for system, said in BASELINES.items()]
-        rows.append(rows_of(name, "translator", cases, intervals))
+        rows.append(rows_of(name, "translator", cases, intervals, steps_of(folder)))
     return "\n".join(rows)
 
 
