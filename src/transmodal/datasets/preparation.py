@@ -13,6 +13,7 @@ from nibabel import orientations
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from scipy import ndimage
 
+from transmodal.datasets.label_classes import LabelClasses, Masks
 from transmodal.datasets.labels import LabelSettings
 from transmodal.datasets.manifest import CaseFiles, nearest
 from transmodal.datasets.regions import CaseRegions, RegionSettings, region_of_case
@@ -29,6 +30,7 @@ Prepared = npt.NDArray[np.float32]
 SLICE_ORIENTATION = {"axial": "SPL", "coronal": "PIL", "sagittal": "LIP"}
 VOLUME_ORIENTATION = "RAS"
 OWN_SCALE = ("image-percentiles", "z-score", "nyul", "white-stripe")  # maps by the image itself, whatever its type
+_AT_ONCE = 16  # slices whose probabilities are in memory together
 MIXED_TYPES = (*OWN_SCALE, "fixed")  # a range in a unit (HU) holds whatever type the values have
 _LOOKED_AT = 10  # training images tell what their background is
 
@@ -108,6 +110,7 @@ class ModalityPreparation(BaseModel):
         None,
         description="what training files hold outside the region, within the map's range; None: not measured",
     )
+    labels: LabelClasses | None = Field(None, description="of a label map: what its values mean; None: an image")
 
     @property
     def outside(self) -> float:
@@ -131,8 +134,8 @@ class ModalityPreparation(BaseModel):
 
     @property
     def channel_count(self) -> int:
-        """Channels a network sees: 1 for grey images."""
-        return max(1, len(self.channels))
+        """Channels a network sees: 1 for grey images; of a label map, the classes that it makes."""
+        return max(1, len(self.channels)) if self.labels is None else len(self.labels.names)
 
 
 class Preparation(BaseModel):
@@ -223,8 +226,7 @@ class Preparation(BaseModel):
         Raises:
             UserError: no integers, or channels.
         """
-        if image.channels or (image.pixels.dtype.kind == "f" and (image.pixels % 1 != 0).any()):
-            raise UserError(f"{image.name} is no label map: its values are not whole numbers; check the modality")
+        require_label_map(image)
         self._check_dimensions(image)
         classes = np.zeros(image.pixels.shape, np.uint8)
         if settings.classes is None:
@@ -274,6 +276,68 @@ class Preparation(BaseModel):
             pixels = pixels[..., 0]
         dtype = np.dtype(np.float32 if exact else target.dtype)
         return like.with_pixels(to_dtype(pixels, dtype), channels=target.channels, quantity=target.quantity)
+
+    def restore_labels(
+        self,
+        values: npt.NDArray[Any],
+        modality: str,
+        like: Image,
+        region: npt.NDArray[np.bool_] | None = None,
+        *,
+        classes: LabelClasses | None = None,
+    ) -> Image:
+        """Return the probabilities that a network made of a label map's classes as a label map on the grid of `like`.
+
+        They are taken to that grid as images are, and decided there, so that its edges are no staircase of the
+        network's grid.
+
+        Args:
+            values: (samples, classes, *spatial) in [0, 1].
+            modality: a label map.
+            like: the image whose grid, position and source header the result takes.
+            region: from `find_region`; outside, there is background where the recipe says so.
+            classes: instead of the training's own, with another tidying.
+
+        Returns:
+            uint8 or uint16, one value a class, `quantity` "label".
+        """
+        chosen = classes or self.classes_of(modality)
+        shape, values = self._stack_shape(like), np.asarray(values, np.float32)
+        # Few samples at a time: probabilities of all classes on the files' own grid take many times a label map.
+        parts = [
+            np.moveaxis(chosen.decide(np.moveaxis(resize_stack(values[at : at + _AT_ONCE], shape), 1, 0)), 0, 1)
+            for at in range(0, len(values), _AT_ONCE)
+        ]
+        return self._painted(np.moveaxis(self._from_stack(np.concatenate(parts), like), -1, 0), chosen, like, region)
+
+    def restore_probabilities(self, values: npt.NDArray[Any], like: Image) -> npt.NDArray[np.float32]:
+        """Return the probabilities of a label map's classes on the grid of `like`: (*spatial, classes)."""
+        stack = resize_stack(np.asarray(values, np.float32), self._stack_shape(like))
+        return np.ascontiguousarray(np.clip(self._from_stack(stack, like), 0.0, 1.0))
+
+    def label_map(
+        self,
+        probabilities: npt.NDArray[np.float32],
+        modality: str,
+        like: Image,
+        region: npt.NDArray[np.bool_] | None = None,
+        *,
+        classes: LabelClasses | None = None,
+    ) -> Image:
+        """Return what `restore_labels` does, of probabilities that are on the grid of `like` already."""
+        chosen = classes or self.classes_of(modality)
+        return self._painted(chosen.decide(np.moveaxis(probabilities, -1, 0)), chosen, like, region)
+
+    def classes_of(self, modality: str) -> LabelClasses:
+        """Return what the values of a label map mean."""
+        classes = self.modalities[modality].labels
+        assert classes is not None
+        return classes
+
+    def _painted(self, masks: Masks, classes: LabelClasses, like: Image, region: npt.NDArray[np.bool_] | None) -> Image:
+        if region is not None and self.region is not None and self.region.apply:
+            masks = masks & region
+        return like.with_pixels(classes.paint(classes.tidied(masks)), quantity="label")
 
     def sample_shares(self, foreground: npt.NDArray[np.bool_], image: Image) -> npt.NDArray[np.float32]:
         """Return the share of True pixels in each sample that `prepare` makes of an image on this grid."""
@@ -336,6 +400,7 @@ def fit_preparation(
     spatial_dims: Literal[2, 3],
     *,
     inputs: Sequence[str] = (),
+    labels: Mapping[str, LabelClasses] | None = None,
     on_case: Callable[[], None] = lambda: None,
 ) -> Preparation:
     """Fit a preparation on training cases.
@@ -346,6 +411,7 @@ def fit_preparation(
         modalities: inputs and targets.
         spatial_dims: of the network.
         inputs: where a region is looked for, as `prepare_cases` does; empty means all modalities.
+        labels: which of the modalities are label maps, and what their values mean; they have no intensity map.
         on_case: called after each file, for a progress bar.
 
     Raises:
@@ -355,6 +421,8 @@ def fit_preparation(
     if not cases:
         raise UserError("There is no training case to fit the preparation on; check the split column")
     for modality in settings.intensity:
+        if modality in (labels or {}):
+            raise UserError(f"preparation.intensity names {modality!r}, which is a label map here; leave it out")
         if modality not in modalities:
             raise UserError(
                 f"preparation.intensity names {modality!r}, which is neither input nor target of the recipe; "
@@ -363,6 +431,9 @@ def fit_preparation(
     regions = None if settings.region is None else CaseRegions(settings.region, inputs or modalities)
     prepared: dict[str, ModalityPreparation] = {}
     for modality in modalities:
+        if labels is not None and modality in labels:
+            prepared[modality] = _label_map(cases, modality, labels[modality], on_case)
+            continue
         seen: list[Image] = []
         # Reads lazily: one image in memory at a time.
         chosen, types = settings.intensity.get(modality, IntensitySettings()), set[str]()
@@ -384,6 +455,47 @@ def fit_preparation(
         region=settings.region,
         modalities=prepared,
     )
+
+
+def _label_map(
+    cases: Sequence[CaseFiles], modality: str, classes: LabelClasses, on_case: Callable[[], None]
+) -> ModalityPreparation:
+    """Describe a label map by the training files; a class that is in none of them cannot be learnt."""
+    found: set[int] = set()
+    formats: list[str] = []
+    for case in cases:
+        if modality not in case.files:
+            continue
+        image = read(case.files[modality])
+        require_label_map(image)
+        found |= {int(value) for value in np.unique(image.pixels)}
+        formats.append(image.source.format)
+        on_case()
+    if not formats:
+        raise UserError(f"No training case has {modality}; check the split column")
+    for each in classes.classes:
+        if not (found & set(each.values) if each.values else found - {0}):
+            there = ", ".join(map(str, sorted(found)))
+            raise UserError(
+                f"No training label map of {modality} has {each.name} ({list(each.values)}); they hold {there}; mend "
+                "segmentation.classes"
+            )
+    greatest = max(each.value for each in classes.classes)
+    origin = f"a label map: {classes.describe()}"
+    return ModalityPreparation(
+        channels=(),
+        intensity=FittedMap(kind="one-range", low=0.0, high=float(greatest), origin=origin),
+        dtype="uint8" if greatest <= 255 else "uint16",
+        quantity="label",
+        format=formats[0],
+        labels=classes,
+    )
+
+
+def require_label_map(image: Image) -> None:
+    """Raise a UserError unless an image holds whole numbers and no channels."""
+    if image.channels or (image.pixels.dtype.kind == "f" and (image.pixels % 1 != 0).any()):
+        raise UserError(f"{image.name} is no label map: its values are not whole numbers; check the modality")
 
 
 def _training_pixels(

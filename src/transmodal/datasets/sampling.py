@@ -4,7 +4,7 @@ A sample is a picture, a slice of a volume with its neighbours (2.5-D), or a pat
 inputs may be hidden at random, so that a translator learns to do without them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Annotated, Any
 
@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from transmodal.datasets.augmentation import AugmentationSettings, Augmenter
 from transmodal.datasets.batch_keys import GIVEN, LABELS, REGION, WANTED
 from transmodal.datasets.cache import PreparedCase
+from transmodal.datasets.strata import StrataSettings, lesion_area, stratified_order, stratum_of
 
 Key = tuple[int, int]
 """(epoch, index of the sample): what augmentation is drawn from."""
@@ -40,6 +41,9 @@ class SamplingSettings(BaseModel):
     hide_inputs: float = Field(
         0.0, ge=0, le=1, description="probability that a sample hides inputs; each subset of them is then as likely"
     )
+    strata: StrataSettings | None = Field(
+        None, description="draw lesions of all sizes equally often; null: samples as they come"
+    )
 
 
 class Samples(Dataset[dict[str, torch.Tensor]]):
@@ -57,6 +61,7 @@ class Samples(Dataset[dict[str, torch.Tensor]]):
         minimum_foreground: slices with a smaller share of non-zero pixels are left out.
         neighbours: slices on each side that inputs bring along.
         marks: name → one number a case, which goes along with each of its samples (SEGMENTOR, DATASET).
+        makes_labels: the one target is the label map that goes along.
     """
 
     def __init__(
@@ -73,7 +78,9 @@ class Samples(Dataset[dict[str, torch.Tensor]]):
         minimum_foreground: float = 0.0,
         neighbours: int = 0,
         marks: Mapping[str, Sequence[int]] | None = None,
+        makes_labels: bool = False,
     ) -> None:
+        self.makes_labels = makes_labels
         self.cases, self.inputs, self.targets, self.seed = list(cases), tuple(inputs), tuple(targets), seed
         self.channels, self.settings = channels or {}, settings or SamplingSettings()
         self.augmentation, self.spatial_dims, self.neighbours = augmentation, spatial_dims, neighbours
@@ -112,6 +119,23 @@ class Samples(Dataset[dict[str, torch.Tensor]]):
         for name, values in self.marks.items():
             tensors[name] = torch.tensor(values[number])
         return tensors
+
+    def strata(self, lesions: Collection[int] | None = None) -> npt.NDArray[np.intp] | None:
+        """Return the stratum of each sample; None where the settings have none.
+
+        Args:
+            lesions: prepared numbers that are lesions; None takes all above 0.
+        """
+        settings = self.settings.strata
+        if settings is None:
+            return None
+        found: dict[tuple[int, int], int] = {}
+        for number, sample in self.index:
+            if (number, sample) not in found:
+                case = self.cases[number]
+                area = lesion_area(case.arrays()[LABELS][sample, 0], lesions, case.spacing)
+                found[number, sample] = stratum_of(area, settings.edges)
+        return np.array([found[key] for key in self.index], np.intp)
 
     def _augmenter(self, spacing: tuple[float, ...] | None) -> Augmenter:
         if spacing not in self._augmenters:
@@ -155,8 +179,9 @@ class Samples(Dataset[dict[str, torch.Tensor]]):
         """Fill in what a case lacks with -1, and say what is given and what is wanted."""
         first = next(tensor for name, tensor in tensors.items() if name not in (REGION, LABELS))
         there = {name for name in (*self.inputs, *self.targets) if name in tensors}
+        there |= set(self.targets) if self.makes_labels else set()
         for name in (*self.inputs, *self.targets):
-            if name not in tensors:
+            if name not in there:
                 channels = self.channels.get(name, 1) * (2 * self.neighbours + 1 if name in self.inputs else 1)
                 tensors[name] = first.new_full((channels, *first.shape[1:]), -1.0)
         generator = np.random.default_rng([self.seed, epoch, index, _HIDE])
@@ -231,6 +256,8 @@ class EpochSampler(Sampler[list[Key]]):
         rank, processes: which of how many.
         extra: further samples, with the indices after those, of which each epoch draws some.
         extra_share: of the samples of an epoch.
+        strata: of each of the samples but the extra ones, to be drawn equally often; None passes all once.
+        empty: share of samples without a lesion, see `stratified_order`.
     """
 
     def __init__(
@@ -243,7 +270,10 @@ class EpochSampler(Sampler[list[Key]]):
         processes: int = 1,
         extra: int = 0,
         extra_share: float = 0.0,
+        strata: npt.NDArray[np.intp] | None = None,
+        empty: float | None = None,
     ) -> None:
+        self.strata, self.empty = strata, empty
         self.own, self.extra, self.seed = samples, extra, seed
         self.drawn = min(extra, round(samples * extra_share / (1 - extra_share)))
         self.samples = samples + self.drawn
@@ -261,7 +291,10 @@ class EpochSampler(Sampler[list[Key]]):
 
     def __iter__(self) -> Iterator[list[Key]]:
         generator = np.random.default_rng([self.seed, self.epoch])
-        order = generator.permutation(self.own)
+        if self.strata is None:
+            order = generator.permutation(self.own)
+        else:
+            order = stratified_order(self.strata, generator, self.empty)
         if self.drawn:
             further = self.own + generator.permutation(self.extra)[: self.drawn]
             order = generator.permutation(np.concatenate([order, further]))

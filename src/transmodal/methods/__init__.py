@@ -7,6 +7,7 @@ from pydantic import BaseModel
 
 from transmodal.methods.method import GIVEN, LABELS, REGION, WANTED, AdamSettings, Batch, Method, Ports, Update
 from transmodal.methods.pix2pix import Pix2Pix, Pix2PixSettings
+from transmodal.methods.segmentation import Segmentation, SegmentationSettings
 from transmodal.methods.stargan import StarGan, StarGanSettings
 from transmodal.methods.supervised import Supervised, SupervisedSettings
 from transmodal.methods.unified import UnifiedSettings, make_unified
@@ -16,6 +17,7 @@ METHODS: dict[str, tuple[Callable[[Any, Ports], Method], type[BaseModel]]] = {
     "supervised": (Supervised, SupervisedSettings),
     "unified": (make_unified, UnifiedSettings),
     "stargan": (StarGan, StarGanSettings),
+    "segmentation": (Segmentation, SegmentationSettings),
 }
 
 

@@ -71,7 +71,8 @@ class Ports:
         region: the region is one more input channel.
         depth: the distance from its rim is one more.
         missing: inputs may be absent; each then has a channel that says whether it is there.
-        classes: of the label map, background included; 0 without labels.
+        classes: numbers of the prepared label map, background included; 0 without labels.
+        frequencies: share of the training pixels that have each of them; empty outside a training, and without labels.
     """
 
     inputs: dict[str, int]
@@ -83,6 +84,7 @@ class Ports:
     depth: bool = False
     missing: bool = False
     classes: int = 0
+    frequencies: tuple[float, ...] = ()
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -229,6 +231,8 @@ class Method(nn.Module):
 
     def translate(self, inputs: Batch, *, stochastic: bool = False) -> dict[str, Tensor]:
         """Return all target modalities in [-1, 1] for the inputs; dropout acts only if `stochastic`.
+
+        Of a target that is a label map, the probabilities of its classes in [0, 1].
 
         Args:
             inputs: a batch with the input modalities (and REGION, GIVEN where the ports have them); no targets.

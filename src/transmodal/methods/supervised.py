@@ -181,16 +181,21 @@ class Supervised(OneNetwork):
 
 
 def _refuse_small(settings: SupervisedSettings, shape: tuple[int, ...]) -> None:
-    network, size = settings.network, "×".join(map(str, shape))
     if (settings.loss.ssim or settings.loss.ms_ssim) and min(shape) < WINDOW:
+        size = "×".join(map(str, shape))
         raise ValueError(
             f"images of {size} are too small for SSIM, which needs {WINDOW} pixels a side; set loss.ssim and "
             "loss.ms_ssim to 0"
         )
+    refuse_single_pixels(settings.network, shape)
+
+
+def refuse_single_pixels(network: NetworkSettings, shape: tuple[int, ...]) -> None:
+    """Raise a ValueError where the innermost level of a network has one pixel and batch norm would divide by 0."""
     if _has_batch_norm(network) and max(shape) <= 2 ** (network.levels - 1):
         raise ValueError(
-            f"{network.levels} levels leave one pixel of images of {size}, which batch norm cannot normalise; set "
-            "network.levels lower or network.norm: instance"
+            f"{network.levels} levels leave one pixel of images of {'×'.join(map(str, shape))}, which batch norm "
+            "cannot normalise; set network.levels lower or network.norm: instance"
         )
 
 

@@ -30,8 +30,14 @@ from transmodal.training.optimisers import make_optimiser
 from transmodal.training.processes import any_of, leave
 from transmodal.training.run import Run
 from transmodal.training.schedule import rate_factor
+from transmodal.training.segmentation_validation import (
+    draw_segmentations,
+    label_frequencies,
+    score_names,
+    validate_segmentation,
+)
 from transmodal.training.start import start_from
-from transmodal.training.validation import HIGHER_IS_BETTER, SMALLEST_FOR_SSIM, draw_samples, validate
+from transmodal.training.validation import HIGHER_IS_BETTER, IMAGE_SCORES, SMALLEST_FOR_SSIM, draw_samples, validate
 from transmodal.training.weight_average import WeightAverage
 from transmodal.translation.memory import is_out_of_memory
 from transmodal.translation.volume_predictor import VolumePredictor, learnt_window
@@ -91,12 +97,16 @@ class Trainer:
             minimum_foreground=self.minimum_foreground,
             neighbours=run.recipe.neighbours,
             marks=marks_of([*training, *rehearsal], run.recipe),
+            makes_labels=bool(run.recipe.label_maps),
         )
         own = sum(case < len(training) for case, _ in self.samples.index)
         if not own:
             raise UserError(
                 "No training sample is left; lower preparation.slices.minimum_foreground, or check the images"
             )
+        strata, empty = self.samples.strata(run.recipe.lesion_numbers), None
+        if strata is not None and run.recipe.sampling.strata is not None:
+            strata, empty = strata[:own], run.recipe.sampling.strata.empty
         self.sampler = EpochSampler(
             own,
             self.settings.batch_size,
@@ -105,9 +115,11 @@ class Trainer:
             processes=fabric.world_size,
             extra=len(self.samples) - own,
             extra_share=run.recipe.pretraining.rehearsal if run.recipe.pretraining is not None else 0.0,
+            strata=strata,
+            empty=empty,
         )
         self.shape = run.recipe.sampling.patch or sample_shape([*training, *rehearsal], self.settings.batch_size)
-        if self.settings.best == "ssim" and min(self.shape) < SMALLEST_FOR_SSIM:
+        if run.recipe.best == "ssim" and min(self.shape) < SMALLEST_FOR_SSIM:
             raise UserError(f"train.best: ssim needs images of {SMALLEST_FOR_SSIM} pixels a side; take psnr or mae")
         torch.manual_seed(self.settings.seed)
         self.method_ports = self.ports(preparation.modalities)
@@ -138,6 +150,13 @@ class Trainer:
         except ValueError as error:
             raise UserError(f"{recipe.method}: {error}") from error
 
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        """The validation scores of this method."""
+        for classes in self.recipe.label_maps.values():
+            return score_names(classes)
+        return tuple(IMAGE_SCORES)
+
     def ports(self, modalities: dict[str, Any]) -> Ports:
         """Return what goes into the method and what comes out."""
         recipe = self.recipe
@@ -151,8 +170,16 @@ class Trainer:
             region=region is not None and region.feed,
             depth=region is not None and region.depth is not None,
             missing=recipe.sampling.missing_inputs,
-            classes=recipe.labels.count if recipe.labels is not None else 0,
+            classes=recipe.along.count if recipe.along is not None else 0,
+            frequencies=self._frequencies(),
         )
+
+    def _frequencies(self) -> tuple[float, ...]:
+        """Return the shares of classes in training, where a method weighs them by these."""
+        recipe = self.recipe
+        if recipe.along is None or not recipe.label_maps or not isinstance(recipe.segmentation.class_weights, str):
+            return ()
+        return label_frequencies(self.training, recipe.along.count, self.minimum_foreground)
 
     # -- the loop ------------------------------------------------------------------------------------------------
 
@@ -351,7 +378,7 @@ class Trainer:
             * rate_factor(self.progress, settings.constant_share),
             "waiting_share": position.waiting / position.working if position.working else None,
             **losses,
-            **{f"validation_{name}": scores.get(name) for name in HIGHER_IS_BETTER},
+            **{f"validation_{name}": scores.get(name) for name in self.score_names},
         }
         if self.logbook:
             self.logbook.add(row)
@@ -371,7 +398,7 @@ class Trainer:
         scores: dict[str, float] = {}
         if self.fabric.is_global_zero:
             with self._averaged():
-                scores = validate(
+                scores = (validate_segmentation if self.recipe.label_maps else validate)(
                     self.method,
                     self.method_ports,
                     self.validation,
@@ -383,10 +410,10 @@ class Trainer:
                 )
         if self.fabric.world_size > 1:  # all must agree on which epoch was best, and when patience ends
             scores = self.fabric.broadcast(scores)
-        score = scores.get(self.settings.best)
+        score = scores.get(self.recipe.best)
         if score is None or not np.isfinite(score):
             return scores
-        sign = 1 if HIGHER_IS_BETTER[self.settings.best] else -1
+        sign = 1 if HIGHER_IS_BETTER[self.recipe.best] else -1
         if position.best_score is None or sign * score > sign * position.best_score:
             position.best_score, position.best_epoch, position.validations_without_gain = score, position.epoch, 0
             self._keep_best(scores)
@@ -410,7 +437,7 @@ class Trainer:
 
     def _draw(self) -> None:
         with self._averaged():
-            draw_samples(
+            (draw_segmentations if self.recipe.label_maps else draw_samples)(
                 self.method,
                 self.method_ports,
                 self.validation or self.training,

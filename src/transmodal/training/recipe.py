@@ -12,16 +12,19 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from transmodal.datasets.augmentation import AugmentationSettings
+from transmodal.datasets.label_classes import LabelClasses
 from transmodal.datasets.labels import LabelSettings
 from transmodal.datasets.preparation import PreparationSettings
 from transmodal.datasets.sampling import SamplingSettings
 from transmodal.errors import UserError
 from transmodal.methods import METHODS
 from transmodal.methods.pix2pix import Pix2PixSettings
+from transmodal.methods.segmentation import SegmentationSettings
 from transmodal.methods.stargan import StarGanSettings
 from transmodal.methods.supervised import NOT_OF_KIND, SupervisedSettings
 from transmodal.methods.unified import UnifiedSettings
@@ -51,8 +54,8 @@ class TrainSettings(BaseModel):
     validate_every: int = Field(5, ge=1, description="epochs between validations")
     sample_every: int = Field(10, ge=1, description="epochs between pictures in samples/")
     checkpoint_minutes: float = Field(5.0, gt=0, description="a checkpoint within an epoch after so long")
-    best: Literal["psnr", "ssim", "mae"] = Field(
-        "psnr", description="validation score that chooses the best checkpoint"
+    best: Literal["auto", "psnr", "ssim", "mae", "dice"] = Field(
+        "auto", description="validation score that chooses the best checkpoint; auto: psnr, of a segmentation dice"
     )
     patience: int | None = Field(None, ge=1, description="stop after so many validations without a better score")
     validate_slices: int | None = Field(
@@ -101,11 +104,12 @@ class Recipe(BaseModel):
     labels: LabelSettings | None = Field(None, description="label maps that go along, for losses and sampling")
     sampling: SamplingSettings = SamplingSettings()
     augmentation: AugmentationSettings = AugmentationSettings()
-    method: Literal["pix2pix", "supervised", "unified", "stargan"] = "pix2pix"
+    method: Literal["pix2pix", "supervised", "unified", "stargan", "segmentation"] = "pix2pix"
     pix2pix: Pix2PixSettings = Pix2PixSettings()
     supervised: SupervisedSettings = SupervisedSettings()
     unified: UnifiedSettings = UnifiedSettings()
     stargan: StarGanSettings = StarGanSettings()
+    segmentation: SegmentationSettings = SegmentationSettings()
     pretraining: PretrainingSettings | None = None
     train: TrainSettings = TrainSettings()
     evaluation: Policy = Policy()
@@ -138,6 +142,24 @@ class Recipe(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _segments_or_translates(self) -> "Recipe":
+        if self.method != "segmentation":
+            if self.train.best == "dice":
+                raise ValueError("train.best: dice is of label maps, which method: segmentation makes; take psnr")
+            if self.sampling.strata is not None and self.labels is None:
+                raise ValueError("sampling.strata needs label maps: a recipe's labels, or method: segmentation")
+            return self
+        if len(self.targets) > 1:
+            raise ValueError(f"a segmentation makes one label map, and targets names {len(self.targets)}; name one")
+        if set(self.targets) & set(self.inputs):
+            raise ValueError(f"{self.targets[0]} is both input and target of a segmentation; give it other inputs")
+        if self.labels is not None:
+            raise ValueError(f"the label map of a segmentation is its target {self.targets[0]}; leave labels out")
+        if self.train.best not in ("auto", "dice"):
+            raise ValueError(f"train.best: {self.train.best} compares images; a segmentation takes dice")
+        return self
+
+    @model_validator(mode="after")
     def _corrects_in_one_unit(self) -> "Recipe":
         if not getattr(self.method_settings, "residual", False):
             return self
@@ -165,6 +187,41 @@ class Recipe(BaseModel):
     def modalities(self) -> tuple[str, ...]:
         """Inputs, then what is a target only."""
         return tuple(dict.fromkeys(self.inputs + self.targets))
+
+    @property
+    def label_maps(self) -> dict[str, LabelClasses]:
+        """Those of the modalities that are label maps, and what their values mean."""
+        if self.method != "segmentation":
+            return {}
+        return {target: self.segmentation.label_classes(target) for target in self.targets}
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The modalities that are images."""
+        return tuple(name for name in self.modalities if name not in self.label_maps)
+
+    @property
+    def along(self) -> LabelSettings | None:
+        """The label map that goes along with the images of a case: a segmentation's target, or the `labels`."""
+        for target, classes in self.label_maps.items():
+            return classes.settings(target)
+        return self.labels
+
+    @property
+    def lesion_numbers(self) -> tuple[int, ...] | None:
+        """The prepared numbers that strata are about; None: all above 0."""
+        for target, classes in self.label_maps.items():
+            members = classes.membership()
+            own = [classes.names.index(name) for name in self.segmentation.lesion_classes(target)]
+            return tuple(int(number) for number in np.flatnonzero(members[own].any(axis=0)))
+        return None
+
+    @property
+    def best(self) -> str:
+        """The validation score that chooses the best checkpoint."""
+        if self.train.best != "auto":
+            return self.train.best
+        return "dice" if self.method == "segmentation" else "psnr"
 
     @property
     def neighbours(self) -> int:

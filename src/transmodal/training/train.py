@@ -246,6 +246,7 @@ def _prepare(
                     modalities,
                     recipe.spatial_dims,
                     inputs=recipe.inputs,
+                    labels=recipe.label_maps,
                     on_case=advance,
                 )
             write_text(stored, fitted.model_dump_json(indent=2) + "\n")
@@ -263,7 +264,7 @@ def _prepare(
     def prepare(cases: Sequence[CaseFiles], what: str) -> list[PreparedCase]:
         with monitor.counting(f"preparing {what} images", len(cases)) as advance:
             return prepare_cases(
-                cases, preparation, modalities, cache, inputs=recipe.inputs, labels=recipe.labels, on_case=advance
+                cases, preparation, recipe.images, cache, inputs=recipe.inputs, labels=recipe.along, on_case=advance
             )
 
     def prepare_all() -> None:
@@ -289,10 +290,10 @@ def _prepare_rehearsal(
             return prepare_cases(
                 cases,
                 preparation,
-                recipe.modalities,
+                recipe.images,
                 cache,
                 inputs=recipe.inputs,
-                labels=recipe.labels,
+                labels=recipe.along,
                 on_case=advance,
             )
 

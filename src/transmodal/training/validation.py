@@ -20,7 +20,8 @@ from transmodal.metrics.ssim import ssim
 from transmodal.translation.forward import Inputs, translate_stacks
 from transmodal.translation.volume_predictor import VolumePredictor
 
-HIGHER_IS_BETTER = {"psnr": True, "ssim": True, "mae": False}
+HIGHER_IS_BETTER = {"psnr": True, "ssim": True, "mae": False, "dice": True}
+IMAGE_SCORES = ("psnr", "ssim", "mae")
 SMALLEST_FOR_SSIM = 11  # pixels a side: the width of Wang's window
 
 
@@ -51,7 +52,7 @@ def validate(
         slices: at most so many of each case, evenly spaced; None takes all.
         predict_volume: takes volumes through the method within the memory there is; None takes them whole.
     """
-    scores: dict[str, list[float]] = {name: [] for name in HIGHER_IS_BETTER}
+    scores: dict[str, list[float]] = {name: [] for name in IMAGE_SCORES}
     for case in cases:
         arrays = case.arrays()
         samples = np.flatnonzero(case.foreground >= minimum_foreground)

@@ -19,6 +19,8 @@ class Options:
         overlap: share of a window that neighbours have in common.
         memory: bytes that a case may take beyond the network itself, also where a window is set: windows become
             smaller, slices go through in smaller batches. None takes what is free.
+        largest_component, fill_holes: classes of label maps of which one connected piece is kept, and whose holes are
+            filled; None: as the translator's card says.
         say: called with how volumes are taken; None puts it into the log.
         warn: called with a line for each input that looks unlike those of the training; None does not look.
 
@@ -31,6 +33,8 @@ class Options:
     window: tuple[int, ...] | Literal["whole"] | None = None
     overlap: float = 0.5
     memory: float | None = None
+    largest_component: tuple[str, ...] | None = None
+    fill_holes: tuple[str, ...] | None = None
     say: Callable[[str], None] | None = field(default=None, compare=False)
     warn: Callable[[str], None] | None = field(default=None, compare=False)
 
@@ -47,4 +51,6 @@ class Options:
     def to_json(self) -> dict[str, Any]:
         """Return what changes the output, for the record; lists, as JSON gives them back."""
         window = list(self.window) if isinstance(self.window, tuple) else self.window
-        return {"flips": list(self.flips), "precision": self.precision, "window": window, "overlap": self.overlap}
+        own = {"flips": list(self.flips), "precision": self.precision, "window": window, "overlap": self.overlap}
+        tidying = {"largest_component": self.largest_component, "fill_holes": self.fill_holes}
+        return own | {name: list(classes) for name, classes in tidying.items() if classes is not None}

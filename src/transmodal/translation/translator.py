@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from transmodal.datasets.batch_keys import DEPTH, REGION
+from transmodal.datasets.label_classes import LabelClasses
 from transmodal.datasets.preparation import to_dtype
 from transmodal.errors import UserError
 from transmodal.images import Image, require_same_grid
@@ -95,9 +96,11 @@ class Translator:
             targets: which; None takes all that are not given.
             options: how the network is run.
         """
+        options = options or Options()
+        classes = {name: self.label_classes(name, options) for name in self.card.targets}
         case = self.prepare(images, mask, targets)
-        outputs = self._run(case, seed, options or Options())
-        return {name: self._restored(outputs[name], name, case) for name in case.wanted}
+        outputs = self._run(case, seed, options)
+        return {name: self._restored(outputs[name], name, case, classes[name]) for name in case.wanted}
 
     def translate_with_spread(
         self,
@@ -119,7 +122,8 @@ class Translator:
             others: translators of the same modalities, trained with other seeds; each translates once, without noise.
 
         Returns:
-            Of each target its image, and its standard deviation in the target's unit as float32.
+            Of each target its image, and its standard deviation in the target's unit as float32; of a label map the
+            one of the mean probabilities, and the largest standard deviation among those of its classes.
 
         Raises:
             UserError: as `translate_case`; a network without dropout has no noise to vary.
@@ -139,6 +143,13 @@ class Translator:
             spread = spread_over(self._exact(case, seed + number, options) for number in range(max(2, passes)))
         results = {}
         for name in case.wanted:
+            if (classes := self.label_classes(name, options)) is not None:
+                probabilities, doubt = spread.mean[name].numpy(), spread.sd[name].numpy().max(-1)
+                results[name] = (
+                    self.card.preparation.label_map(probabilities, name, case.like, case.region, classes=classes),
+                    case.like.with_pixels(np.ascontiguousarray(doubt), quantity="probability"),
+                )
+                continue
             target = self.card.preparation.modalities[name]
             like = case.like.with_pixels(spread.sd[name].numpy(), channels=target.channels, quantity=target.quantity)
             mean = to_dtype(spread.mean[name].numpy(), np.dtype(target.dtype))
@@ -183,13 +194,37 @@ class Translator:
 
     def _exact(self, case: "PreparedInputs", seed: int | None, options: Options) -> dict[str, npt.NDArray[np.float32]]:
         """Return the wanted targets in their unit, before they are rounded to the files' type."""
+        preparation = self.card.preparation
         outputs = self._run(case, seed, options if seed in (None, 0) else replace(options, warn=None))
-        return {name: self._restored(outputs[name], name, case, exact=True).pixels for name in case.wanted}
+        return {
+            name: preparation.restore(outputs[name], name, case.like, case.region, exact=True).pixels
+            if preparation.modalities[name].labels is None
+            else preparation.restore_probabilities(outputs[name], case.like)
+            for name in case.wanted
+        }
 
     def _restored(
-        self, output: npt.NDArray[np.float32], name: str, case: "PreparedInputs", *, exact: bool = False
+        self, output: npt.NDArray[np.float32], name: str, case: "PreparedInputs", classes: LabelClasses | None
     ) -> Image:
-        return self.card.preparation.restore(output, name, case.like, case.region, exact=exact)
+        if classes is None:
+            return self.card.preparation.restore(output, name, case.like, case.region)
+        return self.card.preparation.restore_labels(output, name, case.like, case.region, classes=classes)
+
+    def label_classes(self, target: str, options: Options | None = None) -> LabelClasses | None:
+        """Return what the values of a target mean, tidied as asked; None where it is an image.
+
+        Raises:
+            UserError: a tidying is asked for of a class that is none, or of an image.
+        """
+        classes, options = self.card.preparation.modalities[target].labels, options or Options()
+        if classes is None:
+            if options.largest_component is not None or options.fill_holes is not None:
+                raise UserError(f"{self.card.name} makes images; largest component and holes are of label maps")
+            return None
+        try:
+            return classes.with_changes(options.largest_component, options.fill_holes)
+        except ValueError as error:
+            raise UserError(f"{self.card.name}: {error}") from error
 
     def _unfamiliar(self, case: "PreparedInputs") -> list[str]:
         dims = self.card.preparation.spatial_dims
