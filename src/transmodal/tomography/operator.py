@@ -14,6 +14,8 @@ from transmodal.tomography.rays import check_fit
 
 Array = npt.NDArray[np.float32]
 
+_TOLERANCE = 1e-6  # of the norm, relative: a step that raises it by less is the last
+
 
 class Projector:
     """Joseph's projection A on a grid for a beam.
@@ -56,15 +58,14 @@ class Projector:
             self._column_sums.flags.writeable = False
         return self._column_sums
 
-    def norm(self, iterations: int = 30, tolerance: float = 1e-5) -> float:
+    def norm(self, iterations: int = 30) -> float:
         """Return the largest singular value of A, by power iteration; kept until more iterations are asked for.
 
         The weights are not negative, thus neither is the vector that belongs to it (Perron and Frobenius): iteration
         from an image of ones meets it and needs few steps. The estimate rises, and never passes the norm.
 
         Args:
-            iterations: at most, each a projection and an adjoint.
-            tolerance: stop when a step raises the estimate by less, relatively.
+            iterations: at most, each a projection and an adjoint; fewer if the estimate rises no more.
 
         Raises:
             ValueError: no iteration.
@@ -72,19 +73,19 @@ class Projector:
         if iterations < 1:
             raise ValueError(f"power iteration needs at least one step, not {iterations}")
         if self._norm is None or self._norm[0] < iterations:
-            self._norm = (iterations, self._power_iteration(iterations, tolerance))
+            self._norm = (iterations, self._power_iteration(iterations))
         return self._norm[1]
 
-    def _power_iteration(self, iterations: int, tolerance: float) -> float:
+    def _power_iteration(self, iterations: int) -> float:
         image = np.full(self.grid.shape, 1 / np.sqrt(np.prod(self.grid.shape)), dtype=np.float32)
         squared = 0.0
         for _ in range(iterations):
-            # In place of ‖A·image‖, which is always the smaller of the two.
+            # ‖AᵀA·image‖, not ‖A·image‖²: both rise to the squared norm, this one is ahead.
             image = backproject_unchecked(project_unchecked(image, self.grid, self.beam), self.grid, self.beam)
             before, squared = squared, float(np.sqrt(np.sum(np.square(image, dtype=np.float64))))
             if squared == 0:  # no ray meets the grid
                 return 0.0
             image /= np.float32(squared)
-            if squared - before <= 2 * tolerance * squared:
+            if squared - before <= 2 * _TOLERANCE * squared:
                 break
         return float(np.sqrt(squared))
