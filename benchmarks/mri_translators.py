@@ -7,8 +7,8 @@ Each row is `transmodal train RECIPE --folds 2 --max-minutes …` and `transmoda
 time, with the same time and the machine to itself; what is finished is not trained again, so that the command can be
 stopped and given again. Scores as `evaluate` gives them: each volume by the truth's percentiles 0.5 and 99.5, inside
 the brain, mean over the axial slices with more than 2 000 brain voxels, for each person, with a 95 % interval over
-these slices, and the steps of the two trainings. Writes OUT/tables.md and one picture a task, OUT/T1-T2.png and OUT/T2-FLAIR.png: the same slice by every
-method. Needs about 40 times the minutes.
+these slices, and the steps of the two trainings. Writes OUT/tables.md and one picture a task, OUT/T1-T2.png and
+OUT/T2-FLAIR.png: the same slice by every method. Needs about 40 times the minutes.
 """
 
 import argparse
