@@ -25,6 +25,7 @@ from transmodal.images.dicom_geometry import (
     plane_of,
     stack_planes,
 )
+from transmodal.images.dicom_segmentation import Layout, is_segmentation, layout_of
 from transmodal.images.dicom_writer import write
 from transmodal.images.geometry import Geometry
 from transmodal.images.guard import reading, require_believable_size
@@ -55,7 +56,8 @@ def read(path: Path) -> Image:
     """Read one DICOM file.
 
     One frame gives (row, column); frames with places in the patient give (row, column, slice), sorted along the
-    normal; frames at the same places, or without places, become channels f0, f1, …; colours become channels.
+    normal; frames at the same places, or without places, become channels f0, f1, …; colours become channels. A
+    segmentation of binary segments becomes a label map of their numbers, later segments over earlier ones.
     MONOCHROME1 is turned round within its stored range, so that greater values are always brighter.
 
     Raises:
@@ -64,6 +66,8 @@ def read(path: Path) -> Image:
     with reading(path, "DICOM"):
         dataset = _load(path)
         dicom_pixels.require_image(dataset, path)
+        if (layout := _segments(dataset)) is not None:
+            return _label_map(dataset, path, layout)
         geometry, stack, plane = _describe(dataset, path)
         pixels = _arrange(dicom_pixels.values(dataset, path), stack, bool(dicom_pixels.channel_names(dataset)))
         header = DicomHeader(_without_pixels(dataset), (_instance(dataset),), plane.pixel_size_from)
@@ -82,7 +86,34 @@ def read_geometry(path: Path) -> Geometry:
     with reading(path, "DICOM"):
         dataset = _load(path, stop_before_pixels=True)
         dicom_pixels.require_image(dataset, path, with_pixels=False)
+        if (layout := _segments(dataset)) is not None:
+            return _label_geometry(dataset, path, layout)
         return _describe(dataset, path)[0]
+
+
+def _segments(dataset: Any) -> Layout | None:
+    """Return where the frames of a segmentation belong; None of other objects, and where frames say no place."""
+    planes = frame_planes(dataset, dicom_pixels.frame_count(dataset)) if is_segmentation(dataset) else None
+    return None if planes is None else layout_of(dataset, planes)
+
+
+def _label_geometry(dataset: Any, path: Path, layout: Layout) -> Geometry:
+    dicom_pixels.require_pixels(dataset, path)
+    planes = layout.planes
+    affine, _ = plane_affine(planes[0])
+    shape: tuple[int, ...] = (int(dataset.Rows), int(dataset.Columns))
+    if len(planes) > 1:
+        affine, shape = stack_planes(planes, False, path).affine, (*shape, len(planes))
+    dtype = np.dtype(np.uint8 if layout.segment_of.max() <= 255 else np.uint16)
+    require_believable_size(path, shape, dtype.itemsize, 0, most_expansion=None)
+    return Geometry(path, "dicom", shape, affine, dtype)
+
+
+def _label_map(dataset: Any, path: Path, layout: Layout) -> Image:
+    geometry = _label_geometry(dataset, path, layout)
+    labels = layout.labels(dicom_pixels.values(dataset, path)).reshape(geometry.shape)
+    header = DicomHeader(_without_pixels(dataset), (_instance(dataset),), layout.planes[0].pixel_size_from)
+    return Image(labels, geometry.affine, (), "label", True, Source(path, "dicom", header))
 
 
 def read_series(folder: Path, *, series: str | None = None, allow_uneven: bool = False) -> Image:

@@ -165,6 +165,23 @@ def _stored_as_source(image: Image) -> tuple[npt.NDArray[Any], Any, Any] | None:
 def _shared(image: Image, stored: npt.NDArray[Any], slope: Any, intercept: Any, derivation: str | None) -> Any:
     """Return the attributes that all slices of the new series share."""
     source: Any = getattr(image.source.header, "dataset", None)
+    made = new_series(source, derivation)
+    made.SOPClassUID, made.Modality = _class_and_modality(image, source)
+    made.ImageType = ["DERIVED", "SECONDARY", *_third_image_type(made.Modality, made.SOPClassUID, source)]
+    made.BurnedInAnnotation = "NO"
+    if made.SOPClassUID == pydicom.uid.SecondaryCaptureImageStorage:
+        made.ConversionType = "WSD"
+    _describe_pixels(made, image, stored, slope, intercept)
+    return made
+
+
+def new_series(source: Any, derivation: str | None = None) -> Any:
+    """Return the attributes of a new derived series: the source's patient and study, and who made it when.
+
+    Args:
+        source: data set of the images that it is made of; None where there is none.
+        derivation: DerivationDescription, at most 1024 characters.
+    """
     made = pydicom.Dataset()
     if source is not None:
         for keyword in _COPIED:
@@ -176,22 +193,16 @@ def _shared(image: Image, stored: npt.NDArray[Any], slope: Any, intercept: Any, 
     if "SpecificCharacterSet" not in made:
         made.SpecificCharacterSet = "ISO_IR 192"
     if not made.get("StudyInstanceUID"):
-        made.StudyInstanceUID = _new_uid()
-    made.SOPClassUID, made.Modality = _class_and_modality(image, source)
-    made.SeriesInstanceUID = _new_uid()
+        made.StudyInstanceUID = new_uid()
+    made.SeriesInstanceUID = new_uid()
     made.SeriesNumber = int(source.get("SeriesNumber") or 0) + 9000 if source is not None else 1
     made.SeriesDescription = (derivation or "Derived by transmodal")[:64]
     made.DerivationDescription = (derivation or "Derived by transmodal")[:1024]
     made.Manufacturer = made.ManufacturerModelName = "transmodal"
-    made.SoftwareVersions = _version()
+    made.SoftwareVersions = software_version()
     now = datetime.datetime.now()
     made.ContentDate = made.SeriesDate = now.strftime("%Y%m%d")
     made.ContentTime = made.SeriesTime = now.strftime("%H%M%S")
-    made.ImageType = ["DERIVED", "SECONDARY", *_third_image_type(made.Modality, made.SOPClassUID, source)]
-    made.BurnedInAnnotation = "NO"
-    if made.SOPClassUID == pydicom.uid.SecondaryCaptureImageStorage:
-        made.ConversionType = "WSD"
-    _describe_pixels(made, image, stored, slope, intercept)
     return made
 
 
@@ -245,13 +256,13 @@ def _slice(shared: Any, image: Image, stored: npt.NDArray[Any], index: int | Non
     """Return one file's data set: shared attributes, its own identity, place and pixels."""
     made = pydicom.Dataset()
     made.update(shared)
-    made.SOPInstanceUID = _new_uid()
+    made.SOPInstanceUID = new_uid()
     made.InstanceNumber = number
     if not _is_plain_picture(image):
-        _place(made, image, index or 0)
-    references = _references(image, index)
-    if references:
-        made.SourceImageSequence = references
+        place(made, image, index or 0)
+    sources = references(image, index)
+    if sources:
+        made.SourceImageSequence = sources
     little = np.ascontiguousarray(stored.astype(stored.dtype.newbyteorder("<"), copy=False)).tobytes()
     made.add_new("PixelData", "OB" if made.BitsAllocated == 8 else "OW", little + b"\0" * (len(little) % 2))
     made.file_meta = pydicom.dataset.FileMetaDataset()
@@ -260,7 +271,7 @@ def _slice(shared: Any, image: Image, stored: npt.NDArray[Any], index: int | Non
     return made
 
 
-def _place(made: Any, image: Image, index: int) -> None:
+def place(made: Any, image: Image, index: int) -> None:
     """Set position, orientation and thickness from the RAS affine."""
     flip = np.array([-1.0, -1.0, 1.0])
     down, right, step, origin = (flip * image.affine[:3, column] for column in range(4))
@@ -274,7 +285,7 @@ def _place(made: Any, image: Image, index: int) -> None:
         made.FrameOfReferenceUID = made.SeriesInstanceUID + ".1"
 
 
-def _references(image: Image, index: int | None) -> list[Any]:
+def references(image: Image, index: int | None) -> list[Any]:
     """Return SourceImageSequence: the source slice of this slice, or all source files when they do not correspond."""
     instances = [each for each in getattr(image.source.header, "instances", ()) if all(each)]
     if index is not None and len(instances) == image.shape[2]:
@@ -291,12 +302,13 @@ def _references(image: Image, index: int | None) -> list[Any]:
     return items
 
 
-def _new_uid() -> str:
+def new_uid() -> str:
     """Return a UID from a random UUID (DICOM PS3.5 B.2)."""
     return str(pydicom.uid.generate_uid(prefix=None))
 
 
-def _version() -> str:
+def software_version() -> str:
+    """Return the version of transmodal."""
     try:
         return metadata.version("transmodal")
     except metadata.PackageNotFoundError:
