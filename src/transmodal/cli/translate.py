@@ -25,6 +25,8 @@ EXAMPLES = """
 
   transmodal translate -m runs/any -i scans/ -o made/ --modality T1 --targets T2,FLAIR --flips 1 --precision bf16
 
+  transmodal translate -m runs/liver -i scans/ -o masks/ --format dicom-seg --largest-component liver
+
   transmodal translate -m runs/seed0 -m runs/seed1 -m runs/seed2 -i t1/ -o t2/      # an ensemble: mean and T2_sd
 """
 
@@ -89,6 +91,22 @@ def translate(
         float | None,
         typer.Option(metavar="GB", min=0.01, help="Memory to use; windows shrink to it. Default: what is free."),
     ] = None,
+    largest_component: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help="Label maps: keep one connected piece of these classes; none: of none. Default: as trained.",
+        ),
+    ] = None,
+    fill_holes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B", help="Label maps: fill holes of these classes; none: of none. Default: as trained."
+        ),
+    ] = None,
+    file_format: Annotated[
+        str | None, typer.Option("--format", help="dicom-seg: write label maps as DICOM segmentations.")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
@@ -100,11 +118,13 @@ def translate(
     from rich.progress import Progress
 
     from transmodal.errors import UserError
-    from transmodal.translation.apply import apply_translator, find_jobs
+    from transmodal.translation.apply import SEGMENTS, apply_translator, find_jobs
     from transmodal.translation.jobs import cases_without_input, chosen_inputs
     from transmodal.translation.model_folder import load_translator
 
     translator, *others = [load_translator(each, device=device) for each in model]
+    if file_format not in (None, SEGMENTS):
+        raise UserError(f"--format {file_format}: take {SEGMENTS}; other formats follow from the input's, or from -o")
     if uncertainty == 1:
         raise UserError("--uncertainty 1: one pass has no spread; take 8 or more")
     for other in others:
@@ -135,6 +155,8 @@ def translate(
     console = Console(stderr=True)
     options = replace(
         translation_options(flips, precision, window, memory, overlap, spatial_dims=preparation.spatial_dims),
+        largest_component=_classes(largest_component),
+        fill_holes=_classes(fill_holes),
         say=None if as_json else lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True),
     )
     with Progress(console=console, transient=True, disable=as_json or not console.is_terminal) as progress:
@@ -151,6 +173,7 @@ def translate(
             options=options,
             passes=uncertainty,
             ensemble=others,
+            as_segments=file_format == SEGMENTS,
             on_job=lambda job, outcome: progress.advance(task),
         )
     used = chosen_inputs(list(translator.card.inputs), modalities)
@@ -184,6 +207,11 @@ def translate(
 
 def _names(text: str | None) -> list[str] | None:
     return [name.strip() for name in text.split(",") if name.strip()] if text else None
+
+
+def _classes(text: str | None) -> tuple[str, ...] | None:
+    """Return the classes that an option names; None where it was not given."""
+    return None if text is None else () if text == "none" else tuple(_names(text) or ())
 
 
 def _what_is_made(translator: "Translator", jobs: "Sequence[Job]", wanted: list[str] | None) -> list[str]:

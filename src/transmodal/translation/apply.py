@@ -29,6 +29,8 @@ from transmodal.translation.translator import Translator
 __all__ = ["Job", "Results", "apply_translator", "find_jobs", "sidecar_of", "suffix_for"]
 
 SIDECAR = ".synthetic.json"
+LEGEND = "labels.json"
+SEGMENTS = "dicom-seg"
 # Outputs take the input's format when it is one of these.
 KEEPS_ITS_FORMAT = ("nifti", "minc", "dicom", "metaimage", "nrrd")
 SUFFIX = {"png": ".png", "tiff": ".tiff", "nifti": ".nii.gz", "minc": ".nii.gz", "dicom": ".dcm",
@@ -61,6 +63,7 @@ def apply_translator(
     options: Options | None = None,
     passes: int = 0,
     ensemble: Sequence[Translator] = (),
+    as_segments: bool = False,
     on_job: Callable[[Job, Outcome], None] = lambda job, outcome: None,
 ) -> Results:
     """Translate jobs into a folder (or one job into one file).
@@ -77,17 +80,31 @@ def apply_translator(
         passes: 2 or more writes the mean over so many passes with noise, and beside it, as NAME_sd, their standard
             deviation.
         ensemble: further translators; then mean and standard deviation are over all of them, without noise.
+        as_segments: write label maps as DICOM segmentations, as a single file called .dcm always is.
         on_job: called after each job.
 
+    Beside label maps in a folder, labels.json says what their values mean.
+
     Raises:
-        UserError: nothing can be written there. What goes wrong with one job stands in the results.
+        UserError: nothing can be written there, a tidying is asked for of a class that is none, or segments of a
+            translator of images. What goes wrong with one job stands in the results.
     """
     results = Results()
     options, ensemble = options or Options(), tuple(ensemble)
-    call = _Call(translator, out, single_file, seed, spacing, model_folder, targets, options, passes, ensemble)
+    label_maps = {name: translator.label_classes(name, options) for name in translator.card.targets}
+    only_label_maps = all(classes is not None for classes in label_maps.values())
+    as_segments = as_segments or (only_label_maps and single_file and out.suffix.lower() == SUFFIX["dicom"])
+    if as_segments and not only_label_maps:
+        raise UserError(f"{translator.card.name} makes images, and DICOM segmentations are of label maps")
+    call = _Call(
+        translator, out, single_file, seed, spacing, model_folder, targets, options, passes, ensemble, as_segments
+    )
     _require_writable(out.parent if single_file else out)
     for job in jobs:
         on_job(job, call.into(results, job))
+    legends = {name: classes.legend() for name, classes in label_maps.items() if classes is not None}
+    if legends and results.written and not single_file:
+        write_text(out / LEGEND, json.dumps({"notice": NOTICE, "labels": legends}, indent=2, ensure_ascii=False) + "\n")
     return results
 
 
@@ -145,6 +162,7 @@ class _Call:
     options: Options
     passes: int
     ensemble: tuple[Translator, ...]
+    as_segments: bool
     warned: list[str] = field(default_factory=list)
 
     def into(self, results: Results, job: Job) -> Outcome:
@@ -216,21 +234,32 @@ class _Call:
             "spacing_mm": list(image.spacing) if image.has_physical_size else None,
             "written": None,
         }
+        classes = card.preparation.modalities[record["target"]].labels if record["target"] in card.targets else None
+        if classes is not None:
+            sidecar["labels"] = classes.legend()
         # The sidecar comes first, so that an image whose writing was broken off is known as ours, and as unfinished.
         _write_sidecar(path, sidecar)
         if path.is_dir() and all(file.suffix == SUFFIX["dicom"] for file in path.iterdir()):
             shutil.rmtree(path)  # slices of an earlier call; a series is only written to a new folder
-        write(
-            image,
-            path,
-            derivation=f"{NOTICE} {record['target']} made by transmodal {transmodal.__version__}, model {card.name}",
-        )
+        derivation = f"{NOTICE} {record['target']} made by transmodal {transmodal.__version__}, model {card.name}"
+        if classes is None:
+            write(image, path, derivation=derivation)
+        elif self.as_segments:
+            from transmodal.images.dicom_segmentation import Segment
+            from transmodal.images.dicom_segmentation import write as write_segmentation
+
+            segments = [Segment(each.value, each.name, each.colour) for each in classes.classes]
+            write_segmentation(image, path, segments, derivation)
+        else:
+            values = ", ".join(f"{each.value} {each.name}" for each in classes.classes)
+            write(image, path, derivation=f"{derivation}; {values}")
         _write_sidecar(path, sidecar | {"written": datetime.now(UTC).isoformat(timespec="seconds")})
 
     def _path(self, job: Job, modality: str, source: Image) -> Path:
         if self.single_file:
             return self.out
-        return self.out / (self._name(job, modality) + suffix_for(self.translator, source, modality))
+        suffix = SUFFIX["dicom"] if self.as_segments else suffix_for(self.translator, source, modality)
+        return self.out / (self._name(job, modality) + suffix)
 
     def _name(self, job: Job, modality: str) -> str:
         return job.name + (f"_{modality}" if len(self.translator.card.targets) > 1 else "")
@@ -249,6 +278,7 @@ class _Call:
             "seed": self.seed,
             "given_spacing_mm": list(self.spacing) if self.spacing else None,
             "options": self.options.to_json(),
+            **({"format": SEGMENTS} if self.as_segments else {}),
             "spread": {"passes": self.passes, "ensemble": [each.card.weights_sha256 for each in self.ensemble]},
             "inputs": {
                 modality: {"path": str(file), "sha256": _content_hash(file)}
@@ -280,7 +310,10 @@ def _signature(record: dict[str, Any]) -> list[Any]:
     hashes = {name: part.get("sha256") for name, part in inputs.items()} if isinstance(inputs, dict) else None
     return [
         hashes,
-        *(record.get(key) for key in ("model_sha256", "card_sha256", "seed", "given_spacing_mm", "options", "spread")),
+        *(
+            record.get(key)
+            for key in ("model_sha256", "card_sha256", "seed", "given_spacing_mm", "options", "format", "spread")
+        ),
     ]
 
 
@@ -338,11 +371,14 @@ def _path_of_sd(path: Path, sd: Image) -> Path:
 def suffix_for(translator: Translator, source: Image, modality: str) -> str:
     """Return the suffix of an output: the input's format where it carries patient geometry, else the training's.
 
-    A DICOM volume has none: it is written as a folder of slices. What DICOM cannot hold becomes NIfTI.
+    A DICOM volume has none: it is written as a folder of slices. What DICOM cannot hold becomes NIfTI, and so do label
+    maps.
     """
     target, own = translator.card.preparation.modalities[modality], source.source.format
     chosen = own if own in KEEPS_ITS_FORMAT else target.format
     if chosen == "dicom":
+        if target.labels is not None:  # viewers would show values as shades of grey
+            return SUFFIX["nifti"]
         if target.channels or np.dtype(target.dtype).kind == "f" or np.dtype(target.dtype).itemsize > 2:
             return SUFFIX["nifti"]
         return SUFFIX["dicom"] if source.spatial_dims == 2 else ""
