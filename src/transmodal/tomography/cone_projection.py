@@ -139,10 +139,12 @@ def _cross_planes(
     rows, down = np.empty(bins + 1, np.int32), np.empty(bins + 1, np.float32)
     columns, right = np.empty(bins + 1, np.int32), np.empty(bins + 1, np.float32)
     rises, base = np.empty(bins), np.full(bins, middle)
+    # All views cross a few planes, which stay in the cache, before the next few are taken.
     low, high = 0, 0
-    for segment in range(segments.shape[0]):
-        view, first, after = segments[segment]
-        for plane in range(planes.shape[0]):
+    for number in range(segments.shape[0] * ((planes.shape[0] + _PLANES - 1) // _PLANES)):
+        view, first, after = segments[number % segments.shape[0]]
+        block = number // segments.shape[0] * _PLANES
+        for plane in range(block, min(block + _PLANES, planes.shape[0])):
             line = begin + plane
             low, high = move_window(intercept[view], slope[view], line, first, after, width, low, high)
             if low == high:
