@@ -124,3 +124,19 @@ def test_percentiles_of_a_large_picture_see_all_colours_and_columns() -> None:
 def test_what_cannot_be_fitted_is_one_clear_line(settings: dict, images: list, message: str) -> None:
     with pytest.raises(UserError, match=message):
         fit(IntensitySettings.model_validate(settings), images, "photo")
+
+
+def test_a_given_range_tells_what_it_cuts_and_warns_of_more() -> None:
+    window = IntensitySettings(map="fixed", low=-1024, high=1500)
+    usual, padded = np.linspace(-1000, 1400, 1000), np.array([-2048.0] * 10 + [0.0] * 990)
+    assert fit(window, [usual], "CT").cut == (0.0, 0.0) and fit(window, [usual], "CT").origin == "given in the recipe"
+    fitted = fit(window, [usual, padded], "CT")
+    assert fitted.cut == (0.005, 0.0) and "go from -2048 to 1400, 0.50% are below -1024" in fitted.origin
+    assert fitted.cuts(usual) is None and fitted.cuts(padded[3:]) is None
+    assert "1.00% of its values are below -1024 and cut to it (they reach -2048" in str(fitted.cuts(padded))
+    metal = np.where(np.arange(1000) < 20, 8000, usual)
+    assert fitted.cuts(metal) == (
+        "2.00% of its values are above 1500 and cut to it (they reach 8000; in training it was 0.00%)"
+    )
+    assert fit(IntensitySettings(map="training-percentiles"), [usual], "CT").cuts(metal) is None
+    assert FittedMap(kind="one-range", low=0, high=1, origin="an older card").cuts(metal) is None

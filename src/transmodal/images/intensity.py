@@ -32,7 +32,7 @@ Region = npt.NDArray[np.bool_]
 Z_LIMITS = (-3.0, 5.0)  # standard deviations of the brain: lesions and fluid are bright, nothing is as dark
 LIMIT_PERCENTILES = (0.1, 99.9)  # where no limits are given: an enhancing tumour can be less than 1 % of a brain
 WIDEST_LIMIT = 1e4  # standard deviations, or places on the standard scale
-LEAST_CUT = 1e-3  # share of an image's values outside a given range that is worth a word
+MORE_CUT, LEAST_CUT = 1.5, 1e-3  # times what was cut in training, and a share: beyond, it is worth a word
 STANDARD_SCALE = (1.0, 100.0)  # Nyúl's: percentile 1 goes to 1, percentile 99 to 100
 
 
@@ -132,8 +132,9 @@ class FittedMap(BaseModel):
         None, description="image-percentiles: where these lie in true images, in [-1, 1]; None: outputs stay as made"
     )
     origin: str = Field(description="where the range comes from, in words")
-    cut: float | None = Field(
-        None, ge=0, le=1, description="a range given in the recipe: share of the training values outside, which is lost"
+    cut: tuple[float, float] | None = Field(
+        None,
+        description="a range given in the recipe: shares of the training values below and above it, which are lost",
     )
 
     @model_validator(mode="after")
@@ -195,13 +196,16 @@ class FittedMap(BaseModel):
         """
         if self.cut is None:
             return None
-        share = _share_outside(pixels, self.low, self.high)
-        if share <= 1.5 * self.cut + LEAST_CUT:
-            return None
-        return (
-            f"{share:.2%} of its values lie outside {self.low:g} to {self.high:g} and are cut to it (they go from "
-            f"{float(pixels.min()):g} to {float(pixels.max()):g}; in training it was {self.cut:.2%})"
-        )
+        shares = _shares_outside(pixels, self.low, self.high)
+        clauses = [
+            f"{share:.2%} of its values are {where} {end:g} and cut to it (they reach {reached:g}; in training it was "
+            f"{known:.2%})"
+            for share, known, where, end, reached in zip(
+                shares, self.cut, ("below", "above"), (self.low, self.high), (pixels.min(), pixels.max()), strict=True
+            )
+            if share > MORE_CUT * known + LEAST_CUT
+        ]
+        return "; ".join(clauses) or None
 
     @property
     def inverse(self) -> LinearMap | PiecewiseMap:
@@ -301,23 +305,24 @@ def fit(
 
 def _fit_given(low: float, high: float, images: Iterable[tuple[Pixels, Region | None]]) -> FittedMap:
     """Return a given range, and what it cuts off the training images: a value outside never comes back."""
-    outside = total = 0.0
-    lowest, highest = high, low
+    outside, total, lowest, highest = np.zeros(2), 0, high, low
     for pixels, _ in images:
-        outside += _share_outside(pixels, low, high) * pixels.size
+        outside += np.multiply(_shares_outside(pixels, low, high), pixels.size)
         total += pixels.size
         lowest, highest = min(lowest, float(pixels.min())), max(highest, float(pixels.max()))
-    share, origin = outside / total if total else 0.0, "given in the recipe"
-    if outside:
+    below, above = (outside / max(1, total)).tolist()
+    origin = "given in the recipe"
+    if below or above:
         origin += (
-            f"; it cuts {share:.2%} of the training values, which go from {lowest:g} to {highest:g}, to {low:g} and "
-            f"{high:g}"
+            f"; of the training values, which go from {lowest:g} to {highest:g}, {below:.2%} are below {low:g} and "
+            f"{above:.2%} above {high:g}: they are cut to it"
         )
-    return FittedMap(kind="one-range", low=low, high=high, origin=origin, cut=share if total else None)
+    return FittedMap(kind="one-range", low=low, high=high, origin=origin, cut=(below, above) if total else None)
 
 
-def _share_outside(pixels: Pixels, low: float, high: float) -> float:
-    return float(np.count_nonzero((pixels < low) | (pixels > high))) / max(1, pixels.size)
+def _shares_outside(pixels: Pixels, low: float, high: float) -> tuple[float, float]:
+    below, above = (float(np.count_nonzero(outside)) / max(1, pixels.size) for outside in (pixels < low, pixels > high))
+    return below, above
 
 
 def _unsigned(dtype: np.dtype[Any]) -> UnsignedType | None:

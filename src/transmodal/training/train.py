@@ -258,7 +258,7 @@ def _prepare(
         raise UserError(f"{stored} is damaged; delete it and --resume: it is fitted anew on the same images") from error
 
     for modality, part in preparation.modalities.items():
-        if part.intensity.cut:
+        if any(part.intensity.cut or ()):
             monitor.say(f"The range of {modality} is {part.intensity.origin}")
 
     def prepare(cases: Sequence[CaseFiles], what: str) -> list[PreparedCase]:
