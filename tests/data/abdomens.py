@@ -58,9 +58,11 @@ def write_abdomens(
             values, labels = abdomen(subject, visit, shape=(*shape[:2], *SHAPE[2:]) if len(shape) == 2 else shape)
             for name, pixels in (("ct", values), ("organs", labels)):
                 file = folder / f"m{subject}_w{visit}_{name}{suffix}"
-                if len(shape) == 2:
-                    write(Image(pixels[..., SHAPE[2] // 2], AFFINE, quantity="HU" if name == "ct" else "label"), file)
+                if suffix == ".png":  # no negative values, and no pixel size
+                    pixels = np.clip((pixels + 200) / 2, 0, 255).astype(np.uint8) if name == "ct" else pixels
+                    write(Image(pixels[..., SHAPE[2] // 2], has_physical_size=False), file)
                 else:
+                    pixels = pixels[..., SHAPE[2] // 2] if len(shape) == 2 else pixels
                     write(Image(pixels, AFFINE, quantity="HU" if name == "ct" else "label"), file)
                 rows.append(f"m{subject},w{visit},{name},{file.name},{split}")
     manifest = folder / "manifest.csv"

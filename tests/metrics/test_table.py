@@ -8,7 +8,7 @@ import pytest
 
 from transmodal.metrics import METRICS, conventions, metric_of, published_conventions
 
-WITHOUT_RANGE = {"mse", "mae", "nrmse", "nmae", "nmi", "dice", "hd95"}
+WITHOUT_RANGE = {"mse", "mae", "nrmse", "nmae", "nmi", "dice", "hd95", "volume_error", "relative_volume_error"}
 
 
 @pytest.mark.parametrize("name", METRICS)

@@ -36,6 +36,8 @@ def chosen_policy(
     *,
     slice_pixels: int | None = None,
     lesions: str | None = None,
+    areas: str | None = None,
+    makes_labels: bool = False,
 ) -> "Policy | None":
     """Return a run's own policy with what `evaluate` was asked to change in it; None where that is nothing.
 
@@ -53,7 +55,7 @@ def chosen_policy(
     if metrics is not None or conventions:
         of_images, of_sets = named_metrics(metrics, conventions)
         of_labels = [name for name in of_images if name in METRICS and METRICS[name].level == "labels"]
-        if of_labels and METRICS[own.metrics[0]].level != "labels":
+        if of_labels and METRICS[own.metrics[0]].level != "labels" and not makes_labels:
             raise UserError(
                 f"--metrics: {of_labels[0]} needs label maps, and the targets of this run are images; --segment "
                 "MODALITY compares a segmenter's Dice on them, 'transmodal score' compares label maps"
@@ -61,6 +63,11 @@ def chosen_policy(
         changes |= {"metrics": of_images, "sets": of_sets or own.sets}
     if lesions is not None:
         changes["lesions"] = None if lesions == "none" else lesions
+    if areas is not None:
+        try:
+            changes["areas"] = tuple(float(edge) for edge in areas.split(","))
+        except ValueError as error:
+            raise UserError(f"--areas {areas}: write rising numbers with commas, as 50,100") from error
     if slice_pixels is not None:
         changes["slice_pixels"] = slice_pixels
     try:

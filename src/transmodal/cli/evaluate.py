@@ -24,6 +24,8 @@ EXAMPLES = """
 
   transmodal evaluate runs/t1-to-t2 --segment lesion
 
+  transmodal evaluate runs/sparse-view --beside TV        # beside a TV reconstruction of the same data
+
   transmodal evaluate runs/t1-to-t2 --slice-pixels 0      # coarse volumes
 
   transmodal evaluate runs/first --json > scores.json
@@ -51,6 +53,14 @@ def evaluate(
     given: Annotated[
         str | None,
         typer.Option(metavar="A,B", help="Give the translator only these of its inputs.", show_default=False),
+    ] = None,
+    beside: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help="Score the images of these modalities as baselines, for example TV.",
+            show_default=False,
+        ),
     ] = None,
     combinations: Annotated[
         bool, typer.Option("--combinations", help="Score each combination of inputs as well: missing modalities.")
@@ -82,6 +92,14 @@ def evaluate(
     ] = None,
     segment_steps: Annotated[
         int | None, typer.Option(min=1, help="Steps of its training. Default: 400.", show_default=False)
+    ] = None,
+    areas: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help="Label maps: edges in mm² between sizes of lesions. Default: the recipe's, 50,100.",
+            show_default=False,
+        ),
     ] = None,
     fid_weights: Annotated[
         Path | None,
@@ -156,6 +174,7 @@ def evaluate(
     from transmodal.evaluation.run import evaluate_run, recipe_of
     from transmodal.evaluation.run_report import baseline_warnings
     from transmodal.evaluation.scores import for_json
+    from transmodal.evaluation.segmentation_report import describe_segmentation
     from transmodal.evaluation.segmenter import describe_tables
 
     groupings = [parse_grouping(names) for names in group_by or []]
@@ -165,7 +184,15 @@ def evaluate(
     own = recipe_of(runs[0])
     translation = translation_options(flips, precision, window, memory, spatial_dims=own.spatial_dims)
     evaluations = []
-    policy = chosen_policy(own.evaluation, metrics, convention or [], slice_pixels=slice_pixels, lesions=lesions)
+    policy = chosen_policy(
+        own.evaluation,
+        metrics,
+        convention or [],
+        slice_pixels=slice_pixels,
+        lesions=lesions,
+        areas=areas,
+        makes_labels=bool(own.label_maps),
+    )
     names = [name.strip() for name in given.split(",") if name.strip()] if given is not None else None
     compared = out or runs[0] / "comparison"
     kept: list[Path | None] = [*_kept_in(compared, runs)] if len(runs) > 1 else [None]
@@ -187,6 +214,7 @@ def evaluate(
                 workers=workers,
                 device=device,
                 translation=translation,
+                beside=[name.strip() for name in (beside or "").split(",") if name.strip()],
                 on_progress=progress.show,
                 into=into,
             )
@@ -210,6 +238,8 @@ def evaluate(
         first = next(iter(content.values()))
         for target, told in evaluations[0].downstream.items():
             content[target]["downstream"] = for_json(told.to_dict("records"))
+        for target, details in evaluations[0].segmentations.items():
+            content[target]["segmentation"] = for_json(details.to_json(scores[target].policy))
         if (table := evaluations[0].combinations) is not None:
             first["combinations"] = for_json(table.table.to_dict("records"))
         if evaluations[0].skipped:
@@ -220,6 +250,9 @@ def evaluate(
             which = "all folds" if evaluations[0].folds else f"{split} split"
             print_scores(part, title=f"{target}, {which}", comparison=systems.get(target))
         for evaluation in evaluations:
+            for target, details in evaluation.segmentations.items():
+                for line in describe_segmentation(details, evaluation.scores[target]):
+                    typer.echo(f"{evaluation.run.name}: {line}")
             for line in describe_tables(evaluation.downstream):
                 typer.echo(f"{evaluation.run.name}: {line}")
             if evaluation.combinations is not None:

@@ -17,8 +17,8 @@ from transmodal.datasets.labels import LabelSettings
 Masks = npt.NDArray[np.bool_]
 """(classes, *spatial)."""
 
-# Okabe and Ito, "Color Universal Design", 2008, the strongest contrasts to grey first.
-COLOURS = ("#E69F00", "#D55E00", "#56B4E9", "#009E73", "#CC79A7", "#F0E442", "#0072B2")
+# Okabe and Ito, "Color Universal Design", 2008, in an order in which neighbours differ most.
+COLOURS = ("#56B4E9", "#D55E00", "#009E73", "#F0E442", "#CC79A7", "#E69F00", "#0072B2")
 THRESHOLD = 0.5
 GREATEST = 65535  # that a written label map holds
 

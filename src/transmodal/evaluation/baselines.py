@@ -7,6 +7,7 @@
   their joint histogram, which is the best that any function of a single pixel can do;
 - *identity*: the input itself, where input and target share a unit or are both mapped by their own percentiles.
 
+Where another modality of the case is a known method's answer, such as a TV reconstruction, it can stand beside these.
 All are fitted on training subjects only and stream through the images: none is kept.
 """
 
@@ -26,15 +27,41 @@ from transmodal.images import Image
 from transmodal.metrics.policy import Policy
 from transmodal.reporting.display import luminance
 
-Baseline = Literal["mean target", "input luminance", "intensity lookup", "identity"]
+Baseline = Literal[
+    "mean target", "input luminance", "intensity lookup", "identity", "intensity interval", "most frequent label",
+    "empty map",
+]  # fmt: skip
 MEANING: dict[Baseline, str] = {
     "mean target": "the mean of the training targets, whatever the input",
     "input luminance": "the input's brightness on the line that fits the training pairs best",
     "intensity lookup": "the mean training target of each brightness of the input",
     "identity": "the input itself",
+    # Of label maps, see `segmentation_baselines`.
+    "intensity interval": "every pixel whose value lies in the interval that fits the class best in training",
+    "most frequent label": "the class that a place has in most training label maps, whatever the input",
+    "empty map": "no class anywhere",
 }
+BESIDE = " images"
 BINS = 256
 _SMOOTHING = 1.0  # bins; neighbouring bins of a sparse histogram lend each other pixels
+
+
+def beside(modality: str) -> str:
+    """Return the system's name of images of another modality that are scored beside the translator: 'TV images'."""
+    return modality + BESIDE
+
+
+def is_baseline(system: str) -> bool:
+    """Say whether a system is no translator under test."""
+    return system in MEANING or system.endswith(BESIDE)
+
+
+def meaning_of(system: str) -> str:
+    """Return what a baseline is, in words; nothing for a translator."""
+    if system.endswith(BESIDE):
+        return f"the case's own images of modality {system.removesuffix(BESIDE)}"
+    return next((meaning for name, meaning in MEANING.items() if name == system), "")
+
 
 Region = npt.NDArray[np.bool_] | None
 Orientation = npt.NDArray[np.float64]
@@ -124,9 +151,9 @@ class Baselines:
             region: the mask of the case, where it is an image of its own; None looks at each image's own foreground.
         """
         input = oriented_like(input, truth)
-        own, back = _orientations(truth)
-        shape = _turned(np.broadcast_to(np.uint8(0), truth.shape), own).shape
-        mean = _turned(resized(self.mean, shape, len(truth.channels)), back)
+        own, back = orientations_of(truth)
+        shape = turned(np.broadcast_to(np.uint8(0), truth.shape), own).shape
+        mean = turned(resized(self.mean, shape, len(truth.channels)), back)
         grey, inside = _brightness(input, truth.shape, self.policy, region)
         predictions: dict[Baseline, npt.NDArray[Any]] = {
             "mean target": mean,
@@ -193,11 +220,11 @@ class _Fitting:
         pixels = on_common_scale(target.pixels, self.policy, region, target.name).astype(np.float32)
         grey, _ = _brightness(oriented_like(given, target), target.shape, self.policy, mask)
         # Files of one study need not share an orientation: a mean by array index would lay left on right.
-        turned = _turned(pixels, _orientations(target)[0])
+        placed = turned(pixels, orientations_of(target)[0])
         if self.total is None:
-            self.total = np.zeros(turned.shape, np.float64)
-            self.grid, self.channels = turned.shape[: target.spatial_dims], len(target.channels)
-        self.total += resized(turned, self.grid, self.channels)
+            self.total = np.zeros(placed.shape, np.float64)
+            self.grid, self.channels = placed.shape[: target.spatial_dims], len(target.channels)
+        self.total += resized(placed, self.grid, self.channels)
         brightness = pixels.mean(-1) if target.channels else pixels
         inside: Region = region
         if region is not None and region.ndim > grey.ndim:
@@ -265,7 +292,7 @@ def oriented_like(image: Image, like: Image) -> Image:
     return replace(image, pixels=orientations.apply_orientation(image.pixels, turn), affine=affine)
 
 
-def _orientations(image: Image) -> tuple[Orientation | None, Orientation | None]:
+def orientations_of(image: Image) -> tuple[Orientation | None, Orientation | None]:
     """Return how a volume is turned to right, anterior, superior, and how back; None for a picture."""
     if image.spatial_dims != 3:
         return None, None
@@ -273,7 +300,8 @@ def _orientations(image: Image) -> tuple[Orientation | None, Orientation | None]
     return orientations.ornt_transform(own, wanted), orientations.ornt_transform(wanted, own)
 
 
-def _turned(pixels: npt.NDArray[Any], orientation: Orientation | None) -> npt.NDArray[Any]:
+def turned(pixels: npt.NDArray[Any], orientation: Orientation | None) -> npt.NDArray[Any]:
+    """Return pixels turned as one of `orientations_of` says."""
     return pixels if orientation is None else np.asarray(orientations.apply_orientation(pixels, orientation))
 
 

@@ -109,7 +109,7 @@ def with_cuts(scores: Scores, groupings: Iterable[Sequence[str]]) -> Scores:
         column, edges = edges_of(factor)
         if not edges or factor in factors:
             continue
-        names = ["", *_names_of(edges)]
+        names = ["", *edge_names(edges)]
         cells = [names[_place(str(cell), edges, column)] for cell in table[column]]
         table = table.assign(**{factor: pandas.Categorical(cells, categories=names, ordered=True)})
         factors.append(factor)
@@ -118,7 +118,10 @@ def with_cuts(scores: Scores, groupings: Iterable[Sequence[str]]) -> Scores:
     return replace(scores, table=table[[*others, *scored]], factors=tuple(factors))
 
 
-def _names_of(edges: Sequence[float]) -> list[str]:
+def edge_names(edges: Sequence[float]) -> list[str]:
+    """Return the names of the groups that edges make: "< 20", "20 to 25", "≥ 25"; without edges there is one."""
+    if not edges:
+        return ["any size"]
     between = [f"{low:g} to {high:g}" for low, high in pairwise(edges)]
     return [f"< {edges[0]:g}", *between, f"≥ {edges[-1]:g}"]
 

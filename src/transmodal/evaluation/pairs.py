@@ -104,7 +104,7 @@ def score_in_full(
         require_finite_numbers(image)
     region = region_of(truth, policy, mask)
     if region is not None and METRICS[policy.metrics[0]].level == "labels":
-        raise UserError("Dice and HD95 compare whole label maps; leave the mask out")
+        raise UserError("Dice, HD95 and volumes compare whole label maps; leave the mask out")
     if truth.spatial_dims == 3:
         policy = policy.model_copy(update={"slices": None, "slice_axis": slice_axis_of(truth, policy)})
     channels = range(len(truth.channels)) if truth.channels else (slice(None),)
@@ -393,16 +393,24 @@ class _Channel:
                 continue
             metric = metric_of(column)
             label = column[column.index("[") + 1 : -1] if "[" in column else None
-            options["label"] = None if label is None else int(label)
+            own_class = policy.classes.get(label) if label is not None else None
+            options["label"] = None if label is None or own_class is not None else int(label)
             if "spacing" in metric.options and not self.has_physical_size:
                 raise UserError(f"{metric.title} is in mm and {self.name} does not say its pixel size; add it to the "
                                 "file or leave the metric out")  # fmt: skip
             made, true = (raw_predicted, raw_truth) if _is_raw(metric) else (predicted, truth)
             if metric.name in _FROM_LOWER_LIMIT:
                 made, true = (_from_lower_limit(pixels, policy) for pixels in (made, true))
+            if own_class is not None:
+                made, true = (_in_class(labels, own_class) for labels in (made, true))
             given = (made, true) if metric.needs_truth else (made,)
             scores[column] = float(metric.function(*given, **{key: options[key] for key in metric.options}))
         return scores
+
+
+def _in_class(labels: npt.NDArray[Any], values: Sequence[int]) -> npt.NDArray[np.bool_]:
+    """Return where a label map holds a class: one of its values, or anything but 0 where it names none."""
+    return np.asarray(np.isin(labels, values) if values else labels != 0)
 
 
 def _from_lower_limit(pixels: npt.NDArray[Any], policy: Policy) -> npt.NDArray[Any]:

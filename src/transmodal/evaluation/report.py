@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas
 
-from transmodal.evaluation.baselines import MEANING
+from transmodal.evaluation.baselines import is_baseline, meaning_of
 from transmodal.evaluation.intervals import FEWEST_SUBJECTS, Summary
 from transmodal.evaluation.lesions import RING, LesionSummary
 from transmodal.evaluation.resources import resources_in_words
@@ -35,9 +35,10 @@ def titled(metric: str, scores: Scores) -> str:
 
 
 def bare_title(metric: str) -> str:
-    """Return the title of a column without its unit: "MAE", or "Dice of label 2"."""
+    """Return the title of a column without its unit: "MAE", "Dice of label 2", or "Dice of liver"."""
     _, bracket, label = metric.partition("[")
-    return metric_of(metric).title + (f" of label {label.rstrip(']')}" if bracket else "")
+    label = label.rstrip("]")
+    return metric_of(metric).title + (f" of {'label ' * label.isdigit()}{label}" if bracket else "")
 
 
 def notes(scores: Scores) -> list[str]:
@@ -48,7 +49,7 @@ def notes(scores: Scores) -> list[str]:
         given = ", ".join(scores.inputs)
         several = len(scores.inputs) > 1
         found.append(f"The translator was given {given}{', as far as a case has them' if several else ''}.")
-        if several and set(scores.systems) & set(MEANING):
+        if several and any(map(is_baseline, scores.systems)):
             found.append("The baselines see the first of these that a case has.")
     for metric, summary in scores.truth_summary.items():
         if summary.mean is not None:
@@ -116,7 +117,7 @@ def lesions_table(scores: Scores) -> Table | None:
     unit = scores.policy.unit or "units"
     rows: list[list[Cell | str]] = []
     for system, summary in scores.lesion_summary.items():
-        row: list[Cell | str] = [Cell(system, _meaning(system))]
+        row: list[Cell | str] = [Cell(system, meaning_of(system))]
         for name in ("mae", "psnr", "contrast", "contrast_truth", "share"):
             value = summary.values[name]
             text = _mean_text(value)
@@ -144,6 +145,7 @@ def left_out_in_words(metric: str, summary: Summary, scores: Scores) -> str:
         "nmae": "whose truth has a denominator of 0",
         "dice": "where both maps lack the label",
         "hd95": "where a map lacks the label",
+        "relative_volume_error": "where the true map lacks the label",
         "niqe": "which show texture in fewer than two blocks",
     }.get(metric_of(metric).name.partition("@")[0], "infinite or undefined there")
     return (
@@ -222,7 +224,8 @@ def result_blocks(scores: Scores) -> list[Block]:
         blocks.append(differences_table(scores))
     lesions = lesions_table(scores)
     blocks += [] if lesions is None else [lesions]
-    metrics = [lead_metric(scores)] + [name for name in ("ssim",) if name in scores.columns]
+    metrics = [lead_metric(scores)]
+    metrics += [name for name in scores.columns if name == "ssim" or name.startswith("dice[")]
     blocks += [distribution(scores, metric) for metric in dict.fromkeys(metrics)]
     blocks += set_blocks(scores)
     for metric, summary in scores.summary.items():
@@ -246,7 +249,7 @@ def systems_table(scores: Scores) -> Table:
     best = {metric: _best(metric, scores, scores.systems) for metric in metrics}
     rows: list[list[Cell | str]] = []
     for system in scores.systems:
-        row: list[Cell | str] = [Cell(system, _meaning(system))]
+        row: list[Cell | str] = [Cell(system, meaning_of(system))]
         for metric in metrics:
             summary = scores.summary_of(metric, system)
             row.append(Cell(_mean_text(summary), _small_interval(summary), best[metric] == system))
@@ -318,7 +321,7 @@ def group_blocks(scores: Scores, groups: pandas.DataFrame) -> list[Block]:
 
 def set_blocks(scores: Scores) -> list[Block]:
     """Return set-level scores, with N and features, or why they are not there."""
-    if not scores.sets:
+    if not any(scores.sets.values()):
         return []
     rows: list[list[Cell | str]] = []
     remarks: list[str] = []
@@ -396,10 +399,6 @@ def _best(metric: str, scores: Scores, systems: Sequence[str]) -> str:
         return value if metric_of(metric).direction == "higher" else -value
 
     return max(systems, key=goodness)
-
-
-def _meaning(system: str) -> str:
-    return next((meaning for name, meaning in MEANING.items() if name == system), "")
 
 
 def _percent(share: float) -> str:

@@ -14,7 +14,11 @@ from transmodal.evaluation.files import files_in, write_combinations, write_down
 from transmodal.evaluation.folds import FOLD, pool_folds
 from transmodal.evaluation.groups import check_grouping, choose_groupings, group_table, with_cuts
 from transmodal.evaluation.pictures import CasePicture, case_pictures, write_montages
-from transmodal.evaluation.scores import Scores
+from transmodal.evaluation.scores import Scores, for_json
+from transmodal.evaluation.segmentation_files import with_areas, write_segmentation
+from transmodal.evaluation.segmentation_job import SegmentationJob
+from transmodal.evaluation.segmentation_pictures import segmentation_pictures
+from transmodal.evaluation.segmentation_scores import SegmentationDetails
 from transmodal.evaluation.segmenter import STEPS, downstream_of
 from transmodal.evaluation.target import TRANSLATOR, Asked, NoCases, Progress, TargetJob, inputs_for, policy_for_target
 from transmodal.metrics.policy import Policy
@@ -59,6 +63,7 @@ class RunEvaluation:
         downstream: target → table of a segmenter's Dice on synthetic and on real images, where it was asked for.
         skipped: target → why it was not evaluated: no case of the split has it.
         taken_away: files of an evaluation before that this one has no such files to put in place of.
+        segmentations: target → by size, lesion by lesion and visit by visit, where the target is a label map.
     """
 
     run: Run
@@ -73,6 +78,7 @@ class RunEvaluation:
     downstream: Mapping[str, pandas.DataFrame] = field(default_factory=dict)
     skipped: Mapping[str, str] = field(default_factory=dict)
     taken_away: tuple[str, ...] = ()
+    segmentations: Mapping[str, SegmentationDetails] = field(default_factory=dict)
 
 
 def evaluate(run: Run | str | Path, *, split: str = "test", **options: Any) -> Scores:
@@ -107,6 +113,7 @@ def evaluate_run(
     workers: int = 1,
     device: str = "cpu",
     translation: Options | None = None,
+    beside: Sequence[str] = (),
     on_progress: Progress | None = None,
     into: str | Path | None = None,
 ) -> RunEvaluation:
@@ -135,6 +142,8 @@ def evaluate_run(
         workers: threads that read and score.
         device: on which the translator works.
         translation: how its network is run; None runs it as `transmodal translate` does without options.
+        beside: modalities whose images, in the target's unit and on its grid, are scored as baselines too: a TV
+            reconstruction beside a restoration.
         on_progress: called with (what, done, of how many).
         into: a folder for evaluation/ and report.html instead of the run's own, which then stay as they are.
 
@@ -148,9 +157,11 @@ def evaluate_run(
         raise UserError("--combinations scores every choice of inputs, and --given makes one; give one of the two")
     run, runs = _opened(folder, split)
     parts = [(each, load_translator(each.model, device=device)) for each in runs]
+    if segment is not None and _label_maps(parts[0][1]):
+        raise UserError(f"{run.name} makes label maps, which need no segmenter; leave --segment out")
     for names in groupings:
         check_grouping([*run.manifest.factors, *([FOLD] if len(runs) > 1 else [])], names)
-    scores, groups, pictures = {}, {}, {}
+    scores, groups, pictures, segmentations = {}, {}, {}, dict[str, SegmentationDetails]()
     skipped: dict[str, str] = {}
     files = {
         "fid_weights": fid_weights,
@@ -163,7 +174,7 @@ def evaluate_run(
     dims = parts[0][1].card.preparation.spatial_dims
     if translation is not None and any(axis >= dims for axis in translation.flips):
         raise UserError(f"Samples of {run.name} have the axes 0 to {dims - 1}; flip along these")
-    asked = Asked(split, chosen_policy, inputs, files, workers, progress, translation or Options())
+    asked = Asked(split, chosen_policy, inputs, files, workers, progress, translation or Options(), tuple(beside))
     by_part: list[dict[str, TargetJob]] = [{} for _ in parts]
     for target in targets_of(parts[0][1], given):
         try:
@@ -177,8 +188,11 @@ def evaluate_run(
         scores[target] = with_cuts(own, groupings)
         chosen = [tuple(names) for names in groupings] or choose_groupings(scores[target])
         groups[target] = group_table(scores[target], chosen)
+        if target in _label_maps(parts[0][1]):
+            segmentations[target] = next(job.features for job in reversed(jobs) if job is not None)
         job_of = {case.id: job for job in jobs if job is not None for case in job.cases}
-        pictures[target] = case_pictures(scores[target], job_of)
+        draw = segmentation_pictures if target in segmentations else case_pictures
+        pictures[target] = draw(scores[target], job_of)
     if not scores:
         raise UserError(next(iter(skipped.values())))
     table = None
@@ -199,10 +213,14 @@ def evaluate_run(
     about: dict[str, Any] = {"run": run.name, "recipe": run.recipe.name}
     about |= {"translation": asked.options.to_json()} if asked.options != Options() else {}
     about |= {"not_evaluated": skipped} if skipped else {}
+    for target, details in segmentations.items():
+        about["segmentation"] = for_json(details.to_json(scores[target].policy))
     if into is not None:
         run = _KeptElsewhere(run.folder, run.recipe, run.manifest, Path(into))
     before = files_in(run.evaluation)
-    write_evaluation(run.evaluation, scores, groups, about)
+    sized = {target: with_areas(table, segmentations.get(target), scores[target]) for target, table in groups.items()}
+    write_evaluation(run.evaluation, scores, sized, about)
+    write_segmentation(run.evaluation, segmentations)
     write_combinations(run.evaluation, table)
     write_downstream(run.evaluation, downstream)
     write_montages(run.evaluation, pictures)
@@ -213,7 +231,7 @@ def evaluate_run(
     folds = tuple(runs) if len(runs) > 1 else ()
     evaluation = RunEvaluation(
         run, scores, groups, pictures, run.report, groupings, options, folds, table, downstream, skipped,
-        tuple(sorted(before - files_in(run.evaluation))),
+        tuple(sorted(before - files_in(run.evaluation))), segmentations,
     )  # fmt: skip
     write_report(evaluation, parts[0][1].card)
     return evaluation
@@ -258,7 +276,7 @@ def _scored(
     for run, translator in parts:
         told = asked if len(parts) == 1 else replace(asked, on_progress=_naming(run.name, asked.on_progress))
         try:
-            job = TargetJob(run, translator, target, told)
+            job = (SegmentationJob if target in _label_maps(translator) else TargetJob)(run, translator, target, told)
         except NoCases as error:
             jobs.append(None)
             nothing = nothing or str(error)
@@ -271,6 +289,11 @@ def _scored(
     if not found:
         raise NoCases(nothing)
     return next(iter(found.values())) if len(found) == 1 else pool_folds(found), jobs
+
+
+def _label_maps(translator: Translator) -> list[str]:
+    """Return the targets that are label maps."""
+    return [name for name in translator.card.targets if translator.card.preparation.modalities[name].labels is not None]
 
 
 def _naming(name: str, on_progress: Progress) -> Progress:
@@ -306,10 +329,13 @@ def options_in_words(asked: Asked, own: Policy, groupings: Sequence[Sequence[str
         words += ["--metrics", ",".join((*policy.metrics, *(policy.sets if policy.sets != own.sets else ())))]
     if policy.slice_pixels != own.slice_pixels:
         words += ["--slice-pixels", str(policy.slice_pixels)]
+    if policy.areas != own.areas:
+        words += ["--areas", ",".join(f"{edge:g}" for edge in policy.areas)]
     if policy.lesions != own.lesions:
         words += ["--lesions", policy.lesions or "none"]
     if asked.given is not None:
         words += ["--given", ",".join(asked.given)]
+    words += ["--beside", ",".join(asked.beside)] if asked.beside else []
     words += _translation_in_words(asked.options)
     for factors in groupings:
         words += ["--group-by", ",".join(factors)]

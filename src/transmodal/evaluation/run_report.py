@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import transmodal
-from transmodal.evaluation.baselines import MEANING
+from transmodal.evaluation.baselines import is_baseline
 from transmodal.evaluation.combinations import combination_blocks
 from transmodal.evaluation.report import cases_table, counted, group_blocks, result_blocks
 from transmodal.evaluation.scores import Scores
+from transmodal.evaluation.segmentation_report import segmentation_sections
 from transmodal.evaluation.segmenter import describe_tables
 from transmodal.evaluation.slices import slice_interval_blocks, slices_table
 from transmodal.images.files import write_text
@@ -47,6 +48,8 @@ def write_report(evaluation: "RunEvaluation", card: Card) -> None:
             Picture(picture.png, picture.caption, picture.caption) for picture in evaluation.pictures[target]
         ]
         sections.append(Section(f"Cases{of}", [*pictures, cases_table(part)]))
+        if target in evaluation.segmentations:
+            sections += segmentation_sections(evaluation.segmentations[target], part, of)
         volumes = slices_table(part)
         if volumes is not None:
             sections.append(Section(f"Slices{of}", [*slice_interval_blocks(part), volumes]))
@@ -110,7 +113,7 @@ def baseline_warnings(scores: Scores) -> list[str]:
     bad = scores.not_in_baselines
     named = "; ".join(f"{case} ({reason})" for case, reason in bad[:_NAMED])
     named += f"; and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
-    if set(scores.systems) & set(MEANING):
+    if any(map(is_baseline, scores.systems)):
         return [f"The baselines do without {counted(len(bad), 'unusable training case')}: {named}."] if bad else []
     if bad:
         why = f"none of the {counted(len(bad), 'training case')} can be used: {named}"

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +12,10 @@ import numpy.typing as npt
 from transmodal.datasets.manifest import CaseFiles, nearest
 from transmodal.datasets.preparation import ModalityPreparation, SliceSettings
 from transmodal.errors import UserError
-from transmodal.evaluation.baselines import Baselines, fit_baselines
+from transmodal.evaluation.baselines import beside, fit_baselines
 from transmodal.evaluation.pairs import region_of
 from transmodal.evaluation.resources import Resources, fit_pristine_model, open_resources
-from transmodal.evaluation.scores import CaseImages, CaseToScore, Scores, complete_policy, score_cases
+from transmodal.evaluation.scores import CaseImages, CaseToScore, Gatherer, Scores, complete_policy, score_cases
 from transmodal.evaluation.sets import SetFeatures
 from transmodal.images import Image, read, require_same_grid
 from transmodal.metrics.policy import Policy
@@ -26,6 +26,16 @@ from transmodal.translation.options import Options
 TRANSLATOR = "translator"
 
 Progress = Callable[[str, int, int], None]
+
+
+class Predictor(Protocol):
+    """Baselines of one run, ready to predict."""
+
+    def predict(
+        self, input: Image, truth: Image, region: npt.NDArray[np.bool_] | None = None, /
+    ) -> Mapping[Any, Image]:
+        """Return each baseline's prediction on the truth's grid."""
+        ...
 
 
 class NoCases(UserError):
@@ -44,6 +54,7 @@ class Asked:
         workers: threads that read and score.
         on_progress: called with (what, done, of how many).
         options: how the translator's network is run.
+        beside: modalities whose images are scored as further baselines.
     """
 
     split: str
@@ -53,6 +64,7 @@ class Asked:
     workers: int = 1
     on_progress: Progress = lambda what, done, total: None
     options: Options = field(default_factory=Options)
+    beside: tuple[str, ...] = ()
 
 
 class TargetJob:
@@ -73,13 +85,15 @@ class TargetJob:
         """
         self.run, self.translator, self.target, self.asked = run, translator, target, asked
         card = translator.card
-        self.policy = policy_for_target(asked.policy, card.preparation.modalities[target], card.preparation.slices)
+        self.policy = self.policy_of(asked.policy)
         self.inputs = inputs_for(translator, target, asked.given)
         mask = self.policy.mask
         self.mask_modality = None if mask in ("none", "foreground") else mask
         needed = [target, *(() if card.missing_inputs else self.inputs)]
         needed += [self.mask_modality] if self.mask_modality is not None else []
-        run.manifest.require_modalities([*needed, *([self.policy.lesions] if self.policy.lesions else [])])
+        run.manifest.require_modalities(
+            [*needed, *asked.beside, *([self.policy.lesions] if self.policy.lesions else [])]
+        )
         self.needed = needed
         self.cases = self._cases(asked.split)
         if not self.cases:
@@ -91,23 +105,27 @@ class TargetJob:
         self.training = self._cases("train")
         # torch has one set of threads and one random state: translations take turns, reading and scoring do not.
         self.turn = threading.Lock()
-        self.baselines: dict[str, Baselines] = {}
+        self.baselines: dict[str, Predictor] = {}
         self.not_in_baselines: dict[str, str] = {}
-        self.features: SetFeatures | None = None
+        self.features: Any = None
         self.resources: Resources | None = None
 
-    def score(self, features: SetFeatures | None = None) -> Scores:
+    def policy_of(self, asked: Policy) -> Policy:
+        """Return what an evaluation asks for with what it leaves open filled in as the translator was trained."""
+        preparation = self.translator.card.preparation
+        return policy_for_target(asked, preparation.modalities[self.target], preparation.slices)
+
+    def score(self, features: Any = None) -> Scores:
         """Fit the baselines, score every case, gather set-level features.
 
         Args:
             features: of an earlier job, to gather those of both; None begins anew.
         """
-        first = self._first_truth()
+        first = self.first_truth()
         self.policy = complete_policy(self.policy, first)
         self.resources = resources = self._opened()
         self.fit_baselines()
-        self.features = features = features or SetFeatures(self.policy, resources.extractor)
-        features.prepare(first, self.policy)
+        self.features = self.gatherer(first, features)
         done: list[str] = []
 
         def advance(case: str) -> None:
@@ -123,16 +141,33 @@ class TargetJob:
             resources=resources,
             workers=self.asked.workers,
             split=self.asked.split,
-            gather=features,
+            gather=self.features,
             on_progress=advance,
         )
         return replace(
             scores,
-            sets=features.results(),
+            sets=self.set_scores(),
             not_in_baselines=tuple(self.not_in_baselines.items()),
             inputs=tuple(self.inputs) if self.translator.card.missing_inputs else (),
             in_unit_of_truth=self._in_unit_of_truth(self.target),
         )
+
+    def gatherer(self, first: Image, earlier: Any) -> Gatherer:
+        """Return what takes more out of each case than its scores, and is kept as `features`.
+
+        Args:
+            first: truth that can be read.
+            earlier: that of an earlier job, to go on with; None begins anew.
+        """
+        assert self.resources is not None
+        features: SetFeatures = earlier or SetFeatures(self.policy, self.resources.extractor)
+        features.prepare(first, self.policy)
+        return features
+
+    def set_scores(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return system → set-level scores of what was gathered."""
+        found: Mapping[str, Mapping[str, Any]] = self.features.results()
+        return found
 
     def given_in(self, case: CaseFiles) -> list[str]:
         """Return the inputs of a case that the translator gets, in the recipe's order."""
@@ -149,7 +184,11 @@ class TargetJob:
         source, first = next(iter(given.items()))
         others: dict[str, Image] = {}
         if source in self.baselines:
-            others = self.baselines[source].predict(first, truth, None if mask is None else mask_of(mask, truth))
+            region = None if mask is None else mask_of(mask, truth)
+            others = dict(self.baselines[source].predict(first, truth, region))
+        for modality in self.asked.beside:
+            if modality in case.files:
+                others[beside(modality)] = self._beside(case, modality, truth)
         return CaseImages(
             {TRANSLATOR: predicted, **others},
             truth,
@@ -194,6 +233,13 @@ class TargetJob:
             if fitted is not None:
                 self.baselines[source] = fitted
 
+    def _beside(self, case: CaseFiles, modality: str, truth: Image) -> Image:
+        image = read(case.files[modality])
+        require_same_grid(image, truth)
+        if image.channels != truth.channels:
+            raise UserError(f"{image.name} has other channels than {truth.name}; leave --beside {modality} out")
+        return image
+
     def _own_region(self, case: CaseFiles) -> Image | None:
         region = self.translator.card.preparation.region
         return read(case.files[region.modality]) if region is not None and region.modality in case.files else None
@@ -221,7 +267,7 @@ class TargetJob:
             model = fit_pristine_model([case.files[self.target] for case in self.training], self.policy, name)
         return open_resources(self.policy, **{**files, "niqe_model": model})
 
-    def _first_truth(self) -> Image:
+    def first_truth(self) -> Image:
         """Return the first truth that can be read; one bad file is no reason to score none."""
         problem = None
         for case in self.cases:
@@ -231,7 +277,16 @@ class TargetJob:
                 problem = problem or error
         raise problem or UserError("There is no case to score; check the split")
 
-    def _fitted_baselines(self, source: str, training: Sequence[CaseFiles]) -> Baselines | None:
+    def fitted_baselines(
+        self,
+        pairs: Iterator[tuple[Any, ...]],
+        source_range: tuple[float, float],
+        on_bad: Callable[[UserError], None],
+    ) -> "Predictor | None":
+        """Fit the baselines on (input, target, mask) of the training cases; see `fit_baselines`."""
+        return fit_baselines(pairs, self.policy, source_range=source_range, on_bad=on_bad)
+
+    def _fitted_baselines(self, source: str, training: Sequence[CaseFiles]) -> "Predictor | None":
         """Fit on the training cases that are still there and sound; None where there is none."""
         bad: dict[str, str] = {}
         current = ""
@@ -252,11 +307,8 @@ class TargetJob:
 
         intensity = self.translator.card.preparation.modalities[source].intensity
         try:
-            return fit_baselines(
-                pairs(),
-                self.policy,
-                source_range=(intensity.low, intensity.high),
-                on_bad=lambda error: bad.update({current: str(error)}),
+            return self.fitted_baselines(
+                pairs(), (intensity.low, intensity.high), lambda error: bad.update({current: str(error)})
             )
         except UserError:
             if len(bad) < len(training):

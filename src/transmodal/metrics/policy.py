@@ -23,6 +23,10 @@ class Policy(BaseModel):
             after a published convention (`psnr@synthrad2023`) takes nothing else from this policy but the mask.
         sets: names of set-level metrics.
         labels: values of a label map that are scored apart (Dice, HD95); none takes all non-zero values as one.
+        classes: instead of labels, name → values that belong together in predicted and true label maps (none: all that is
+            not 0), as a segmentation's classes; an evaluation takes those of the run.
+        areas: edges in mm² between sizes of lesions, by which the Dice of a segmentation's slices and the lesions that
+            it finds are told apart; an edge belongs to the size above it.
         range: (low, high) in the unit of the images: the R of PSNR and SSIM is high − low. None takes the range of the
             target's intensity map.
         unit: the unit of the images, for tables and colour bars ("HU", "intensity"). None takes the truth's quantity.
@@ -61,6 +65,8 @@ class Policy(BaseModel):
     metrics: tuple[str, ...] = ("mse", "mae", "nrmse", "psnr", "ssim")
     sets: tuple[str, ...] = ("fnsd", "fid", "kid")
     labels: tuple[int, ...] = ()
+    classes: dict[str, tuple[int, ...]] = Field(default_factory=dict)
+    areas: tuple[float, ...] = (50.0, 100.0)
     range: tuple[float, float] | None = None
     unit: str | None = None
     scale: Literal["physical", "percentile"] | None = None
@@ -102,6 +108,13 @@ class Policy(BaseModel):
             raise ValueError("labels must be distinct and not 0, which is the background")
         return labels
 
+    @field_validator("areas")
+    @classmethod
+    def _areas_rise(cls, areas: tuple[float, ...]) -> tuple[float, ...]:
+        if list(areas) != sorted(set(areas)) or (areas and not 0 < areas[0] <= areas[-1] < math.inf):
+            raise ValueError(f"areas must rise and be above 0, not {list(areas)}")
+        return areas
+
     @model_validator(mode="after")
     def _limits_are_ordered(self) -> "Policy":
         if self.range is not None and not (
@@ -119,16 +132,19 @@ class Policy(BaseModel):
             raise ValueError("slice_pixels counts pixels of the mask, and there is none; set mask")
         if self.lesions is not None and self.lesions in ("", "none", "foreground"):
             raise ValueError("lesions must be the name of a modality with a mask of the lesions")
+        if self.classes and self.labels:
+            raise ValueError("give one of labels and classes")
         if self.mask == "":
             raise ValueError("mask must be 'none', 'foreground' or the name of a modality")
         return self
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The scores of one case: each metric, and with labels each metric of each label, as "dice[2]"."""
-        if not (self.labels and self._of_labels):
+        """The scores of one case: each metric, or each metric of each label or class, as "dice[2]", "dice[liver]"."""
+        apart: tuple[int | str, ...] = tuple(self.classes) or self.labels
+        if not (apart and self._of_labels):
             return self.metrics
-        return tuple(f"{name}[{label}]" for name in self.metrics for label in self.labels)
+        return tuple(f"{name}[{label}]" for name in self.metrics for label in apart)
 
     @property
     def _of_labels(self) -> bool:
@@ -315,7 +331,9 @@ class Policy(BaseModel):
         unmasked = [metric.title for metric in ruled if metric.level == "image" and "mask" not in metric.options]
         if unmasked and self.mask != "none":
             found.append(f"{' and '.join(unmasked)} of whole images, whatever the mask")
-        if self._of_labels:
+        if self._of_labels and self.classes:
+            found.append(f"of {', '.join(self.classes)}, each apart")
+        elif self._of_labels:
             labels = ", ".join(map(str, self.labels))
             found.append(f"of the label{'s' * (len(self.labels) > 1)} {labels}" if labels else "of all labels as one")
         return found
