@@ -208,6 +208,11 @@ class Method(nn.Module):
     takes_batches: bool = True
     """False: in use the output of one sample depends on what shares its batch (statistics of the batch itself)."""
 
+    @property
+    def keeps_inputs(self) -> bool:
+        """Inputs stay in float32 where the weights have 16 bits, because outputs are corrections of them."""
+        return False
+
     def trained_modules(self) -> dict[str, nn.Module]:
         """Return the modules to optimise, each by an optimiser of its own."""
         raise NotImplementedError

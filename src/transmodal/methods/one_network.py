@@ -26,6 +26,10 @@ class OneNetwork(Method):
         self.ports, self.generator = ports, generator
         self._lay_channels_last()
 
+    @property
+    def keeps_inputs(self) -> bool:
+        return getattr(self.generator, "add_input", None) is not None
+
     def trained_modules(self) -> dict[str, nn.Module]:
         return {"generator": self.generator}
 

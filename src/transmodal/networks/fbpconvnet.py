@@ -19,6 +19,7 @@ from transmodal.networks.layers import (
     TRANSPOSED,
     corrected_channels,
     crop_to,
+    in_type_of,
     pad_to_multiple,
 )
 
@@ -93,7 +94,7 @@ class FBPConvNet(nn.Module):
             nn.init.zeros_(self.head.weight)
 
     def forward(self, images: Tensor) -> Tensor:
-        features, skips = pad_to_multiple(images, self.multiple), []
+        features, skips = in_type_of(pad_to_multiple(images, self.multiple), self.head), []
         for number, level in enumerate(self.encoder):
             features = level(self.pool(features) if number else features)
             skips.append(features)

@@ -65,6 +65,15 @@ def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
     return functional.pad(images, padding, mode="replicate")
 
 
+def in_type_of(images: Tensor, layer: nn.Module) -> Tensor:
+    """Return images in the type of a layer's weights.
+
+    A network that corrects its input takes it in float32 and computes in 16 bits, so that the input itself, to which
+    the correction is added, keeps its precision: at -1000 HU of a window of 2500, 16-bit values are 5 HU apart.
+    """
+    return images.to(next(layer.parameters()).dtype)
+
+
 def crop_to(images: Tensor, shape: torch.Size | tuple[int, ...]) -> Tensor:
     """Cut (N, C, *spatial) back to a spatial shape: the inverse of `pad_to_multiple`."""
     for axis, size in enumerate(shape, start=2):

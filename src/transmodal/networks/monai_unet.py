@@ -10,7 +10,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from transmodal.networks.layers import CONVOLUTION, corrected_channels, crop_to, pad_to_multiple
+from transmodal.networks.layers import CONVOLUTION, corrected_channels, crop_to, in_type_of, pad_to_multiple
 
 Norm = Literal["batch", "instance", "none"]
 
@@ -78,5 +78,6 @@ class MonaiUNet(nn.Module):
                 nn.init.zeros_(values)
 
     def forward(self, images: Tensor) -> Tensor:
-        made: Tensor = crop_to(self.head(self.network(pad_to_multiple(images, self.multiple))), images.shape[2:])
+        features = in_type_of(pad_to_multiple(images, self.multiple), self.network)
+        made: Tensor = crop_to(self.head(self.network(features)), images.shape[2:])
         return made if self.add_input is None else images[:, self.add_input] + made

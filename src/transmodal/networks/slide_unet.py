@@ -32,6 +32,7 @@ from transmodal.networks.layers import (
     TRANSPOSED,
     corrected_channels,
     crop_to,
+    in_type_of,
     pad_to_multiple,
 )
 from transmodal.networks.unet import start_as_he
@@ -131,7 +132,7 @@ class SlideUNet(nn.Module):
             nn.init.zeros_(self.head.weight)
 
     def forward(self, images: Tensor) -> Tensor:
-        features, skips = pad_to_multiple(images, self.multiple), []
+        features, skips = in_type_of(pad_to_multiple(images, self.multiple), self.head), []
         for level, pool in zip(self.encoder, self.pools, strict=True):
             features = level(features)
             skips.append(features)

@@ -22,6 +22,7 @@ from transmodal.networks.layers import (
     TRANSPOSED,
     corrected_channels,
     crop_to,
+    in_type_of,
     pad_to_multiple,
 )
 
@@ -130,7 +131,7 @@ class UNet(nn.Module):
             nn.init.zeros_(self.head.weight)
 
     def forward(self, images: Tensor) -> Tensor:
-        features = pad_to_multiple(images, self.multiple)
+        features = in_type_of(pad_to_multiple(images, self.multiple), self.head)
         if self.fold > 1:
             features = functional.pixel_unshuffle(features, self.fold)
         skips = []

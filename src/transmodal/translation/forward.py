@@ -112,7 +112,7 @@ def translate_stacks(
     chosen = range(inputs.samples) if samples is None else samples
     outputs: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in inputs.ports.targets}
 
-    dtype = next(method.parameters()).dtype
+    dtype = torch.float32 if method.keeps_inputs else next(method.parameters()).dtype
 
     def once(joined: Tensor) -> dict[str, Tensor]:
         made = method.translate(inputs.split(joined.to(dtype)), stochastic=stochastic)

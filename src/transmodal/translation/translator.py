@@ -4,7 +4,7 @@ import copy
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from transmodal.datasets.preparation import to_dtype
 from transmodal.errors import UserError
 from transmodal.images import Image, require_same_grid
 from transmodal.methods import Method
+from transmodal.networks.folding import fold_batch_norms
 from transmodal.networks.layers import DROPOUT
 from transmodal.translation.card import Card
 from transmodal.translation.familiarity import describe_image, warnings_for
@@ -306,7 +307,8 @@ class Translator:
             return self.method
         if self._half is None:
             # Weights of that type are 1.05 to 1.7 times faster than automatic mixed precision, which copies them anew.
-            self._half = copy.deepcopy(self.method).to(torch.bfloat16)
+            folded = cast(Method, fold_batch_norms(copy.deepcopy(self.method)))
+            self._half = folded.to(torch.bfloat16)
         return self._half
 
     def _predictor(self, options: Options) -> VolumePredictor:
