@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import transmodal
-from transmodal.cli import data, rate
+from transmodal.cli import ct, data, rate
 from transmodal.cli import demo as demo_command
 from transmodal.cli import doctor as doctor_command
 from transmodal.cli import evaluate as evaluate_command
@@ -41,6 +41,7 @@ def top(
 
 application.command("demo", epilog=demo_command.EXAMPLES)(demo_command.demo)
 application.add_typer(data.application, name="data")
+application.add_typer(ct.application, name="ct")
 application.command("train", epilog=train_command.EXAMPLES)(train_command.train)
 application.command("translate", epilog=translate_command.EXAMPLES)(translate_command.translate)
 application.command("evaluate", epilog=evaluate_command.EXAMPLES)(evaluate_command.evaluate)

@@ -17,6 +17,7 @@ import numpy as np
 from transmodal.datasets.manifest import SPLITS, CaseFiles, Manifest
 from transmodal.errors import UserError
 from transmodal.images import Geometry, Image, read, read_geometry
+from transmodal.tomography.sidecar import is_projections
 
 SEVERITIES = ("error", "warning", "note")
 
@@ -166,7 +167,8 @@ def _about_files(cases: Iterable[CaseFiles], facts: Mapping[Path, FileFacts]) ->
 
 def _about_grids_in_cases(cases: Iterable[CaseFiles], facts: Mapping[Path, FileFacts]) -> Iterable[Finding]:
     for case in cases:
-        known = [(modality, facts[path].geometry) for modality, path in case.files.items()]
+        images = {modality: path for modality, path in case.files.items() if not is_projections(path)}
+        known = [(modality, facts[path].geometry) for modality, path in images.items()]
         grids = [(modality, geometry) for modality, geometry in known if geometry is not None]
         if not grids:
             continue

@@ -1,15 +1,19 @@
-"""`transmodal data …`: index, check, split, align, straighten, simulate; one file a command."""
+"""`transmodal data …`: index, check, split, align, straighten, degrade, simulate; one file a command."""
 
 import typer
 
-from transmodal.cli.data import align, check, index, simulate, split, straighten
+from transmodal.cli.data import align, check, degrade, index, simulate, simulate_ct, split, straighten
 
 application = typer.Typer(
-    help="Make, check and split manifests; align pairs; simulate data.", no_args_is_help=True, rich_markup_mode="rich"
+    help="Make, check and split manifests; align pairs; degrade and simulate data.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
 )
 application.command("index")(index.index)
 application.command("check")(check.check)
 application.command("split")(split.split)
 application.command("align")(align.align)
 application.command("straighten", epilog=straighten.EXAMPLES)(straighten.straighten)
+application.command("degrade", epilog=degrade.EXAMPLES)(degrade.degrade)
+simulate.application.command("ct", epilog=simulate_ct.EXAMPLES)(simulate_ct.simulate_ct)
 application.add_typer(simulate.application, name="simulate")

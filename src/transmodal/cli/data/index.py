@@ -21,7 +21,8 @@ def index(
         str,
         typer.Option(
             metavar="NAME",
-            help="auto, open-ms, brats, bids, synthrad, dicom, pairs, tree or side-by-side; auto looks at the folder.",
+            help="auto, open-ms, brats, bids, synthrad, ct, dicom, pairs, tree or side-by-side; "
+            "auto looks at the folder.",
         ),
     ] = "auto",
     modalities: Annotated[

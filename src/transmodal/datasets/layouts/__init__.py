@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas
 
-from transmodal.datasets.layouts import bids, brats, dicom_tree, open_ms, pairs, side_by_side, synthrad, tree
+from transmodal.datasets.layouts import bids, brats, ct, dicom_tree, open_ms, pairs, side_by_side, synthrad, tree
 from transmodal.datasets.layouts.listing import Index, Listing, Options, list_images
 from transmodal.datasets.manifest import Manifest, nearest
 from transmodal.errors import UserError
@@ -38,6 +38,7 @@ LAYOUTS: dict[str, Layout] = {
     "brats": Layout("gliomas named as in the BraTS challenges", brats.recognise, brats.index),
     "bids": Layout("the Brain Imaging Data Structure, raw", bids.recognise, bids.index),
     "synthrad": Layout("MR, CT and CBCT as in SynthRAD 2023 and 2025", synthrad.recognise, synthrad.index),
+    "ct": Layout("CT slices and volumes, one modality", ct.recognise, ct.index),
     "dicom": Layout("DICOM files sorted by their headers", dicom_tree.recognise, dicom_tree.index),
     "pairs": Layout("a folder a modality, same stem = same case", pairs.recognise, pairs.index),
     "tree": Layout("subject/session/modality files, by a pattern", tree.recognise, tree.index),

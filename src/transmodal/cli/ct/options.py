@@ -1,0 +1,133 @@
+"""Options that several commands on CT share, and what they become."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from transmodal.errors import UserError
+
+if TYPE_CHECKING:
+    from transmodal.simulation.ct.degrading import Process
+    from transmodal.simulation.ct.files import Done
+    from transmodal.tomography.scanners import Scanner
+
+_SCANNER: dict[str, Any] = {"rich_help_panel": "Scanner"}
+_RECONSTRUCTION: dict[str, Any] = {"rich_help_panel": "Reconstruction"}
+
+Geometry = Annotated[
+    Path | None,
+    typer.Option(metavar="JSON", help="A scan's geometry in a file; instead of the options below.", **_SCANNER),
+]
+Views = Annotated[int, typer.Option(min=1, help="Projections, evenly over the arc.", **_SCANNER)]
+Degrees = Annotated[
+    float | None, typer.Option(help="The arc; default 180 of parallel rays, 360 of others.", **_SCANNER)
+]
+AnyBeam = Annotated[Literal["parallel", "fan", "cone"], typer.Option("--beam", help="Kind of rays.", **_SCANNER)]
+PlaneBeam = Annotated[Literal["parallel", "fan"], typer.Option("--beam", help="Kind of rays.", **_SCANNER)]
+SourceToAxis = Annotated[float | None, typer.Option(metavar="MM", help="Of a fan or cone beam.", **_SCANNER)]
+SourceToDetector = Annotated[float | None, typer.Option(metavar="MM", help="Of a fan or cone beam.", **_SCANNER)]
+Bins = Annotated[int | None, typer.Option(min=1, help="Of the detector; default as many as see the image.", **_SCANNER)]
+Pitch = Annotated[
+    float | None, typer.Option(metavar="MM", help="Between bins; default a pixel on the axis.", **_SCANNER)
+]
+Offset = Annotated[float, typer.Option(metavar="MM", help="Of the detector's middle.", **_SCANNER)]
+Curved = Annotated[bool, typer.Option("--curved", help="The detector of a fan beam is an arc.", **_SCANNER)]
+
+Steps = Annotated[
+    list[str] | None,
+    typer.Option("--step", metavar="TEXT", help="A degradation, as 'photon-noise photons=1e5'; repeatable."),
+]
+StepsFile = Annotated[
+    Path | None, typer.Option("--recipe", metavar="YAML", help="Degradations in a file: a list, each with its kind.")
+]
+Seed = Annotated[int, typer.Option(min=0, help="Of noise, metal and whatever is drawn.")]
+FbpFilter = Annotated[
+    str, typer.Option("--filter", help="ramp, shepp-logan, cosine, hamming or hann.", **_RECONSTRUCTION)
+]
+Cutoff = Annotated[
+    float, typer.Option(metavar="0…1", help="Of the filter, against the Nyquist frequency.", **_RECONSTRUCTION)
+]
+Padding = Annotated[
+    str | None, typer.Option(metavar="NAME", help="For truncated projections: edge or water.", **_RECONSTRUCTION)
+]
+Finer = Annotated[
+    int,
+    typer.Option(min=2, help="How many times finer the simulation's grid is than the image's.", **_SCANNER),
+]
+RaysPerBin = Annotated[int, typer.Option(min=1, help="Whose intensities a bin averages.", **_SCANNER)]
+
+Uneven = Annotated[
+    bool,
+    typer.Option("--allow-uneven", help="Take volumes with tilted or uneven slices, slice by slice."),
+]
+PixelSize = Annotated[float | None, typer.Option("--spacing", metavar="MM", help="For files that say no pixel size.")]
+Series = Annotated[str | None, typer.Option(metavar="UID", help="Where a DICOM folder holds several.")]
+Water = Annotated[float, typer.Option(metavar="1/MM", help="Attenuation of water, which fixes the Hounsfield scale.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")]
+
+
+def scanner_of(geometry: Path | None, **settings: Any) -> "Scanner":
+    """Return the scanner of a file or of the options.
+
+    Raises:
+        UserError: both were given.
+    """
+    from transmodal.tomography.scan_files import read_geometry
+    from transmodal.tomography.scanners import Scanner
+
+    plain = Scanner()
+    if geometry is None:
+        return Scanner(**settings)
+    said = [name for name, value in settings.items() if value != getattr(plain, name) and name != "views"]
+    if said:
+        names = ", ".join("--" + {"kind": "beam"}.get(name, name).replace("_", "-") for name in said)
+        raise UserError(f"{names} and --geometry exclude each other; leave one of them out")
+    return Scanner(beam=read_geometry(geometry).beam)
+
+
+def process_of(scanner: "Scanner", **settings: Any) -> "Process":
+    """Return scanner and reconstruction of a degradation."""
+    from transmodal.simulation.ct.degrading import Process
+    from transmodal.tomography.filters import FILTERS
+    from transmodal.tomography.truncation import PADDINGS
+
+    if settings["filter"] not in FILTERS:
+        raise UserError(f"--filter {settings['filter']} is unknown: one of {', '.join(FILTERS)}")
+    if not 0 < settings["cutoff"] <= 1:
+        raise UserError(f"--cutoff {settings['cutoff']:g} must lie above 0 and be 1 at most")
+    if settings["padding"] not in (None, *PADDINGS):
+        raise UserError(f"--padding {settings['padding']} is unknown: one of {', '.join(PADDINGS)}")
+    return Process(scanner=scanner, **settings)
+
+
+def numbers(option: str, text: str | None) -> tuple[float, ...]:
+    """Return the numbers of an option that takes one or several with commas.
+
+    Raises:
+        UserError: a part is no number.
+    """
+    try:
+        return tuple(float(part) for part in text.split(",")) if text else ()
+    except ValueError as error:
+        raise UserError(f"{option} {text} is not clear; give a number, or several with commas") from error
+
+
+def tell(done: "Done", as_json: bool) -> None:
+    """Print what a command has written."""
+    from transmodal.cli.data.output import print_json
+
+    if as_json:
+        print_json(
+            {
+                "file": str(done.path),
+                "beside": [str(path) for path in done.beside],
+                "said": done.said,
+                "notes": done.notes,
+            }
+        )
+        return
+    for note in done.notes:
+        typer.echo(f"Note: {note}")
+    beside = f" (with {', '.join(path.name for path in done.beside)})" if done.beside else ""
+    typer.echo(f"{done.path}: {done.said}{beside}")
