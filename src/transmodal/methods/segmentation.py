@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from torch import Tensor
 
 from transmodal.datasets.label_classes import LabelClasses, require_classes
@@ -81,7 +81,7 @@ class SegmentationSettings(BaseModel):
     classes: dict[str, Values] = Field(
         default_factory=dict,
         description="name → value or values of the label map; later ones lie over earlier ones, and may lie inside "
-        "them; empty: one class, all that is not 0",
+        "them; null leaves one out; empty: one class, all that is not 0",
     )
     colours: dict[str, str] = Field(default_factory=dict, description='name → "#rrggbb"; others get one')
     activation: Literal["softmax", "sigmoid"] = Field(
@@ -100,6 +100,13 @@ class SegmentationSettings(BaseModel):
     network: SegmentationNetwork = SegmentationNetwork()
     loss: SegmentationLoss = SegmentationLoss()
     adam: SegmentationAdam = SegmentationAdam()
+
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _null_leaves_out(cls, classes: Any) -> Any:
+        if not isinstance(classes, dict):
+            return classes
+        return {name: values for name, values in classes.items() if values is not None}
 
     @model_validator(mode="after")
     def _classes_go_together(self) -> "SegmentationSettings":

@@ -356,6 +356,8 @@ def _for_modalities(content: dict[str, Any], over: Mapping[str, Any]) -> dict[st
     named = [over.get(part, content.get(part)) for part in ("inputs", "targets")]
     if not ({"inputs", "targets"} & set(over)) or not maps or not all(isinstance(part, list) for part in named):
         return content
+    if content.get("method") == "segmentation":  # label maps have none
+        named = named[:1]
     modalities = [str(name) for part in named for name in part]
     own = list(maps.values())
     new = {name: own[0] for name in modalities if all(one == own[0] for one in own)}

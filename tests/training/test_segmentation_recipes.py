@@ -1,0 +1,187 @@
+"""Segmentation from a recipe to a run: learnt, resumed to the bit, in 2-D, 2.5-D and 3-D, and what is refused."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.data.abdomens import SHAPE, TINY_SEGMENTATION, abdomen, write_abdomens
+
+from transmodal.datasets.cache import prepare_cases
+from transmodal.datasets.label_classes import LabelClasses
+from transmodal.datasets.manifest import Manifest
+from transmodal.datasets.preparation import Preparation
+from transmodal.errors import UserError
+from transmodal.training import fit
+from transmodal.training.checkpoint import load_checkpoint
+from transmodal.training.recipe import Recipe, load_recipe
+from transmodal.training.run import Run
+from transmodal.training.segmentation_validation import label_frequencies
+from transmodal.training.train import train
+
+
+def recipe_with(**changes: Any) -> Recipe:
+    """Return the tiny recipe with dotted changes, `segmentation__classes`."""
+    content = json.loads(json.dumps(TINY_SEGMENTATION))
+    for name, value in changes.items():
+        *places, last = name.split("__")
+        part = content
+        for place in places:
+            part = part.setdefault(place, {})
+        part[last] = value
+    return Recipe.model_validate(content)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("abdomens")
+    write_abdomens(folder)
+    return folder
+
+
+def trained(data: Path, out: Path, recipe: Recipe, **more: Any) -> Run:
+    return train(recipe, data / "manifest.csv", out, cache=data / "cache", quiet=True, **more)
+
+
+def log_of(run: Run) -> list[dict[str, str]]:
+    with run.log.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_classes_are_learnt_and_the_best_is_chosen_by_dice(data: Path, tmp_path: Path) -> None:
+    run = trained(data, tmp_path / "run", recipe_with(train__validate_every=10))
+    rows = log_of(run)
+    assert {"validation_dice", "validation_dice_liver", "validation_dice_tumour", "g_dice"} <= set(rows[0])
+    assert "validation_psnr" not in rows[0] and float(rows[-1]["validation_dice"]) > 0.9
+    card = json.loads((run.model / "translator.json").read_text())
+    assert card["targets"] == {"organs": 2} and card["training"]["validation"]["dice"] > 0.9
+    labels = card["preparation"]["modalities"]["organs"]["labels"]
+    assert [(each["name"], each["value"]) for each in labels["classes"]] == [("liver", 1), ("tumour", 2)]
+    assert list(run.samples.glob("*.png"))
+
+
+def test_a_resumed_training_has_the_same_weights(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes: dict[str, Any] = {
+        "train__epochs": 3,
+        "train__average_weights": 0.9,
+        "sampling__strata": {"edges": [15, 30], "empty": 0.2},
+        "segmentation__class_weights": "inverse",
+        "augmentation": {"rotation_degrees": 10, "noise": 0.05, "flip_vertical": 0.5},
+    }
+    whole = trained(data, tmp_path / "whole", recipe_with(**changes))
+    original = fit.Trainer.train_step
+
+    def stopping(self: fit.Trainer, batch: dict[str, torch.Tensor]) -> dict[str, float]:
+        self.stop_asked = self.position.step == 9
+        return original(self, batch)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(fit.Trainer, "train_step", stopping)
+        trained(data, tmp_path / "broken", recipe_with(**changes))
+    broken = trained(data, tmp_path / "broken", recipe_with(**changes), resume=True)
+    one, other = (load_checkpoint(run.last_checkpoint)["modules"] for run in (whole, broken))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("changes", [
+    {"preparation__slices": {"axis": "axial", "minimum_foreground": 0.0, "neighbours": 1}},
+    {"spatial_dims": 3, "preparation__slices": None, "train__batch_size": 2},
+    {"spatial_dims": 3, "preparation__slices": None, "sampling__patch": [16, 16, 4], "sampling__patches_per_case": 4},
+    {"preparation__grid": {"size": [24, 24]}, "segmentation__activation": "sigmoid"},
+    {"segmentation__classes": {"liver": [1, 2], "tumour": 2}, "segmentation__activation": "sigmoid"},
+    {"segmentation__classes": {}},
+])  # fmt: skip
+def test_every_arrangement_trains_and_makes_label_maps(data: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+    from transmodal.images import read
+    from transmodal.translation import load_translator
+
+    run = trained(data, tmp_path / "run", recipe_with(train__epochs=1, train__validate_every=1, **changes))
+    made = load_translator(run.folder)(read(data / "m4_w1_ct.nii.gz"))
+    assert made.shape == SHAPE and made.pixels.dtype == np.uint8 and made.pixels.max() <= 2
+
+
+def test_label_maps_are_prepared_by_the_nearest_pixel(data: Path, tmp_path: Path) -> None:
+    recipe = recipe_with(train__epochs=0, preparation__grid={"size": [16, 20]}, segmentation__classes={"tumour": 2})
+    run = trained(data, tmp_path / "run", recipe)
+    preparation = Preparation.model_validate_json((run.folder / "preparation.json").read_text())
+    case = Manifest.read(data / "manifest.csv").cases(split="train")[0]
+    (prepared,) = prepare_cases([case], preparation, ["ct"], data / "cache", inputs=["ct"], labels=recipe.along)
+    stack = prepared.arrays()["#labels"]
+    _, labels = abdomen(0, 0)
+    assert stack.shape == (6, 1, 16, 20) and stack.dtype == np.uint8
+    assert set(np.unique(stack)) == {0, 1}
+    assert stack.sum() * 4 == pytest.approx((labels == 2).sum(), rel=0.4)
+    shares = label_frequencies([prepared], 2, 0.0)
+    assert shares[1] == pytest.approx(stack.mean()) and sum(shares) == pytest.approx(1)
+
+
+def test_probabilities_of_a_coarse_grid_come_back_smooth(data: Path, tmp_path: Path) -> None:
+    from transmodal.images import read
+
+    run = trained(data, tmp_path / "run", recipe_with(train__epochs=0, preparation__grid={"size": [8, 10]}))
+    preparation = Preparation.model_validate_json((run.folder / "preparation.json").read_text())
+    like = read(data / "m4_w1_ct.nii.gz")
+    values = np.zeros((6, 2, 8, 10), np.float32)
+    values[:, 0, 2:6, 3:8] = 1
+    made = preparation.restore_labels(values, "organs", like)
+    assert set(np.unique(made.pixels)) == {0, 1} and made.same_grid(like)
+    inside = np.unique(made.pixels[..., 3], axis=0)
+    assert len(inside) > 3, "rounder than blocks of four pixels"
+    whole = preparation.restore_probabilities(values, like)
+    np.testing.assert_array_equal(preparation.label_map(whole, "organs", like).pixels, made.pixels)
+
+
+def test_strata_are_of_the_lesion_classes(data: Path, tmp_path: Path) -> None:
+    recipe = recipe_with(sampling__strata={"edges": [15, 30]}, segmentation__classes={"liver": [1, 2], "tumour": 2},
+                         segmentation__activation="sigmoid")  # fmt: skip
+    assert recipe.lesion_numbers == (2,)
+    assert recipe_with(segmentation__lesions=["liver"]).lesion_numbers == (1,)
+
+
+def test_what_does_not_go_together_is_refused(data: Path, tmp_path: Path) -> None:
+    for changes, reason in (
+        ({"targets": ["organs", "ct2"]}, "makes one label map"),
+        ({"targets": ["ct"]}, "both input and target"),
+        ({"labels": {"modality": "organs"}}, "leave labels out"),
+        ({"train__best": "psnr"}, "a segmentation takes dice"),
+        ({"method": "supervised", "train__best": "dice"}, "dice is of label maps"),
+        ({"method": "supervised", "sampling__strata": {}}, "strata needs label maps"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            recipe_with(**changes)
+    for changes, reason in (
+        ({"segmentation__classes": {"kidney": 7}}, "has kidney .* they hold 0, 1, 2; mend segmentation.classes"),
+        (
+            {"targets": ["ct"], "inputs": ["organs"], "preparation__intensity": {}},
+            "ct.nii.gz is no label map: its values are not whole numbers",
+        ),
+        ({"preparation__intensity": {"organs": {"map": "auto"}}}, "which is a label map here; leave it out"),
+    ):
+        with pytest.raises(UserError, match=reason):
+            trained(data, tmp_path / "refused", recipe_with(**changes))
+
+
+def test_other_data_keep_the_window_and_may_lack_a_class() -> None:
+    recipe = load_recipe(
+        "liver-tumour",
+        scale="smoke",
+        overrides=[
+            "inputs=[CT]",
+            "targets=[organs]",
+            "segmentation.classes.liver=5",
+            "segmentation.classes.tumour=null",
+        ],
+    )
+    assert list(recipe.preparation.intensity) == ["CT"] and recipe.preparation.intensity["CT"].low == -200
+    assert recipe.label_maps["organs"] == LabelClasses.named(
+        {"liver": (5,)}, exclusive=False, largest_component=("liver",), fill_holes=("liver",)
+    )
+
+
+def test_the_shipped_recipe_trains(data: Path, tmp_path: Path) -> None:
+    recipe = load_recipe("liver-tumour", scale="smoke", overrides=["targets=[organs]"])
+    run = trained(data, tmp_path / "run", recipe)
+    assert log_of(run)[-1]["validation_dice"]
