@@ -1,8 +1,8 @@
-"""`transmodal data …`: index, check, split, align, straighten, degrade, simulate; one file a command."""
+"""`transmodal data …`: index, unpack, check, split, align, straighten, degrade, simulate; one file a command."""
 
 import typer
 
-from transmodal.cli.data import align, check, degrade, index, simulate, simulate_ct, split, straighten
+from transmodal.cli.data import align, check, degrade, index, simulate, simulate_ct, split, straighten, unpack
 
 application = typer.Typer(
     help="Make, check and split manifests; align pairs; degrade and simulate data.",
@@ -14,6 +14,7 @@ application.command("check")(check.check)
 application.command("split")(split.split)
 application.command("align")(align.align)
 application.command("straighten", epilog=straighten.EXAMPLES)(straighten.straighten)
+application.command("unpack", epilog=unpack.EXAMPLES)(unpack.unpack)
 application.command("degrade", epilog=degrade.EXAMPLES)(degrade.degrade)
 simulate.application.command("ct", epilog=simulate_ct.EXAMPLES)(simulate_ct.simulate_ct)
 application.add_typer(simulate.application, name="simulate")
