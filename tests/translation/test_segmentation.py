@@ -139,3 +139,27 @@ def test_segments_are_not_made_of_images(translator: Translator, tmp_path: Path)
         apply_translator(images, [], tmp_path, as_segments=True)
     with pytest.raises(UserError, match="largest component and holes are of label maps"):
         images.label_classes("organs", replace(Options(), fill_holes=("liver",)))
+
+
+def test_the_command_takes_the_format_and_the_tidying(data: Path, translator: Translator, tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from transmodal.cli.application import application
+
+    def call(*words: str) -> "object":
+        base = ["translate", "-m", str(data / "run"), "-i", str(data / "m4_w1_ct.nii.gz"), *words]
+        return CliRunner().invoke(application, base)
+
+    done = call("-o", str(tmp_path / "out"), "--format", "dicom-seg", "--largest-component", "liver,tumour")
+    assert done.exit_code == 0, done.output  # type: ignore[attr-defined]
+    assert read(tmp_path / "out" / "m4_w1_ct.dcm").quantity == "label"
+    sidecar = json.loads((tmp_path / "out" / "m4_w1_ct.synthetic.json").read_text())
+    assert sidecar["options"]["largest_component"] == ["liver", "tumour"] and sidecar["format"] == "dicom-seg"
+    call("-o", str(tmp_path / "plain"), "--fill-holes", "none")
+    assert json.loads((tmp_path / "plain" / "m4_w1_ct.synthetic.json").read_text())["options"]["fill_holes"] == []
+    for words, reason in (
+        (("--format", "nifti"), "take dicom-seg"),
+        (("--fill-holes", "lung"), "there is no class 'lung'"),
+    ):
+        refused = call("-o", str(tmp_path / "no"), *words)
+        assert reason in str(refused.exception)  # type: ignore[attr-defined]

@@ -67,8 +67,8 @@ FORMATS: dict[str, Format] = {
 
 # Recognised, so that the message can say what the file is and what to do with it.
 _REFUSED = {
-    "hdf5": "an HDF5 file (MATLAB or a data set); 'transmodal data unpack' makes images of stacked patches, others must "
-    "be saved as NIfTI or .npy",
+    "hdf5": "an HDF5 file (MATLAB or a data set); 'transmodal data unpack' makes images of stacked patches, others: "
+    "save them as NIfTI or .npy",
     "zip": "a ZIP archive; unpack it first",
     "gif": "a GIF picture; save it as PNG",
     "webp": "a WebP picture; save it as PNG",
