@@ -195,6 +195,22 @@ def test_hidden_and_absent_inputs_are_said_and_something_is_always_wanted(tmp_pa
     assert bool((absent["T2"] == -1).all()) and not absent[GIVEN][1] and not absent[WANTED][1]
 
 
+def test_what_is_wanted_keeps_its_tone_where_inputs_are_targets_too(tmp_path: Path) -> None:
+    names = ("T1", "T2", "FLAIR")
+    settings = SamplingSettings(missing_inputs=True, hide_inputs=1.0)
+    tones = AugmentationSettings(contrast=(0.5, 0.6))
+    case = volume_case(tmp_path)
+    plain, toned = (
+        Samples([case], inputs=names, targets=names, settings=settings, augmentation=augmentation)
+        for augmentation in (None, tones)
+    )
+    for epoch in range(10):
+        before, after = plain[epoch, 2], toned[epoch, 2]
+        for name, is_given, is_wanted in zip(names, after[GIVEN], after[WANTED], strict=True):
+            assert torch.equal(before[name], after[name]) == bool(is_wanted)
+            assert is_given + is_wanted == 1
+
+
 def test_marks_of_a_case_go_along_with_its_samples(tmp_path: Path) -> None:
     cases = [volume_case(tmp_path / "a"), volume_case(tmp_path / "b")]
     made = Samples(cases, inputs=("T1",), targets=("T2",), marks={"#dataset": [0, 3]})

@@ -105,9 +105,12 @@ class Samples(Dataset[dict[str, torch.Tensor]]):
         stored = case.arrays()
         window = self._window(stored, sample, epoch, index)
         arrays = {name: self._take(name, array, sample, window) for name, array in stored.items()}
+        given, wanted = self._parted(set(arrays), epoch, index) if self.settings.missing_inputs else (set(), set())
         if self.augmentation is not None:
             generator = np.random.default_rng([self.seed, epoch, index])
-            inputs = [name for name in self.inputs if name in arrays]
+            # Where one modality is now input and now target, only what is given may change in tone.
+            toned = given if self.settings.missing_inputs else set(self.inputs)
+            inputs = [name for name in self.inputs if name in arrays and name in toned]
             arrays = self._augmenter(case.spacing)(arrays, generator, inputs=inputs)
         else:
             arrays = {name: np.array(array) for name, array in arrays.items()}
@@ -115,7 +118,7 @@ class Samples(Dataset[dict[str, torch.Tensor]]):
         if LABELS in tensors:
             tensors[LABELS] = tensors[LABELS].long()
         if self.settings.missing_inputs:
-            self._complete(tensors, epoch, index)
+            self._complete(tensors, given, wanted)
         for name, values in self.marks.items():
             tensors[name] = torch.tensor(values[number])
         return tensors
@@ -175,20 +178,23 @@ class Samples(Dataset[dict[str, torch.Tensor]]):
                 corner = np.clip(centre - np.array(patch) // 2 + shift, low, high)
         return tuple(slice(int(start), int(start) + size) for start, size in zip(corner, patch, strict=True))
 
-    def _complete(self, tensors: dict[str, torch.Tensor], epoch: int, index: int) -> None:
-        """Fill in what a case lacks with -1, and say what is given and what is wanted."""
-        first = next(tensor for name, tensor in tensors.items() if name not in (REGION, LABELS))
-        there = {name for name in (*self.inputs, *self.targets) if name in tensors}
+    def _parted(self, names: set[str], epoch: int, index: int) -> tuple[set[str], set[str]]:
+        """Return which modalities of a sample are given to the network and which it shall make."""
+        there = names & {*self.inputs, *self.targets}
         there |= set(self.targets) if self.makes_labels else set()
-        for name in (*self.inputs, *self.targets):
-            if name not in there:
-                channels = self.channels.get(name, 1) * (2 * self.neighbours + 1 if name in self.inputs else 1)
-                tensors[name] = first.new_full((channels, *first.shape[1:]), -1.0)
         generator = np.random.default_rng([self.seed, epoch, index, _HIDE])
-        given = {name for name in self.inputs if name in there}
+        given = there & set(self.inputs)
         if generator.random() < self.settings.hide_inputs or not set(self.targets) & (there - given):
             given = self._some(sorted(given, key=self.inputs.index), there, generator)
-        wanted = (set(self.targets) & there) - given
+        return given, (set(self.targets) & there) - given
+
+    def _complete(self, tensors: dict[str, torch.Tensor], given: set[str], wanted: set[str]) -> None:
+        """Fill in what a case lacks with -1, and say what is given and what is wanted."""
+        first = next(tensor for name, tensor in tensors.items() if name not in (REGION, LABELS))
+        for name in (*self.inputs, *self.targets):
+            if name not in tensors and not (self.makes_labels and name in self.targets):
+                channels = self.channels.get(name, 1) * (2 * self.neighbours + 1 if name in self.inputs else 1)
+                tensors[name] = first.new_full((channels, *first.shape[1:]), -1.0)
         tensors[GIVEN] = torch.tensor([float(name in given) for name in self.inputs])
         tensors[WANTED] = torch.tensor([float(name in wanted) for name in self.targets])
 
