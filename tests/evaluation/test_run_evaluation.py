@@ -68,6 +68,30 @@ def test_a_run_is_scored_beside_its_baselines_in_physical_units(run: Run, evalua
     assert scores.cases.set_index("case").loc[case.id, "mae"] == pytest.approx(by_hand, rel=1e-5)
 
 
+def test_images_of_another_modality_are_a_baseline_beside_the_others(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(run.folder, tmp_path / "run")
+    table = pandas.read_csv(tmp_path / "run" / "manifest.csv", dtype=str, keep_default_na=False)
+    truths = table[(table["modality"] == "xray") & (table["split"] == "test")]
+    rows = []
+    for number, (_, row) in enumerate(truths.iloc[1:].iterrows()):  # the first case has none
+        truth = read(Path(row["path"]))
+        write(replace(truth, pixels=truth.pixels.astype(np.float32) + 3), tmp_path / f"{number}.tif")
+        rows.append(row.to_dict() | {"modality": "other", "path": str(tmp_path / f"{number}.tif")})
+    pandas.concat([table, pandas.DataFrame(rows)]).to_csv(tmp_path / "run" / "manifest.csv", index=False)
+    out, error = told(capsys, "evaluate", tmp_path / "run", "--beside", "other", "--metrics", "mae", "--json")
+    assert not error
+    cases = pandas.read_csv(tmp_path / "run" / "evaluation" / "cases.csv")
+    mine = cases[cases["system"] == "other images"]
+    assert len(mine) == len(truths) - 1 and mine["mae"].to_numpy() == pytest.approx(3)
+    assert json.loads(out)["systems"]["other images"]["mae"]["n"] == 2
+    said = parse((tmp_path / "run" / "report.html").read_text()).text
+    assert "--beside other" in said and "the case's own images of modality other" in said
+    _, error = told(capsys, "evaluate", tmp_path / "run", "--beside", "nosuch", status=2)
+    assert "nosuch" in error and error.count("\n") == 1
+
+
 def test_files_and_report_are_there_and_hold_together(run: Run, evaluation: RunEvaluation) -> None:
     summary = json.loads((run.evaluation / "summary.json").read_text())
     table = pandas.read_csv(run.evaluation / "cases.csv")

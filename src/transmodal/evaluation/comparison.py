@@ -12,7 +12,7 @@ import pandas
 
 import transmodal
 from transmodal.errors import UserError
-from transmodal.evaluation.baselines import MEANING
+from transmodal.evaluation.baselines import is_baseline
 from transmodal.evaluation.comparison_report import comparison_blocks
 from transmodal.evaluation.files import write_evaluation
 from transmodal.evaluation.groups import choose_groupings, group_table
@@ -113,23 +113,23 @@ def _joined(by_run: dict[str, Scores]) -> Scores:
     if not shared:
         raise UserError(f"The runs {', '.join(by_run)} share no case; evaluate them on one split of one manifest")
     parts = [scores.of(TRANSLATOR).assign(system=name) for name, scores in by_run.items()]
-    parts += [reference.of(system) for system in reference.systems if system in MEANING]
+    parts += [reference.of(system) for system in reference.systems if is_baseline(system)]
     table = pandas.concat(parts, ignore_index=True)
     table = table[table["case"].isin(shared)].reset_index(drop=True)
     # Set-level scores are of all cases of a run; where some are left out here, they belong to another set.
     sets = {name: scores.sets[TRANSLATOR] for name, scores in by_run.items() if len(scores.cases) == len(shared)}
     if len(reference.cases) == len(shared):
-        sets |= {name: values for name, values in reference.sets.items() if name in MEANING}
+        sets |= {name: values for name, values in reference.sets.items() if is_baseline(name)}
     of_lesions = [
         scores.lesions[scores.lesions["system"] == TRANSLATOR].assign(system=name) for name, scores in by_run.items()
     ]
-    of_lesions.append(reference.lesions[reference.lesions["system"].isin(list(MEANING))])
+    of_lesions.append(reference.lesions[reference.lesions["system"].map(is_baseline)])
     with_lesions = [part[part["case"].isin(shared)] for part in of_lesions if len(part)]
     lesions = pandas.concat(with_lesions, ignore_index=True) if with_lesions else reference.lesions
     volumes = [
         scores.slices[scores.slices["system"] == TRANSLATOR].assign(system=name) for name, scores in by_run.items()
     ]
-    volumes.append(reference.slices[reference.slices["system"].isin(list(MEANING))])
+    volumes.append(reference.slices[reference.slices["system"].map(is_baseline)])
     filled = [part[part["case"].isin(shared)] for part in volumes if len(part)]
     slices = pandas.concat(filled, ignore_index=True) if filled else reference.slices
     failed = tuple(dict.fromkeys(failure for scores in by_run.values() for failure in scores.failed))
@@ -156,7 +156,7 @@ def _slice_values(
         for (system, case, metric), values in scores.slice_values.items():
             if system == TRANSLATOR and case in shared:
                 found[name, case, metric] = values
-    kept = {key: values for key, values in reference.slice_values.items() if key[0] in MEANING and key[1] in shared}
+    kept = {key: values for key, values in reference.slice_values.items() if is_baseline(key[0]) and key[1] in shared}
     return found | kept
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from transmodal.evaluation.baselines import MEANING
+from transmodal.evaluation.baselines import is_baseline
 from transmodal.evaluation.intervals import FEWEST_SUBJECTS, Summary
 from transmodal.evaluation.ranking import Ranking, by_case
 from transmodal.evaluation.report import bare_title, counted, lead_metric, titled
@@ -221,7 +221,7 @@ def _waem_blocks(scores: Scores, result: WaemResult) -> list[Block]:
         limits = result.ranking.intervals
         between = f"rank {_places(limits[system])}" if limits else ""
         first = system == result.ranking.systems[0]
-        small = ", ".join(part for part in ("baseline" if system in MEANING else "", between) if part)
+        small = ", ".join(part for part in ("baseline" if is_baseline(system) else "", between) if part)
         value = Cell(_signed(result.scores[system]), small, first)
         rows.append([system, *cells, value])
     rows.append(["weight", *(plain_number(waem.weights[term]) for term in used), ""])

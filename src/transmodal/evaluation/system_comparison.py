@@ -13,7 +13,7 @@ import numpy as np
 import pandas
 
 from transmodal.errors import UserError
-from transmodal.evaluation.baselines import MEANING
+from transmodal.evaluation.baselines import is_baseline
 from transmodal.evaluation.intervals import Summary
 from transmodal.evaluation.ranking import (
     MOST_FOR_KEMENY,
@@ -212,7 +212,7 @@ def compare_systems(scores: Scores, *, waem: Waem | Sequence[float] | None = Non
         for metric, each in ranked.items()
     }
     result = _waem(scores, waem, drawn)
-    verdicts = tuple(_verdict(all_pairs, system) for system in systems if system not in MEANING)
+    verdicts = tuple(_verdict(all_pairs, system) for system in systems if not is_baseline(system))
     return SystemComparison(
         against_first,
         all_pairs,
@@ -316,7 +316,7 @@ def _waem(scores: Scores, asked: Waem | Sequence[float] | None, drawn: dict[str,
         else:
             # A baseline such as the mean target lies so far off in some terms that, with it in the scale, the
             # translators would all stand at one point. It is scored on their scale instead.
-            own = [system for system in scores.systems if system not in MEANING]
+            own = [system for system in scores.systems if not is_baseline(system)]
             development = own if len(own) >= FEWEST_SYSTEMS else scores.systems
             waem = equal_weights(terms, development=development)
             notes += [note for note in waem.notes if note not in notes]
@@ -381,7 +381,7 @@ def _verdict(differences: Sequence[Difference], system: str) -> str:
     for each in differences:
         turn = 1.0 if each.first == system else -1.0
         baseline = each.second if each.first == system else each.first
-        if system not in (each.first, each.second) or baseline not in MEANING or each.summary.mean is None:
+        if system not in (each.first, each.second) or not is_baseline(baseline) or each.summary.mean is None:
             continue
         sign = turn if metric_of(each.metric).direction == "higher" else -turn
         if sign * each.summary.mean >= 0:
