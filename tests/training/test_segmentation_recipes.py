@@ -185,3 +185,33 @@ def test_the_shipped_recipe_trains(data: Path, tmp_path: Path) -> None:
     recipe = load_recipe("liver-tumour", scale="smoke", overrides=["targets=[organs]"])
     run = trained(data, tmp_path / "run", recipe)
     assert log_of(run)[-1]["validation_dice"]
+
+
+def test_the_liver_of_a_real_abdomen_comes_back_on_its_dicom_series(real_data: Path, tmp_path: Path) -> None:
+    import pydicom
+
+    from transmodal.evaluation.run import evaluate_run
+    from transmodal.images import read
+    from transmodal.translation import load_translator
+    from transmodal.translation.apply import apply_translator, find_jobs
+
+    folder = real_data / "ct_abdomen"
+    (tmp_path / "manifest.csv").write_text(
+        "subject,session,modality,path,split\n"
+        f"a,,ct,{folder / 'example_ct_dicom'},train\na,,seg,{folder / 'example_seg_dicom.nii.gz'},train\n"
+    )
+    changes = ["segmentation.classes.liver=5", "segmentation.classes.tumour=null", "sampling.strata=null"]
+    changes += ["train.epochs=15", "train.batch_size=4", "segmentation.network.filters=8", "train.precision=fp32"]
+    recipe = load_recipe("liver-tumour", scale="smoke", overrides=[*changes, "segmentation.adam.learning_rate=0.02"])
+    run = train(recipe, tmp_path / "manifest.csv", tmp_path / "run", cache=tmp_path / "cache", quiet=True)
+    translator = load_translator(run.folder)
+    jobs = find_jobs(folder / "example_ct_dicom", ["ct"], volumes=True)
+    ((_, path),) = apply_translator(translator, jobs, tmp_path / "out", as_segments=True).written
+    made, ct = read(path), read(folder / "example_ct_dicom")
+    assert made.same_grid(ct) and made.pixels.any()
+    dataset = pydicom.dcmread(path)
+    assert dataset.NumberOfFrames == 20 and dataset.PatientID == ct.source.header.dataset.PatientID
+    assert dataset.SegmentSequence[0].SegmentedPropertyTypeCodeSequence[0].CodeMeaning == "Liver"
+    # The label map keeps its axes in another order; on the training case itself a liver is found.
+    scores = evaluate_run(run.folder, split="train").scores["seg"]
+    assert scores.cases["dice[liver]"][0] > 0.5

@@ -21,9 +21,11 @@ from transmodal.datasets.batch_keys import DEPTH, LABELS, REGION
 from transmodal.datasets.labels import LabelSettings
 from transmodal.datasets.manifest import CaseFiles
 from transmodal.datasets.preparation import Preparation
+from transmodal.datasets.regions import Region
 from transmodal.errors import UserError
 from transmodal.images import Image, read, require_same_grid
 from transmodal.images.files import atomic_path
+from transmodal.images.reorientation import turned_onto
 
 VERSION = 3  # raise it when the meaning of cached arrays changes
 
@@ -87,11 +89,11 @@ def prepare_cases(
     """Prepare cases into the cache, or find them there.
 
     Args:
-        cases: each has some of `modalities`, and at least one of the inputs where the preparation has a region.
+        cases: each has some of `modalities`.
         preparation: fitted.
         modalities: what to prepare.
         folder: the cache.
-        inputs: where the region is looked for; empty means all modalities.
+        inputs: where the region is looked for; empty, or in a case without any, means all modalities.
         labels: prepares a label map too: that of the case, or an empty one.
         workers: threads.
         on_case: called after each case.
@@ -134,7 +136,8 @@ class _CasePreparation:
     ) -> None:
         self.case, self.preparation, self.labels, self.folder = case, preparation, labels, folder
         self.modalities = [modality for modality in modalities if modality in case.files]
-        self.inputs = [modality for modality in inputs if modality in case.files]
+        # A case without any input is looked at as a whole.
+        self.inputs = [modality for modality in inputs if modality in case.files] or self.modalities
         region = preparation.region
         self.mask = case.files.get(region.modality) if region is not None and region.modality else None
 
@@ -149,21 +152,24 @@ class _CasePreparation:
             first = images[self.modalities[0]]
             for image in images.values():
                 require_same_grid(first, image)
-            self._store_all(images, files)
+            region = self._store_all(images, files)
             present = [(i.pixels != 0).any(-1) if i.channels else i.pixels != 0 for i in images.values()]
+            if region is not None and self.mask and self.preparation.region and self.preparation.region.how == "nonzero":
+                present.append(region)  # of a whole head, the brain alone makes a slice worth training on
             shares = self.preparation.sample_shares(np.logical_and.reduce(present), first)
             _store(foreground_file, shares)
             _store(spacing_file, np.array(self.preparation.prepared_spacing(first)))
         spacing = tuple(float(size) for size in _load(spacing_file))
         return PreparedCase(self.case, files, _load(foreground_file), spacing)
 
-    def _store_all(self, images: Mapping[str, Image], files: Mapping[str, Path]) -> None:
+    def _store_all(self, images: Mapping[str, Image], files: Mapping[str, Path]) -> Region | None:
         first = images[self.modalities[0]]
         mask = read(self.mask) if self.mask else None
-        given = {modality: images[modality] for modality in self.inputs} or dict(images)
+        given = {modality: images[modality] for modality in self.inputs}
         region = self.preparation.find_region(given, mask)
+        looked_at = self.preparation.looked_at(region, has_mask=mask is not None)
         for modality, image in images.items():
-            _store(files[modality], self.preparation.prepare(image, modality, region))
+            _store(files[modality], self.preparation.prepare(image, modality, looked_at))
         if region is not None:
             _store(files[REGION], self.preparation.prepare_region(region, first))
             if DEPTH in files:
@@ -174,23 +180,24 @@ class _CasePreparation:
                 shape = (len(self.preparation.sample_shares(np.zeros(first.shape, bool), first)), 1)
                 _store(files[LABELS], np.zeros(shape + self.preparation.prepared_shape(first), np.uint8))
             else:
-                image = read(own)
-                require_same_grid(first, image)
+                image = turned_onto(read(own), first)
                 _store(files[LABELS], self.preparation.prepare_labels(image, self.labels))
+        return region
 
     def _files(self) -> dict[str, Path]:
         described = self.preparation.model_dump(mode="json", exclude={"modalities"})
         # The region tells intensity maps where to look, and it comes from the mask or from all inputs.
         seen = [_state(self.mask)] if self.mask else [_state(self.case.files[modality]) for modality in self.inputs]
-        regional = seen if self.preparation.region is not None else []
+        region = self.preparation.region
+        regional = seen if region is not None else []
         keys: dict[str, list[Any]] = {}
         for modality in self.modalities:
             own = self.preparation.modalities[modality].model_dump(mode="json")
-            where = regional if self.preparation.region and self.preparation.region.how != "nonzero" else []
+            where = regional if region is not None and region.guides_maps(self.mask is not None) else []
             keys[modality] = [*_state(self.case.files[modality]), described | {"modality": own}, where]
-        if self.preparation.region is not None:
+        if region is not None:
             keys[REGION] = [REGION, described, regional]
-            if self.preparation.region.depth is not None:
+            if region.depth is not None:
                 keys[DEPTH] = [DEPTH, described, regional]
         if self.labels is not None:
             own_map = self.labels.find(self.case.files)

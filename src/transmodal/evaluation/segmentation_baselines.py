@@ -19,7 +19,8 @@ from transmodal.datasets.label_classes import LabelClasses
 from transmodal.datasets.preparation import require_label_map
 from transmodal.errors import UserError
 from transmodal.evaluation.baselines import Baseline, orientations_of, oriented_like, resized, turned
-from transmodal.images import Image, require_same_grid
+from transmodal.images import Image
+from transmodal.images.reorientation import turned_onto
 from transmodal.reporting.display import luminance
 
 BINS = 512
@@ -47,7 +48,7 @@ class SegmentationBaselines:
             UserError: the target is no label map, or they lie on different grids.
         """
         require_label_map(target)
-        require_same_grid(given, target)
+        target = turned_onto(target, given)
         masks = self.classes.masks_of(target.pixels)
         bins = self._bins(given)
         self.counts[0] += np.bincount(bins.ravel(), minlength=BINS)

@@ -91,6 +91,8 @@ class TargetJob:
         self.mask_modality = None if mask in ("none", "foreground") else mask
         needed = [target, *(() if card.missing_inputs else self.inputs)]
         needed += [self.mask_modality] if self.mask_modality is not None else []
+        if self.policy.looks_for_own_mask:
+            run.manifest.require_modalities([str(self.policy.own_mask)])
         run.manifest.require_modalities(
             [*needed, *asked.beside, *([self.policy.lesions] if self.policy.lesions else [])]
         )
@@ -113,7 +115,29 @@ class TargetJob:
     def policy_of(self, asked: Policy) -> Policy:
         """Return what an evaluation asks for with what it leaves open filled in as the translator was trained."""
         preparation = self.translator.card.preparation
-        return policy_for_target(asked, preparation.modalities[self.target], preparation.slices)
+        policy = policy_for_target(asked, preparation.modalities[self.target], preparation.slices)
+        if policy.mask != "foreground" or policy.own_mask is not None:
+            return policy
+        own = preparation.region.modality if preparation.region is not None else None
+        there = own in self.run.manifest.modalities
+        return policy.model_copy(update={"own_mask": own if there else "none"})
+
+    def mask_name(self, case: CaseFiles) -> str | None:
+        """Return the modality that is the mask of a case: the policy's, or its own; None where the policy finds one."""
+        name = self.policy.own_mask if self.policy.looks_for_own_mask else self.mask_modality
+        return name if name in case.files else None
+
+    def inside_own_mask(self, image: Image, mask: Image | None) -> Image:
+        """Return a prediction or a truth as outputs are: background outside a case's own mask.
+
+        A head around the brain would count where a score looks beyond its mask: the windows of SSIM at the rim, VIF,
+        scores of whole sets. Where the policy names a mask, or finds it, images stay as they are.
+        """
+        if mask is None or not self.policy.looks_for_own_mask:
+            return image
+        pixels = image.pixels.copy()
+        pixels[~mask_of(mask, image)] = self.translator.card.preparation.modalities[self.target].outside
+        return replace(image, pixels=pixels)
 
     def score(self, features: Any = None) -> Scores:
         """Fit the baselines, score every case, gather set-level features.
@@ -176,8 +200,8 @@ class TargetJob:
     def load(self, case: CaseFiles) -> CaseImages:
         """Read a case and let every system predict."""
         given = {name: read(case.files[name]) for name in self.given_in(case)}
-        truth = read(case.files[self.target])
-        mask = read(case.files[self.mask_modality]) if self.mask_modality else None
+        truth = self.truth_of(case, given)
+        mask = self._mask(case)
         lesions = self.policy.lesions
         predicted = self.translate(case, given, [self.target])[self.target]
         predicted = self.in_unit_of_truth(predicted, truth, self.target, self.looked_at(case, given))
@@ -189,12 +213,17 @@ class TargetJob:
         for modality in self.asked.beside:
             if modality in case.files:
                 others[beside(modality)] = self._beside(case, modality, truth)
+        made = {TRANSLATOR: predicted, **others}
         return CaseImages(
-            {TRANSLATOR: predicted, **others},
-            truth,
+            {name: self.inside_own_mask(image, mask) for name, image in made.items()},
+            self.inside_own_mask(truth, mask),
             mask,
             read(case.files[lesions]) if lesions in case.files else None,
         )
+
+    def truth_of(self, case: CaseFiles, given: Mapping[str, Image]) -> Image:
+        """Return the true image of a case."""
+        return read(case.files[self.target])
 
     def translate(self, case: CaseFiles, given: Mapping[str, Image], targets: Sequence[str]) -> dict[str, Image]:
         """Translate a case inside its own mask of the region, where the recipe names one and the case has it."""
@@ -240,6 +269,10 @@ class TargetJob:
             raise UserError(f"{image.name} has other channels than {truth.name}; leave --beside {modality} out")
         return image
 
+    def _mask(self, case: CaseFiles) -> Image | None:
+        name = self.mask_name(case)
+        return None if name is None else read(case.files[name])
+
     def _own_region(self, case: CaseFiles) -> Image | None:
         region = self.translator.card.preparation.region
         return read(case.files[region.modality]) if region is not None and region.modality in case.files else None
@@ -247,7 +280,8 @@ class TargetJob:
     def looked_at(self, case: CaseFiles, given: Mapping[str, Image]) -> npt.NDArray[np.bool_] | None:
         """Return where the preparation's intensity maps look; None where that is all that is not 0."""
         preparation = self.translator.card.preparation
-        if preparation.region is None or preparation.region.how == "nonzero":
+        region = preparation.region
+        if region is None or not region.guides_maps(region.modality in case.files):
             return None
         return preparation.find_region(given, self._own_region(case))
 
@@ -297,7 +331,7 @@ class TargetJob:
                 current = case.id
                 try:
                     pair = read(case.files[source]), read(case.files[self.target])
-                    mask = read(case.files[self.mask_modality]) if self.mask_modality else None
+                    mask = self._mask(case)
                     inside = None if mask is None else mask_of(mask, pair[1])
                 except UserError as error:
                     bad[case.id] = str(error)
