@@ -17,7 +17,7 @@ import pandas
 
 from transmodal.datasets.manifest import Manifest
 from transmodal.errors import UserError
-from transmodal.images.files import sha256_of, write_text
+from transmodal.images.files import sha256_of
 from transmodal.simulation.ct.companions import Companion, check_companions
 from transmodal.simulation.ct.degrading import Process
 from transmodal.simulation.ct.pairs import (
@@ -28,15 +28,14 @@ from transmodal.simulation.ct.pairs import (
     finished,
     make_pair,
     one_thread,
-    read_clean,
     read_record,
 )
 from transmodal.simulation.ct.steps import Level
-from transmodal.simulation.ct.tv_weights import CASES, WEIGHTS, TunedWeight, tune
+from transmodal.simulation.ct.tv_weights import CASES, TunedWeight, TuneTask, tune_level, tuned
 from transmodal.simulation.ct.variants import Pose
 from transmodal.simulation.data_set import claim, make_all
 
-WEIGHTS_FILE = "tv-weights.json"
+WEIGHTS_FOLDER = "tv-weights"
 Spread = Literal["each", "mix"]
 Progress = Callable[[int, int], None]
 
@@ -131,19 +130,19 @@ def degrade_manifest(
     rows = _rows(manifest, settings.modality)
     folder = Path(folder)
     sources = {str(manifest.absolute(row["path"])) for row in rows}
-    tuned = any(each.name == "tv" and each.weight is None for each in settings.output.companions)
+    is_open = any(each.name == "tv" and each.weight is None for each in settings.output.companions)
     for level in settings.levels:
         check_companions([_weighted(each, 1.0) for each in settings.output.companions], level)
-    training = [row for row in rows if row.get("split") == "train"] if tuned else []
-    if tuned and not training:
+    training = [row for row in rows if row.get("split") == "train"] if is_open else []
+    if is_open and not training:
         raise UserError(
             "--also tv needs a weight: give --tv-weight, or a manifest whose column split says train ('transmodal data "
             "split'), so that it can be tuned on those cases"
         )
     claim(folder, _claimed(settings))
     result = Pairs(folder / "manifest.csv")
-    if tuned:
-        result.weights = _tuned(training, manifest, folder, settings, tuning)
+    if is_open:
+        result.weights = _tuned(training, manifest, folder, settings, workers, tuning)
     contents = {source: _content_hash(Path(source)) for source in sorted(sources)}
     units = _units(rows, manifest, folder, settings, result.weights, contents)
     _check_names(units, settings.output, folder)
@@ -220,42 +219,38 @@ def _tuned(
     manifest: Manifest,
     folder: Path,
     settings: PairSettings,
+    workers: int | None,
     progress: Progress | None,
 ) -> dict[str, TunedWeight]:
     """Return the weight of each level, from the folder where the same cases gave it before."""
     random = np.random.default_rng([settings.seed, zlib.crc32(b"total variation")])
     chosen = [rows[index] for index in sorted(random.permutation(len(rows))[:CASES])]
-    sources = [manifest.absolute(row["path"]) for row in chosen]
-    cases = {
-        _case(row["subject"], row["session"]): _content_hash(source)
-        for row, source in zip(chosen, sources, strict=True)
-    }
-    iterations = next(each.iterations for each in settings.output.companions if each.name == "tv")
-    file = folder / WEIGHTS_FILE
-    try:
-        earlier = json.loads(file.read_text(encoding="utf-8"))
-        if earlier["cases"] == cases:
-            return {label: TunedWeight(**entries) for label, entries in earlier["levels"].items()}
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    output = settings.output
-    clean = [read_clean(source, output.size, None, output.allow_uneven) for source in sources]
-    seeds = [_seed(settings.seed, _case(row["subject"], row["session"]), 0) for row in chosen]
-    found: dict[str, TunedWeight] = {}
-    total, done = len(settings.levels) * len(WEIGHTS), 0
-
-    def tick() -> None:
-        nonlocal done
+    sources = tuple(manifest.absolute(row["path"]) for row in chosen)
+    names = [_case(row["subject"], row["session"]) for row in chosen]
+    tasks = [
+        TuneTask(
+            file=folder / WEIGHTS_FOLDER / f"{hashlib.sha256(level.text().encode()).hexdigest()[:16]}.json",
+            sources=sources,
+            cases={name: _content_hash(source) for name, source in zip(names, sources, strict=True)},
+            seeds=tuple(_seed(settings.seed, name, 0) for name in names),
+            level=level,
+            process=settings.process,
+            output=settings.output,
+            iterations=next(each.iterations for each in settings.output.companions if each.name == "tv"),
+        )
+        for level in settings.levels
+    ]
+    missing = [task for task in tasks if task.found() is None]
+    done = len(tasks) - len(missing)
+    if progress is not None:
+        progress(done, len(tasks))
+    for _ in make_all(
+        tune_level, [(task,) for task in missing], folder=folder, workers=workers, prepare_process=one_thread
+    ):
         done += 1
         if progress is not None:
-            progress(min(done, total), total)
-
-    for number, level in enumerate(settings.levels, 1):
-        found[level.label] = tune(clean, seeds, level, settings.process, iterations, tick)
-        done = number * len(WEIGHTS)
-    content = {"cases": cases, "levels": {label: weight.to_json() for label, weight in found.items()}}
-    write_text(file, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-    return found
+            progress(done, len(tasks))
+    return {task.level.label: tuned(task) for task in tasks}
 
 
 def _units(

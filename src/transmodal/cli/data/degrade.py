@@ -80,7 +80,7 @@ def degrade(
     name: Name = "degraded",
     also: Also = None,
     tv_weight: TvWeight = None,
-    tv_iterations: TvIterations = 100,
+    tv_iterations: TvIterations = 150,
     keep_sinogram: Sinogram = False,
     size: Size = None,
     seed: options.Seed = 0,
@@ -251,8 +251,7 @@ def _tell(pairs: "Pairs", as_json: bool) -> None:
         print_table(["level", "pairs"], pairs.by_level.items())
     if pairs.weights:
         rows = [
-            (label, f"{weight.weight:.4g}", weight.table[f"{weight.weight:.4g}"], weight.cases)
-            for label, weight in pairs.weights.items()
+            (label, f"{weight.weight:.4g}", weight.psnr, len(weight.cases)) for label, weight in pairs.weights.items()
         ]
         print_table(["level", "weight of total variation", "PSNR in tuning, dB", "training slices"], rows)
     for note in pairs.notes:

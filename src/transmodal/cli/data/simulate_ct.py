@@ -45,7 +45,7 @@ def simulate_ct(
     name: degrade.Name = "degraded",
     also: degrade.Also = None,
     tv_weight: degrade.TvWeight = None,
-    tv_iterations: degrade.TvIterations = 100,
+    tv_iterations: degrade.TvIterations = 150,
     keep_sinogram: degrade.Sinogram = False,
     size: degrade.Size = None,
     seed: options.Seed = 0,

@@ -1,12 +1,14 @@
 """Further images of the same degraded data: classical remedies, what a spectral scan gives, and the truth behind it.
 
-TV                  total variation from the sinogram, by FISTA
-li, nmar            metal's trace interpolated, linearly or normalised by a prior
-ring-suppressed     stripes of the sinogram removed by sorting
-scatter-corrected   Gaussian scatter deconvolved with its own amplitude; other shapes: half the darkest ray taken off
-water-corrected     the cubic that makes water read right, where beam hardening came without it
-spectral            each window, basis material and single energy of spectral bins
-densities           true g/cm³ of water and cortical bone, as the rays of many energies saw them
+    TV                  total variation from the sinogram, by FISTA; under photon noise each ray weighs by its counts
+    li, nmar            metal's trace interpolated, linearly or normalised by a prior
+    ring-suppressed     stripes of the sinogram removed by sorting
+    scatter-corrected   Gaussian scatter deconvolved with its own amplitude; other shapes: half the darkest ray less
+    water-corrected     the cubic that makes water read right, where beam hardening came without it
+    spectral            each window, basis material and single energy of spectral bins
+    densities           true g/cm³ of water and cortical bone, as the rays of many energies saw them
+
+`NEEDS` says which degradation each belongs to.
 """
 
 from collections.abc import Sequence
@@ -21,13 +23,22 @@ from transmodal.simulation.ct.steps import Level
 from transmodal.tomography.corrections.beam_hardening import calibration, fit_water_correction
 from transmodal.tomography.corrections.metal import reduce_metal
 from transmodal.tomography.corrections.scatter import deconvolve_scatter, subtract_constant_scatter
-from transmodal.tomography.degradations import BeamHardening, Degradation, Metal, Rings, Scatter, SpectralBins
+from transmodal.tomography.degradations import (
+    BeamHardening,
+    Degradation,
+    Metal,
+    PhotonNoise,
+    Rings,
+    Scatter,
+    SpectralBins,
+)
 from transmodal.tomography.degradations.polychromatic import Polychromatic
 from transmodal.tomography.filtered_back_projection import fbp
 from transmodal.tomography.operator import Projector
 from transmodal.tomography.raw import suppress_rings
+from transmodal.tomography.reconstruction import smooth_start
 from transmodal.tomography.scan import DegradedScan
-from transmodal.tomography.total_variation import tv_fista
+from transmodal.tomography.total_variation import poisson_weights, tv_fista
 
 if TYPE_CHECKING:
     from transmodal.simulation.ct.degrading import Process
@@ -63,7 +74,7 @@ class Companion:
 
     name: str
     weight: float | None = None
-    iterations: int = 100
+    iterations: int = 150
 
 
 def check_companions(companions: Sequence[Companion], level: Level) -> None:
@@ -114,7 +125,7 @@ def companions_of(
             continue
         if companion.name == "tv":
             assert companion.weight is not None
-            made[TV] = by_total_variation(scan, companion.weight, companion.iterations), "HU"
+            made[TV] = by_total_variation(scan, level, companion.weight, companion.iterations), "HU"
         elif companion.name in ("li", "nmar"):
             made[companion.name] = _without_metal(scan, companion.name, process), "HU"
         elif companion.name == "spectral":
@@ -129,11 +140,26 @@ def companions_of(
     return made
 
 
-def by_total_variation(scan: DegradedScan, weight: float, iterations: int) -> Pixels:
-    """Reconstruct one slice by total variation from where filtered back-projection ended, in HU."""
-    start = np.maximum(scan.scale.to_attenuation(scan.image), 0)
-    found = tv_fista(scan.sinogram, Projector(scan.grid, scan.beam), weight, iterations=iterations, start=start)
+def by_total_variation(scan: DegradedScan, level: Level, weight: float, iterations: int) -> Pixels:
+    """Reconstruct one slice by total variation, in HU: `ct reconstruct --method tv-fista --weight … --photons …`."""
+    noise = noise_of(level)
+    weights = None
+    if noise is not None:
+        weights = poisson_weights(scan.sinogram, noise.photons / noise.dose_divisor, noise.electronic_noise)
+    found = tv_fista(
+        scan.sinogram,
+        Projector(scan.grid, scan.beam),
+        weight,
+        iterations=iterations,
+        ray_weights=weights,
+        start=smooth_start(scan.sinogram, scan.grid, scan.beam),
+    )
     return scan.scale.to_hounsfield(found.image)
+
+
+def noise_of(level: Level) -> PhotonNoise | None:
+    """Return the photon noise of a level."""
+    return next((step for step in level.steps if isinstance(step, PhotonNoise)), None)
 
 
 def _without_metal(scan: DegradedScan, name: str, process: "Process") -> Pixels:

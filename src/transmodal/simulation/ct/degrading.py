@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transmodal.errors import UserError
-from transmodal.simulation.ct.companions import Companion, check_companions, companions_of
+from transmodal.simulation.ct.companions import Companion, check_companions, companions_of, noise_of
 from transmodal.simulation.ct.steps import Level
 from transmodal.tomography.degradations import Metal
 from transmodal.tomography.filters import Filter
@@ -145,7 +145,7 @@ def degrade_slices(
     ]
     record["reconstruction"] = scan.record["reconstruction"]
     del record["padding"]
-    noise = next((step for step in level.steps if step.kind == "photon-noise"), None)
-    photons = None if noise is None else float(noise.photons / noise.dose_divisor)  # type: ignore[attr-defined]
+    noise = noise_of(level)
+    photons = None if noise is None else noise.photons / noise.dose_divisor
     sinogram = np.stack(sinograms) if keep_sinogram else None
     return DegradedSlices(image, made, quantities, sinogram, scan.beam, scan.grid, photons, record)
