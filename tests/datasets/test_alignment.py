@@ -220,6 +220,16 @@ def test_nearest_makes_no_new_values(pairs: Manifest, tmp_path: Path) -> None:
     assert len(values(nearest=False)) > 2
 
 
+def test_a_synthetic_picture_keeps_its_mark(pairs: Manifest, tmp_path: Path) -> None:
+    write(read(tmp_path / "photo/m1.png"), tmp_path / "photo/m1.png", "Synthetic image, not for diagnosis. By a test")
+    align_manifest(pairs, BY_POINTS, tmp_path / "out", fiducials=fiducials(tmp_path), workers=1)
+    made = [read(tmp_path / f"out/photo/m{number}.png").source.derivation for number in range(3)]
+    assert made[1].startswith("Synthetic image, not for diagnosis. By a test; put on the grid of xray by")
+    assert (made[0], made[2]) == ("", "")
+    (sidecar,) = (tmp_path / "out").rglob("*.synthetic.json")
+    assert sidecar.name == "m1.synthetic.json" and json.loads(sidecar.read_text())["synthetic"] is True
+
+
 def test_a_folder_that_cannot_be_filled_is_told_before_the_work(pairs: Manifest, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="Cannot make the folder"):

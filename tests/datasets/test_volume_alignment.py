@@ -16,6 +16,7 @@ from transmodal.datasets.manifest import Manifest
 from transmodal.datasets.volume_alignment import VolumeAlignment, VolumeAlignmentSettings, align_volumes
 from transmodal.errors import UserError
 from transmodal.images import Image, read, write
+from transmodal.images.image import Source
 from transmodal.images.registration import Transform, register_mutual_information, resample
 from transmodal.images.resampling import target_grid
 
@@ -312,6 +313,54 @@ def test_settings_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
             replace(RIGID, **options)
     with pytest.raises(UserError, match="did you mean 'T1'"):
         align_volumes(made(tmp_path), replace(RIGID, moving=("T11",)), tmp_path / "out")
+
+
+SYNTHETIC = "Synthetic image, not for diagnosis. T2 made by transmodal 0, model t1-to-t2"
+
+
+def marked(folder: Path, *, derivation: str | None, sidecar: bool) -> Manifest:
+    """Return a case whose T2 is synthetic, as its file says, or its sidecar, or both; the others are real."""
+    manifest = made(folder)
+    header = nibabel.Nifti1Header()
+    header["descrip"] = b"scanner 7"
+    for modality in ("FLAIR", "T1"):
+        image = volume(modality)[0]
+        write(replace(image, source=Source(None, "nifti", header)), folder / f"p0/{modality}.nii.gz")
+    write(volume("T2")[0], folder / "p0/T2.nii.gz", derivation)
+    if sidecar:
+        said = {"synthetic": True, "output": "T2.nii.gz", "target": "T2", "model": "t1-to-t2", "transmodal": "0"}
+        (folder / "p0/T2.synthetic.json").write_text(json.dumps(said))
+    return manifest
+
+
+@pytest.mark.parametrize(("derivation", "sidecar"), [(SYNTHETIC, False), (None, True)])
+def test_a_synthetic_volume_keeps_its_mark_and_real_ones_get_none(
+    tmp_path: Path, derivation: str | None, sidecar: bool
+) -> None:
+    settings, out = replace(RIGID, write_mask=True), tmp_path / "out"
+    align_volumes(marked(tmp_path, derivation=derivation, sidecar=sidecar), settings, out, workers=1)
+    written = nibabel.load(out / "T2/p0.nii.gz").header
+    assert written["descrip"].tobytes().startswith(b"Synthetic image, not for diagnosis. T2 made by")
+    assert read(out / "T2/p0.nii.gz").source.derivation.startswith(f"{SYNTHETIC}; put on the grid of FLAIR by")
+    said = json.loads((out / "T2/p0.synthetic.json").read_text())
+    assert said["synthetic"] is True and said["output"] == "p0.nii.gz" and said["written"]
+    assert said["made_of"]["path"] == str(tmp_path / "p0/T2.nii.gz")
+    assert (said["made_of"]["sidecar"] or {}).get("model") == ("t1-to-t2" if sidecar else None)
+    for modality, described in (("FLAIR", b"scanner 7"), ("T1", b"scanner 7"), ("seg", b""), ("mask", b"")):
+        header = nibabel.load(out / f"{modality}/p0.nii.gz").header
+        assert header["descrip"].tobytes().rstrip(b"\0") == described
+        assert not header.extensions and not (out / f"{modality}/p0.synthetic.json").exists()
+
+
+def test_real_images_on_the_grid_of_a_synthetic_one_are_not_called_synthetic(tmp_path: Path) -> None:
+    manifest, out = marked(tmp_path, derivation=SYNTHETIC, sidecar=True), tmp_path / "out"
+    (out / "T1").mkdir(parents=True)
+    (out / "T1/p0.synthetic.json").write_text('{"synthetic": true, "output": "p0.nii.gz"}')  # of an image before
+    align_volumes(manifest, replace(RIGID, to="T2"), out, workers=1)
+    assert sorted(file.parent.name for file in out.rglob("*.synthetic.json")) == ["T2"]
+    assert read(out / "T1/p0.nii.gz").source.derivation == ""
+    assert nibabel.load(out / "T1/p0.nii.gz").header["descrip"].tobytes().startswith(b"scanner 7")
+    assert read(out / "T2/p0.nii.gz").source.derivation.startswith(SYNTHETIC)
 
 
 def _real() -> Path:

@@ -22,6 +22,15 @@ def test_a_file_says_how_its_image_was_made_and_reads_the_same(name: str, tmp_pa
     assert b"Synthetic image, not for diagnosis" in said
     back = images.read(file)
     assert (back.pixels == image.pixels).all() and back.spacing == pytest.approx(image.spacing)
+    assert back.source.derivation == MADE
+
+
+def test_a_mark_is_read_from_the_description_where_another_program_dropped_the_note(tmp_path: Path) -> None:
+    file = images.write(Image(np.ones((3, 4, 5), np.int16)), tmp_path / "a.nii.gz", derivation=MADE)
+    stripped = nibabel.load(file)
+    stripped.header.extensions.clear()
+    nibabel.save(stripped, tmp_path / "b.nii.gz")
+    assert images.read(tmp_path / "b.nii.gz").source.derivation == MADE
 
 
 def test_a_volume_made_of_another_does_not_keep_its_description(tmp_path: Path) -> None:

@@ -11,9 +11,8 @@ from tests.data.translators import COLOURS, PHOTO, T1, T2, XRAY, make_translator
 
 from transmodal.datasets.preparation import SliceSettings
 from transmodal.errors import UserError
-from transmodal.images import Image, picture_affine, read, write
+from transmodal.images import Image, picture_affine, read, synthetic, write
 from transmodal.images.files import sha256_of
-from transmodal.translation import apply
 from transmodal.translation.apply import Results, apply_translator, sidecar_of
 from transmodal.translation.jobs import find_jobs
 from transmodal.translation.model_folder import load_translator
@@ -162,7 +161,7 @@ def test_a_write_that_was_broken_off_is_done_again(
     model: Translator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = photo(tmp_path / "in" / "a.png")
-    original, calls = apply.write_text, []
+    original, calls = synthetic.write_text, []
 
     def killed(path: Path, text: str) -> Path:
         calls.append(path)
@@ -170,7 +169,7 @@ def test_a_write_that_was_broken_off_is_done_again(
             raise KeyboardInterrupt
         return original(path, text)
 
-    monkeypatch.setattr(apply, "write_text", killed)
+    monkeypatch.setattr(synthetic, "write_text", killed)
     with pytest.raises(KeyboardInterrupt):
         run(model, source, tmp_path / "out")
     monkeypatch.undo()

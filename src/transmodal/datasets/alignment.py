@@ -19,11 +19,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas
 
+import transmodal
 from transmodal.datasets.fiducials import Fiducials
 from transmodal.datasets.manifest import CaseFiles, Manifest
 from transmodal.datasets.manifest_csv import write_rows
 from transmodal.errors import UserError
-from transmodal.images import Image, read, write
+from transmodal.images import Image, read
 from transmodal.images.files import write_text
 from transmodal.images.formats import format_of_name
 from transmodal.images.registration import (
@@ -37,6 +38,7 @@ from transmodal.images.registration import (
     resample,
     target_registration_error,
 )
+from transmodal.images.synthetic import write_derived
 
 METHODS = ("fiducials", "mutual-information")
 STATES = ("ok", "over threshold", "not judged", "failed")
@@ -317,7 +319,8 @@ def _align_task(task: _Task) -> Alignment:
         points = _points(task, moving, fixed)
         transform, aligned, quality = align_pair(moving, fixed, settings, points)
         place = Path(task.modality) / f"{case.id}{_suffix(case.files[task.modality], aligned)}"
-        write(aligned, task.out / place)
+        how = f"put on the grid of {settings.fixed} by transmodal {transmodal.__version__}, data align"
+        write_derived(aligned, task.out / place, of=moving, how=how)
         transform_place = Path("transforms") / f"{case.id}_{task.modality}.json"
         transform.write(task.out / transform_place)
     except UserError as error:

@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+import transmodal
 from transmodal.datasets.alignment_montage import Row, write_volume_montage
 from transmodal.datasets.manifest import CaseFiles
 from transmodal.datasets.volume_reading import read_labels, read_volume
 from transmodal.errors import UserError
-from transmodal.images import Image, write
+from transmodal.images import Image
 from transmodal.images.bias_field import correct_bias_field
 from transmodal.images.region import HOW, How, find_region
 from transmodal.images.registration import Transform, coverage, index_to_world, register_mutual_information, resample
 from transmodal.images.resampling import target_grid
+from transmodal.images.synthetic import write_derived
 
 LABEL_NAMES = ("seg", "lesion", "lesions", "mask", "label", "labels", "gt", "brainmask", "brain_mask")
 NOT_MRI = ("ct", "cbct", "ctce", "pet", "spect", "dose")
@@ -268,7 +270,8 @@ class _Case:
 
     def _write(self, name: str, image: Image) -> str:
         place = Path(name) / f"{self.case.id}.nii.gz"
-        write(image, self.out / place)
+        how = f"put on the grid of {self.settings.to} by transmodal {transmodal.__version__}, data align"
+        write_derived(image, self.out / place, of=image, how=how)
         return place.as_posix()
 
     def _write_mask(self) -> None:
@@ -276,8 +279,9 @@ class _Case:
         if MASK in self.rows and self.settings.mask_modality != MASK:
             return
         region = Image(self.region.astype(np.uint8), self.target.affine)
-        pixels = resample(region, self.grid, order=0).pixels.astype(bool) & self.reached
-        mask = Image(pixels.astype(np.uint8), self.grid.affine, source=replace(self.grid.source, path=None))
+        resampled = resample(region, self.grid, order=0)
+        pixels = resampled.pixels.astype(bool) & self.reached
+        mask = Image(pixels.astype(np.uint8), self.grid.affine, source=resampled.source)
         problem = "" if pixels.any() else "the region is empty; choose another --region or give --mask-modality"
         self.rows[MASK] = VolumeAlignment(
             self.case.id,

@@ -77,7 +77,7 @@ def read(path: Path) -> Image:
             geometry.channels,
             dicom_pixels.quantity_of(dataset),
             geometry.has_physical_size,
-            Source(path, "dicom", header),
+            Source(path, "dicom", header, _derivation(dataset)),
         )
 
 
@@ -89,6 +89,10 @@ def read_geometry(path: Path) -> Geometry:
         if (layout := _segments(dataset)) is not None:
             return _label_geometry(dataset, path, layout)
         return _describe(dataset, path)[0]
+
+
+def _derivation(dataset: Any) -> str:
+    return str(dataset.get("DerivationDescription") or "")
 
 
 def _segments(dataset: Any) -> Layout | None:
@@ -113,7 +117,7 @@ def _label_map(dataset: Any, path: Path, layout: Layout) -> Image:
     geometry = _label_geometry(dataset, path, layout)
     labels = layout.labels(dicom_pixels.values(dataset, path)).reshape(geometry.shape)
     header = DicomHeader(_without_pixels(dataset), (_instance(dataset),), layout.planes[0].pixel_size_from)
-    return Image(labels, geometry.affine, (), "label", True, Source(path, "dicom", header))
+    return Image(labels, geometry.affine, (), "label", True, Source(path, "dicom", header, _derivation(dataset)))
 
 
 def read_series(folder: Path, *, series: str | None = None, allow_uneven: bool = False) -> Image:
@@ -154,7 +158,7 @@ def read_stack(folder: Path, *, series: str | None = None, allow_uneven: bool = 
     instances = tuple(_instance(headers[int(index)]) for index in stack.order[:, 0])
     header = DicomHeader(_without_pixels(first), instances, plane_of(first).pixel_size_from)
     pixels = _arrange(frames, stack, bool(dicom_pixels.channel_names(first)))
-    source = Source(folder, "dicom", header)
+    source = Source(folder, "dicom", header, _derivation(first))
     return Image(pixels, geometry.affine, geometry.channels, dicom_pixels.quantity_of(first), True, source), stack
 
 

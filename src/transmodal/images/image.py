@@ -19,11 +19,13 @@ class Source:
         format: a key of `transmodal.images.FORMATS` ("png", "tiff", "nifti", "dicom", …) or "memory".
         header: what the format's own writer needs to give the same geometry back (a nibabel header; for DICOM a
             `transmodal.images.dicom.DicomHeader`; None for most). Never needed to interpret `Image.pixels`.
+        derivation: how the file says that the image was made; empty says nothing.
     """
 
     path: Path | None = None
     format: str = "memory"
     header: Any = field(default=None, repr=False, compare=False)
+    derivation: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, eq=False)

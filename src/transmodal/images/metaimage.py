@@ -49,7 +49,7 @@ def read(path: Path) -> Image:
         geometry, quantity = _describe(path, header)
         with quiet_stderr():
             opened = SimpleITK.ReadImage(str(path), imageIO=header.reader)
-        array = SimpleITK.GetArrayFromImage(opened)
+        array, note = SimpleITK.GetArrayFromImage(opened), _note(opened)
         pixels = _from_itk(array, opened.GetDimension(), opened.GetNumberOfComponentsPerPixel())
         shape = (*geometry.shape, *([len(geometry.channels)] if geometry.channels else []))
         return Image(
@@ -58,7 +58,7 @@ def read(path: Path) -> Image:
             geometry.channels,
             quantity,
             geometry.has_physical_size,
-            Source(path, header.format),
+            Source(path, header.format, derivation=note.derivation if note else ""),
         )
 
 
@@ -152,13 +152,18 @@ def _describe(path: Path, header: _Header) -> tuple[Geometry, str]:
     spatial = (size[1], size[0]) if dims == 2 else size[:3]
     repeats = size[3] if dims == 4 else 1
     channels = _channels(repeats, components)
-    note = Note.parse(reader.GetMetaData(KEY)) if reader.HasMetaDataKey(KEY) else None
+    note = _note(reader)
     plain = (*spatial, len(channels)) if channels else spatial
     if note and note.fits(note.shape) and note.shape in (plain, (*plain, 1)) and _agrees(note, reader, dims):
         shape = note.shape[: note.spatial_dims]
         known = note.has_physical_size
         return Geometry(path, header.format, shape, note.affine, dtype, note.channels, known), note.quantity
     return Geometry(path, header.format, spatial, affine, dtype, channels, header.says_spacing), "intensity"
+
+
+def _note(said: Any) -> Note | None:
+    """Return our note in the metadata of a file's reader or of the image that was read."""
+    return Note.parse(said.GetMetaData(KEY)) if said.HasMetaDataKey(KEY) else None
 
 
 def _agrees(note: Note, reader: Any, dims: int) -> bool:

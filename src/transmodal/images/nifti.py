@@ -23,7 +23,7 @@ from transmodal.images.files import atomic_path
 from transmodal.images.geometry import Geometry
 from transmodal.images.guard import quiet, reading, require_believable_size
 from transmodal.images.image import Image, Source
-from transmodal.images.note import Note
+from transmodal.images.note import NOTICE, Note
 
 _MM_PER_UNIT = {"meter": 1000.0, "mm": 1.0, "micron": 1e-3, "unknown": 1.0}
 _COMMENT = 6  # the extension code for plain text
@@ -56,7 +56,7 @@ def read(path: Path) -> Image:
             geometry.channels,
             note.quantity if note else "intensity",
             geometry.has_physical_size,
-            Source(path, "nifti", opened.header),
+            Source(path, "nifti", opened.header, _derivation(opened)),
         )
 
 
@@ -308,6 +308,16 @@ def _is_scaled(opened: Any) -> bool:
         return not np.all(np.asarray(scaling) == 1)
     proxy = opened.dataobj
     return getattr(proxy, "slope", 1) != 1 or getattr(proxy, "inter", 0) != 0
+
+
+def _derivation(opened: Any) -> str:
+    """Return how our note says that the image was made, also where another program has changed its grid since."""
+    note = _note(opened)
+    if note is not None or not isinstance(opened.header, nibabel.Nifti1Header):
+        return note.derivation if note is not None else ""
+    # Programs that drop the note often keep the description, which begins the same.
+    described = opened.header["descrip"].tobytes().rstrip(b"\0").decode("ascii", "replace")
+    return described if described.startswith(NOTICE) else ""
 
 
 def _note(opened: Any) -> Note | None:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from transmodal.images.image import Image
 
 KEY = "transmodal"
+NOTICE = "Synthetic image, not for diagnosis."
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class Note:
                 tuple(str(name) for name in said["channels"]),
                 str(said["quantity"]),
                 bool(said["has_physical_size"]),
+                str(said.get("derivation", "")),
             )
         except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
             return None

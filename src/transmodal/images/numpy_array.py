@@ -23,11 +23,12 @@ def read(path: Path) -> Image:
     Raises:
         UserError: the file is damaged, holds objects, text or complex numbers, or its sidecar does not belong to it.
     """
-    geometry, quantity = _read_header(path)
+    geometry, note = _read_header(path)
     with reading(path, "a NumPy array"):
         pixels = np.load(path, allow_pickle=False)
         pixels = np.ascontiguousarray(pixels, dtype=geometry.dtype)
-        source = Source(path, "npy")
+        source = Source(path, "npy", derivation=note.derivation if note else "")
+        quantity = note.quantity if note else "intensity"
         return Image(pixels, geometry.affine, geometry.channels, quantity, geometry.has_physical_size, source)
 
 
@@ -69,8 +70,8 @@ def _channels_without_sidecar(shape: tuple[int, ...], dtype: np.dtype) -> tuple[
     return tuple(f"c{index}" for index in range(shape[3])) if len(shape) == 4 else ()
 
 
-def _read_header(path: Path) -> tuple[Geometry, str]:
-    """Return the geometry and the quantity, checked against the file's size."""
+def _read_header(path: Path) -> tuple[Geometry, Note | None]:
+    """Return the geometry and the sidecar's note, checked against the file's size."""
     with reading(path, "a NumPy array"), path.open("rb") as stream:
         version = np.lib.format.read_magic(stream)
         reader = {
@@ -93,11 +94,11 @@ def _read_header(path: Path) -> tuple[Geometry, str]:
     if not sidecar.exists():
         channels = _channels_without_sidecar(shape, dtype)
         spatial = shape[: len(shape) - bool(channels)]
-        return Geometry(path, "npy", spatial, np.eye(4), dtype, channels, False), "intensity"
+        return Geometry(path, "npy", spatial, np.eye(4), dtype, channels, False), None
     with reading(sidecar, "the geometry of an array"):
         note = Note.parse(sidecar.read_bytes())
     if note is None or not note.fits(shape):
         raise UserError(f"{sidecar} does not describe {path.name} (shape {shape}); remove it or write both anew")
     spatial = shape[: note.spatial_dims]
     geometry = Geometry(path, "npy", spatial, note.affine, dtype, note.channels, note.has_physical_size)
-    return geometry, note.quantity
+    return geometry, note

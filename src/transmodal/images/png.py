@@ -77,7 +77,7 @@ def read(path: Path) -> Image:
         pixels = _decode(data, header)
         geometry, quantity = _geometry(path, header)
         pixels = pixels.reshape((*geometry.shape, *([len(geometry.channels)] if geometry.channels else [])))
-        source = Source(path, "png")
+        source = Source(path, "png", derivation=header.note.derivation if header.note else "")
         return Image(pixels, geometry.affine, geometry.channels, quantity, geometry.has_physical_size, source)
 
 

@@ -11,6 +11,7 @@ from transmodal.images.image import Image, Source
 from transmodal.images.transform import Transform
 
 _AIR_HU = -1000.0
+_OF_THE_VALUES = ("descrip", "intent_code", "intent_name")  # of a NIfTI header
 _LEAST_BLUR = 0.1  # pixels; less would only cost sharpness where the two grids are nearly as fine
 
 
@@ -49,7 +50,8 @@ def resample(
             else a photograph of fine pixels would bring its noise and hair onto a detector's grid as speckle.
 
     Returns:
-        An image of the same dtype, integers rounded and clipped to their range.
+        An image of the same dtype, integers rounded and clipped to their range. How it was made, and what its header
+        says of it, are the moving image's.
 
     Raises:
         UserError: numbers of axes differ, or one image has a physical size and the other none.
@@ -73,9 +75,27 @@ def resample(
             sampled = ndimage.map_coordinates(coefficients, index, order=order, mode="nearest", prefilter=False)
             result[row, ..., channel] = _cast(np.where(inside, sampled, value), dtype)
     pixels = result if image.channels else result[..., 0]
-    header = grid.source.header if grid.source.format == "nifti" else None
-    source = Source(image.source.path, grid.source.format if header is not None else "memory", header)
+    header = _header(image, grid)
+    kind = grid.source.format if header is not None else "memory"
+    source = Source(image.source.path, kind, header, image.source.derivation)
     return Image(pixels, grid.affine, image.channels, image.quantity, grid.has_physical_size, source)
+
+
+def _header(image: Image, grid: Image) -> Any:
+    """Return the NIfTI header of the grid with what the image's own says of its values; None without one."""
+    if grid.source.format != "nifti" or grid.source.header is None:
+        return None
+    header, own = grid.source.header.copy(), image.source.header
+    fields, known = _fields(header), _fields(own) if image.source.format == "nifti" else ()
+    for name in _OF_THE_VALUES:
+        if name in fields:
+            header[name] = own[name] if name in known else np.zeros_like(header[name])
+    return header
+
+
+def _fields(header: Any) -> tuple[str, ...]:
+    """Return the names of a NIfTI header's fields; none of the headers of other formats that nibabel reads."""
+    return tuple(header.keys()) if hasattr(header, "keys") else ()
 
 
 def _without_finer_detail(

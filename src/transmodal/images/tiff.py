@@ -58,7 +58,7 @@ def read(path: Path) -> Image:
             geometry.channels,
             quantity,
             geometry.has_physical_size,
-            Source(path, "tiff"),
+            Source(path, "tiff", derivation=_derivation(tiff)),
         )
 
 
@@ -211,8 +211,7 @@ def _describe(tiff: Any, series: Any, path: Path) -> tuple[Geometry, str]:
     spatial = tuple(shape[axes.index(axis)] for axis in ["Y", "X", *([along] if along else [])])
     lengths = [shape[axes.index(axis)] for axis in channel_axes]
     channels = _channel_names(channel_axes, lengths, page)
-    description = tiff.pages[0].description or ""
-    note = Note.parse(description)
+    note = _note(tiff)
     written = (*spatial, len(channels)) if channels else spatial
     if note and note.fits(note.shape) and _same_but_for_ones(note.shape, written):
         geometry = Geometry(
@@ -223,6 +222,15 @@ def _describe(tiff: Any, series: Any, path: Path) -> tuple[Geometry, str]:
     affine = picture_affine(spacing[:2] if spacing else (1.0, 1.0))
     affine[2, 2] = spacing[2] if spacing else 1.0
     return Geometry(path, "tiff", spatial, affine, dtype, channels, spacing is not None), "intensity"
+
+
+def _note(tiff: Any) -> Note | None:
+    return Note.parse(tiff.pages[0].description or "")
+
+
+def _derivation(tiff: Any) -> str:
+    note = _note(tiff)
+    return note.derivation if note is not None else ""
 
 
 def _same_but_for_ones(mine: tuple[int, ...], theirs: tuple[int, ...]) -> bool:

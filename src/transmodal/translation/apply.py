@@ -21,14 +21,13 @@ from transmodal.errors import UserError
 from transmodal.images import Image, read, read_geometry, write
 from transmodal.images.files import sha256_of, write_text
 from transmodal.images.formats import stem_of
-from transmodal.translation.card import NOTICE
+from transmodal.images.synthetic import NOTICE, read_sidecar, sidecar_of, write_sidecar
 from transmodal.translation.jobs import Job, find_jobs
 from transmodal.translation.options import Options
 from transmodal.translation.translator import Translator
 
 __all__ = ["Job", "Results", "apply_translator", "find_jobs", "sidecar_of", "suffix_for"]
 
-SIDECAR = ".synthetic.json"
 LEGEND = "labels.json"
 SEGMENTS = "dicom-seg"
 # Outputs take the input's format when it is one of these.
@@ -238,7 +237,7 @@ class _Call:
         if classes is not None:
             sidecar["labels"] = classes.legend()
         # The sidecar comes first, so that an image whose writing was broken off is known as ours, and as unfinished.
-        _write_sidecar(path, sidecar)
+        write_sidecar(path, sidecar)
         if path.is_dir() and all(file.suffix == SUFFIX["dicom"] for file in path.iterdir()):
             shutil.rmtree(path)  # slices of an earlier call; a series is only written to a new folder
         derivation = f"{NOTICE} {record['target']} made by transmodal {transmodal.__version__}, model {card.name}"
@@ -253,7 +252,7 @@ class _Call:
         else:
             values = ", ".join(f"{each.value} {each.name}" for each in classes.classes)
             write(image, path, derivation=f"{derivation}; {values}")
-        _write_sidecar(path, sidecar | {"written": datetime.now(UTC).isoformat(timespec="seconds")})
+        write_sidecar(path, sidecar | {"written": datetime.now(UTC).isoformat(timespec="seconds")})
 
     def _path(self, job: Job, modality: str, source: Image) -> Path:
         if self.single_file:
@@ -292,7 +291,7 @@ class _Call:
         spreads = self.passes or self.ensemble
         for modality in targets:
             file = self.out if self.single_file else self.out / f"{self._name(job, modality)}.any"
-            earlier = _read_sidecar(sidecar_of(file))
+            earlier = read_sidecar(sidecar_of(file))
             path = file.with_name(Path(str(earlier.get("output"))).name or "-")
             if self.single_file and path != self.out:
                 return None
@@ -321,30 +320,17 @@ def _finished_sd(path: Path, record: dict[str, Any]) -> bool:
     """Return whether the standard deviation beside an output is there and of the same call."""
     for suffix in SUFFIXES_OF_SD.values():
         beside = path.with_name(f"{stem_of(path)}_sd{suffix}")
-        earlier = _read_sidecar(sidecar_of(beside))
+        earlier = read_sidecar(sidecar_of(beside))
         if beside.exists() and earlier.get("written") and earlier.get("output") == beside.name:
             return _signature(earlier) == _signature(record)
     return False
-
-
-def _write_sidecar(path: Path, content: dict[str, Any]) -> None:
-    write_text(sidecar_of(path), json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-
-
-def _read_sidecar(sidecar: Path) -> dict[str, Any]:
-    """Return what a sidecar says; nothing when there is none or it is damaged."""
-    try:
-        content = json.loads(sidecar.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _require_ours(path: Path, job: Job) -> None:
     """Refuse to replace the input, an image that no sidecar calls synthetic, and the sidecar of another image."""
     if path.resolve() in {file.resolve() for file in job.files.values()}:
         raise UserError(f"{path} is the input itself; choose another output")
-    earlier = _read_sidecar(sidecar_of(path))
+    earlier = read_sidecar(sidecar_of(path))
     if path.exists() and not (earlier.get("synthetic") is True and earlier.get("output") == path.name):
         raise UserError(f"{path} exists and was not made by 'transmodal translate'; choose another output")
     other = Path(str(earlier.get("output", path.name))).name
@@ -383,11 +369,6 @@ def suffix_for(translator: Translator, source: Image, modality: str) -> str:
             return SUFFIX["nifti"]
         return SUFFIX["dicom"] if source.spatial_dims == 2 else ""
     return SUFFIX.get(chosen, SUFFIX["tiff"] if source.spatial_dims == 2 else SUFFIX["nifti"])
-
-
-def sidecar_of(path: Path) -> Path:
-    """Return the path of the sidecar beside an output."""
-    return path.with_name(stem_of(path) + SIDECAR)
 
 
 def _content_hash(path: Path) -> str:

@@ -5,11 +5,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from transmodal.datasets.preparation import Preparation
+from transmodal.images.note import NOTICE
 from transmodal.methods.method import Ports
 from transmodal.translation.familiarity import Familiarity
 
 FORMAT_VERSION: Literal[1] = 1
-NOTICE = "Synthetic image, not for diagnosis."
 
 
 class TrainingSummary(BaseModel):

@@ -1,0 +1,108 @@
+"""The mark of a synthetic image: a sentence in its file, and beside it a sidecar that says how it was made.
+
+Whatever is made of such an image carries both on, so that no resampled copy of it passes for an acquired one.
+"""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import transmodal
+from transmodal.images.files import write_text
+from transmodal.images.formats import stem_of, write
+from transmodal.images.image import Image
+from transmodal.images.note import NOTICE
+
+__all__ = ["NOTICE", "read_sidecar", "sidecar_of", "write_derived", "write_sidecar"]
+
+SIDECAR = ".synthetic.json"
+
+
+def sidecar_of(path: Path) -> Path:
+    """Return the path of the sidecar beside an image."""
+    return path.with_name(stem_of(path) + SIDECAR)
+
+
+def read_sidecar(sidecar: Path) -> dict[str, Any]:
+    """Return what a sidecar says; nothing when there is none or it is damaged."""
+    try:
+        content = json.loads(sidecar.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def write_sidecar(path: Path, content: dict[str, Any]) -> None:
+    """Write the sidecar of an image."""
+    write_text(sidecar_of(path), json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_derived(image: Image, path: Path, *, of: Image, how: str) -> Path:
+    """Write an image that was made of another, with the mark that the other carries.
+
+    What the other's file says of how it was made goes into the new file, followed by `how`; where the other is
+    synthetic, by its file or by its sidecar, a sidecar is written too. Of any other image nothing is said.
+
+    Args:
+        image: what to write.
+        path: the file.
+        of: the image that was read.
+        how: what was done with it, in words.
+
+    Returns:
+        The path.
+
+    Raises:
+        UserError: as `write`.
+    """
+    said = _sidecar_about(of)
+    earlier = of.source.derivation
+    if said and NOTICE not in earlier:
+        earlier = " ".join(filter(None, [NOTICE, _made_by(said), earlier]))
+    if NOTICE not in earlier:
+        if _is_about(read_sidecar(sidecar_of(path)), path):  # of an earlier image of that name
+            sidecar_of(path).unlink(missing_ok=True)
+        return write(image, path, derivation=f"{earlier}; {how}" if earlier else None)
+    sidecar = {
+        "notice": NOTICE,
+        "synthetic": True,
+        "transmodal": transmodal.__version__,
+        "derivation": f"{earlier}; {how}",
+        "output": path.name,
+        "quantity": image.quantity,
+        "shape": list(image.shape),
+        "spacing_mm": list(image.spacing) if image.has_physical_size else None,
+        "made_of": {"path": str(of.source.path) if of.source.path else None, "sidecar": said or None},
+        "written": None,
+    }
+    # The sidecar comes first, so that an image whose writing was broken off is known as synthetic, and as unfinished.
+    write_sidecar(path, sidecar)
+    write(image, path, derivation=f"{earlier}; {how}")
+    write_sidecar(path, sidecar | {"written": datetime.now(UTC).isoformat(timespec="seconds")})
+    return path
+
+
+def _sidecar_about(image: Image) -> dict[str, Any]:
+    """Return the sidecar of an image that was read, where it calls this image synthetic; else nothing."""
+    path = image.source.path
+    if path is None:
+        return {}
+    said = read_sidecar(sidecar_of(path))
+    return said if said.get("synthetic") is True and _is_about(said, path) else {}
+
+
+def _is_about(said: dict[str, Any], path: Path) -> bool:
+    """Say whether a sidecar is of this file, which may have been renamed since, and not of one beside it."""
+    if not said:
+        return False
+    other = Path(str(said.get("output", path.name))).name
+    return other in ("", path.name) or not path.with_name(other).exists()
+
+
+def _made_by(said: dict[str, Any]) -> str:
+    """Return in words what a sidecar says of how its image was made."""
+    target, model = said.get("target"), said.get("model")
+    if target is None or model is None:
+        return ""
+    return f"{target} made by transmodal {said.get('transmodal')}, model {model}"
