@@ -101,6 +101,11 @@ def test_two_segmentations_are_compared_over_the_same_cases(folder: Path) -> Non
     assert result.exit_code == 0, result.output
     table = pandas.read_csv(folder / "both" / "cases.csv").groupby("system")["dice[tumour]"].mean()
     assert table["good"] > table["poor"]
+    sizes = pandas.read_csv(folder / "both" / "sizes.csv").set_index(["size", "run"])
+    assert sizes.loc[("all", "good"), "slices"] == sizes.loc[("all", "poor"), "slices"] == 8
+    difference = sizes.loc[("all", "good"), "dice"] - sizes.loc[("all", "poor"), "dice"]
+    assert sizes.loc[("all", "poor"), "difference"] == pytest.approx(difference) and difference > 0
+    assert "first − this run" in (folder / "both" / "comparison.html").read_text()
 
 
 def test_pictures_without_a_pixel_size_are_scored_by_what_needs_none(tmp_path: Path) -> None:

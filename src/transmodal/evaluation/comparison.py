@@ -19,6 +19,7 @@ from transmodal.evaluation.groups import choose_groupings, group_table
 from transmodal.evaluation.report import cases_table, counted, group_blocks, result_blocks
 from transmodal.evaluation.run import TRANSLATOR, RunEvaluation
 from transmodal.evaluation.scores import Scores
+from transmodal.evaluation.segmentation_comparison import compare_sizes, size_comparison, write_sizes
 from transmodal.evaluation.slices import slices_table
 from transmodal.evaluation.system_comparison import SystemComparison, compare_systems
 from transmodal.evaluation.waem import Waem
@@ -51,7 +52,7 @@ def compare(
 
     Args:
         evaluations: of two runs or more, scored on one split under one policy.
-        out: folder for comparison.html, cases.csv, groups.csv and summary.json.
+        out: folder for comparison.html, cases.csv, groups.csv, summary.json and, of segmentations, sizes.csv.
         waem: fitted weights or the file that holds them, or five raw ones a, b, c, d, e; None takes equal ones on
             standardised terms.
 
@@ -76,8 +77,13 @@ def compare(
     content = {target: part.to_json() for target, part in systems.items()}
     about = {"runs": names, "comparison": content[targets[0]] if len(targets) == 1 else content}
     write_evaluation(out, scores, groups, about)
+    sizes = None
+    if all(targets[0] in each.segmentations for each in evaluations):  # a segmentation has one target
+        details = {name: each.segmentations[targets[0]] for name, each in zip(names, evaluations, strict=True)}
+        sizes = compare_sizes(details, scores[targets[0]])
+    write_sizes(out, sizes)
     repeat = _command(evaluations, scores[targets[0]].split, out, waem)
-    page = _page(names, evaluations, scores, groups, systems, repeat)
+    page = _page(names, evaluations, scores, groups, systems, sizes, repeat)
     return Comparison(scores, systems, write_text(out / "comparison.html", render(page)))
 
 
@@ -173,6 +179,7 @@ def _page(
     scores: dict[str, Scores],
     groups: dict[str, pandas.DataFrame],
     systems: dict[str, SystemComparison],
+    sizes: pandas.DataFrame | None,
     repeat: str,
 ) -> Report:
     first = next(iter(scores.values()))
@@ -181,6 +188,8 @@ def _page(
         of = f": {target}" if len(scores) > 1 else ""
         sections.append(Section(f"Result{of}", [*result_blocks(part), cases_table(part)]))
         sections.append(Section(f"Comparison{of}", comparison_blocks(part, comparison=systems[target])))
+        if sizes is not None and len(sizes):
+            sections.append(Section(f"Sizes{of}", size_comparison(sizes)))
         if not groups[target].empty:
             sections.append(Section(f"Groups{of}", group_blocks(part, groups[target])))
         volumes = slices_table(part)
