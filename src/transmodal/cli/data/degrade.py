@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from transmodal.cli.ct import options
-from transmodal.cli.data.output import counted, print_json, print_list, print_table, progress_bar
+from transmodal.cli.data.output import counted, print_json, print_list, print_table
 from transmodal.errors import UserError
 
 if TYPE_CHECKING:
@@ -206,25 +206,21 @@ def settings_of(
 
 
 def make(manifest: "Manifest", out: Path, settings: "PairSettings", workers: int | None, as_json: bool) -> None:
-    """Make the pairs and tell what became of them; exit status 2 if a case failed and none was made."""
+    """Make the pairs and tell what became of them."""
     import os
 
+    from transmodal.cli.progress import Progress
     from transmodal.datasets.ct_pairs import degrade_manifest
 
-    tuned = any(each.name == "tv" and each.weight is None for each in settings.output.companions)
-    with progress_bar("Degrading") as on_progress:
-        if tuned:
-            with progress_bar("Tuning total variation") as on_tuning:
-                pairs = degrade_manifest(
-                    manifest,
-                    out,
-                    settings,
-                    workers=workers or os.cpu_count(),
-                    progress=on_progress,
-                    tuning=on_tuning,
-                )
-        else:
-            pairs = degrade_manifest(manifest, out, settings, workers=workers or os.cpu_count(), progress=on_progress)
+    with Progress("Degrading") as bar:
+        pairs = degrade_manifest(
+            manifest,
+            out,
+            settings,
+            workers=workers or os.cpu_count(),
+            progress=lambda done, total: bar.show("Degrading", done, total),
+            tuning=lambda done, total: bar.show("Tuning total variation, levels", done, total),
+        )
     _tell(pairs, as_json)
 
 
