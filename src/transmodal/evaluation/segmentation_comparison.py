@@ -86,12 +86,8 @@ def write_sizes(folder: Path, table: pandas.DataFrame | None) -> None:
 
 
 def _summary(values: "pandas.Series[float]", subjects: "pandas.Series[str]", scores: Scores) -> Summary:
-    return summarise(
-        values.to_numpy(np.float64),
-        subjects.astype(str).tolist(),
-        aggregation=scores.policy.aggregation,
-        seed=scores.seed,
-    )
+    whose = subjects.astype(str).tolist()
+    return summarise(values.tolist(), whose, aggregation=scores.policy.aggregation, seed=scores.seed)
 
 
 def _with_limits(name: str, summary: Summary | None) -> dict[str, Any]:
