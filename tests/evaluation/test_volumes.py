@@ -212,9 +212,9 @@ def test_it_is_said_that_scores_in_the_unit_of_the_truth_are_not_those_of_files(
     told_first = "The output is first put into the truth's own unit"
     said, _ = told(capsys, "evaluate", run.folder)
     command = (
-        "'transmodal score --scale percentile --percentiles-of each --mask-foreground --dimension 2 "
+        "'transmodal score --scale percentile --percentiles-of each --mask DIR-OF-brain --dimension 2 "
         "--slice-axis ARRAY-AXIS-OF-axial --metrics mae,psnr,ssim' scores files as written, each by its own "
-        "percentiles, else under this policy."
+        "percentiles, else under this policy, but has no option for images emptied outside the mask."
     )
     assert told_first in " ".join(said.split()) and command in " ".join(said.split())
     assert told_first in parse(run.report.read_text()).text and command in parse(run.report.read_text()).text
@@ -226,8 +226,8 @@ def test_it_is_said_that_scores_in_the_unit_of_the_truth_are_not_those_of_files(
 def test_the_command_for_written_files_says_what_of_the_policy_it_cannot_keep() -> None:
     policy = Policy(scale="percentile", mask="brain", slice_pixels=2000, nrmse="min-max", metrics=("mae", "nrmse"))
     told_of = scoring_files_in_words(policy.resolved(dimension=2))
-    options = "--mask DIR-OF-brain --dimension 2 --metrics mae,nrmse --nrmse min-max' scores"
-    assert options in told_of and told_of.endswith("no option for slices with more than 2000 pixels only.")
+    options = "--mask DIR-OF-brain --dimension 2 --slice-pixels 2000 --metrics mae,nrmse --nrmse min-max' scores"
+    assert options in told_of and told_of.endswith("policy.")
     whole = Policy(scale="percentile", mask="none", slice_axis=0, aggregation="cases").resolved(dimension=3)
     told_of = scoring_files_in_words(whole)
     assert "--percentiles-of each --dimension 3 --slice-axis 0'" in told_of and "the mean over cases" in told_of

@@ -152,10 +152,9 @@ class _CasePreparation:
             first = images[self.modalities[0]]
             for image in images.values():
                 require_same_grid(first, image)
-            region = self._store_all(images, files)
+            drawn = self._store_all(images, files)
             present = [(i.pixels != 0).any(-1) if i.channels else i.pixels != 0 for i in images.values()]
-            if region is not None and self.mask and self.preparation.region and self.preparation.region.how == "nonzero":
-                present.append(region)  # of a whole head, the brain alone makes a slice worth training on
+            present += [] if drawn is None else [drawn]
             shares = self.preparation.sample_shares(np.logical_and.reduce(present), first)
             _store(foreground_file, shares)
             _store(spacing_file, np.array(self.preparation.prepared_spacing(first)))
@@ -163,6 +162,7 @@ class _CasePreparation:
         return PreparedCase(self.case, files, _load(foreground_file), spacing)
 
     def _store_all(self, images: Mapping[str, Image], files: Mapping[str, Path]) -> Region | None:
+        """Store the arrays; return the user's own mask where zeros would be the background without it."""
         first = images[self.modalities[0]]
         mask = read(self.mask) if self.mask else None
         given = {modality: images[modality] for modality in self.inputs}
@@ -182,7 +182,9 @@ class _CasePreparation:
             else:
                 image = turned_onto(read(own), first)
                 _store(files[LABELS], self.preparation.prepare_labels(image, self.labels))
-        return region
+        # Of a whole head, the brain alone makes a slice worth training on.
+        own = mask is not None and self.preparation.region is not None and self.preparation.region.how == "nonzero"
+        return region if own else None
 
     def _files(self) -> dict[str, Path]:
         described = self.preparation.model_dump(mode="json", exclude={"modalities"})

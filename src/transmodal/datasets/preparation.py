@@ -149,13 +149,13 @@ class Preparation(BaseModel):
     region: RegionSettings | None = None
     modalities: dict[str, ModalityPreparation]
 
-    def prepare(self, image: Image, modality: str, region: npt.NDArray[np.bool_] | None = None) -> Prepared:
+    def prepare(self, image: Image, modality: str, looked_at: npt.NDArray[np.bool_] | None = None) -> Prepared:
         """Return the image on the network's grid in [-1, 1]: float32 (samples, channels, *spatial).
 
         Args:
             image: of the modality.
             modality: one that the preparation was fitted on.
-            region: from `find_region`, on the image's own grid; where intensity maps look.
+            looked_at: from `looked_at`: where intensity maps look; None: as their settings say.
 
         Raises:
             UserError: other channels than in training, another pixel type where the map belongs to one, NaN, or a
@@ -176,8 +176,6 @@ class Preparation(BaseModel):
         if dtype.kind == "f" and not np.isfinite(image.pixels).all():
             raise UserError(f"{image.name} has NaN or infinite pixels; replace them before use")
         self._check_dimensions(image)
-        # On a background of 0, values other than 0 say as much, and they are the same for inputs and targets.
-        looked_at = region if self.region is not None and self.region.how != "nonzero" else None
         mapped = expected.intensity.for_image(image.pixels, looked_at).apply(image.pixels)
         stack = self._to_stack(mapped if image.channels else mapped[..., None], image.affine)
         prepared = resize_stack(stack, self.prepared_shape(image))
@@ -201,6 +199,15 @@ class Preparation(BaseModel):
         if self.region is None:
             return None
         return region_of_case(self.region, inputs, mask)
+
+    def looked_at(self, region: npt.NDArray[np.bool_] | None, *, has_mask: bool) -> npt.NDArray[np.bool_] | None:
+        """Return where the intensity maps of a case look: its region, or None where values other than 0 say as much.
+
+        Args:
+            region: from `find_region`.
+            has_mask: whether it is the user's own.
+        """
+        return region if self.region is not None and self.region.guides_maps(has_mask) else None
 
     def prepare_region(self, region: npt.NDArray[np.bool_], like: Image) -> npt.NDArray[np.uint8]:
         """Return a region on the network's grid, 0 or 1: uint8 (samples, 1, *spatial)."""
@@ -528,7 +535,7 @@ def _training_pixels(
         if image.pixels.dtype.kind == "f" and not np.isfinite(image.pixels).all():
             raise UserError(f"{image.name} has NaN or infinite pixels; replace them before training")
         # Where `prepare` will look, or a map would be fitted on other values than those it is applied to.
-        looks = regions is not None and regions.settings.how != "nonzero"
+        looks = regions is not None and regions.settings.guides_maps(regions.settings.modality in case.files)
         region = regions.of(case, image, modality) if regions is not None and looks else None
         on_case()
         yield image.pixels, region

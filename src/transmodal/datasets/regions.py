@@ -30,6 +30,13 @@ class RegionSettings(BaseModel):
     )
     apply: bool = Field(True, description="outputs are the background outside, 0 for most")
 
+    def guides_maps(self, has_mask: bool) -> bool:
+        """Say whether intensity maps look at the region of a case, which may have a mask of its own.
+
+        On a background of 0, values other than 0 say as much, and they are the same for inputs and targets.
+        """
+        return has_mask or self.how != "nonzero"
+
 
 def region_of_case(settings: RegionSettings, inputs: Mapping[str, Image], mask: Image | None = None) -> Region:
     """Return the region of a case on its own grid: the mask, or the union of what is found in each input.

@@ -149,16 +149,18 @@ class _Work:
             made = self._any.translate(self.case, given, targets)
             for target in targets:
                 job = self.jobs[target]
-                if job.mask_modality is not None and job.mask_modality not in masks:
-                    masks[job.mask_modality] = read(self.case.files[job.mask_modality])
+                name = job.mask_name(self.case)
+                if name is not None and name not in masks:
+                    masks[name] = read(self.case.files[name])
                 predicted = job.in_unit_of_truth(made[target], images[target], target, job.looked_at(self.case, given))
-                mask = masks.get(job.mask_modality or "")
-                values = score_pair(predicted, images[target], job.policy, mask, job.resources)
+                mask = masks.get(name or "")
+                predicted, truth = (job.inside_own_mask(image, mask) for image in (predicted, images[target]))
+                values = score_pair(predicted, truth, job.policy, mask, job.resources)
                 lesions = job.policy.lesions
                 if lesions is not None and lesions in self.case.files:
                     if target not in places:
-                        places[target] = lesion_places(images[target], self._map_of(lesions), job.policy, mask)
-                    of_lesions = lesion_values(predicted, images[target], places[target], job.policy)
+                        places[target] = lesion_places(truth, self._map_of(lesions), job.policy, mask)
+                    of_lesions = lesion_values(predicted, truth, places[target], job.policy)
                     values = {**values, **{f"lesion_{name}": value for name, value in of_lesions.items()}}
                 yield {
                     "given": "+".join(subset),

@@ -111,7 +111,7 @@ def _has_range(policy: Policy) -> bool:
 
 
 def _region(images: CaseImages, policy: Policy) -> npt.NDArray[np.bool_] | None:
-    if policy.mask == "foreground":
+    if policy.mask == "foreground" and (images.mask is None or not policy.looks_for_own_mask):
         region = foreground_of(images.truth.pixels, policy)
         return np.asarray(region.any(-1) if images.truth.channels else region)
     mask = images.mask

@@ -238,7 +238,7 @@ def region_of(truth: Image, policy: Policy, mask: Image | npt.NDArray[np.bool_] 
     if policy.mask == "none":
         return None
     region: npt.NDArray[np.bool_]
-    if policy.mask == "foreground":
+    if policy.mask == "foreground" and (mask is None or not policy.looks_for_own_mask):
         region = foreground_of(truth.pixels, policy)
         region = np.asarray(region.any(-1) if truth.channels else region)
     elif mask is None:
@@ -251,7 +251,8 @@ def region_of(truth: Image, policy: Policy, mask: Image | npt.NDArray[np.bool_] 
     if region.shape != truth.shape:
         raise UserError(f"The mask of {truth.name} has shape {region.shape}, the image {truth.shape}; use its own mask")
     if not region.any():
-        raise UserError(f"The mask '{policy.mask}' of {truth.name} is empty; choose another mask or leave the case out")
+        name = policy.mask if mask is None or not policy.looks_for_own_mask else policy.own_mask
+        raise UserError(f"The mask '{name}' of {truth.name} is empty; choose another mask or leave the case out")
     return region
 
 

@@ -102,7 +102,7 @@ def _load(rank: str, row: dict[Any, Any], job: TargetJob, policy: Policy) -> _Lo
     scale = scale_of_truth(truth.pixels, policy, region, truth.name)
 
     def shown(image: Image) -> Image:
-        own = region if scale is not None else own_region(image.pixels, policy)
+        own = region if scale is not None or mask is not None else own_region(image.pixels, policy)
         return replace(image, pixels=on_common_scale(image.pixels, policy, own, image.name, scale).astype(np.float32))
 
     inputs = {name: read(case.files[name]) for name in job.given_in(case)}

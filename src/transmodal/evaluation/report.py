@@ -69,7 +69,10 @@ def scoring_files_in_words(policy: Policy) -> str:
     if policy.percentiles != _OF_SCORE.percentiles:
         lacks.append(f"percentiles {policy.percentiles[0]:g} and {policy.percentiles[1]:g}")
     lacks += ["values left unclipped"] if policy.clip is False else []
-    if policy.mask == "foreground":
+    if policy.looks_for_own_mask:
+        words += ["--mask", f"DIR-OF-{policy.own_mask}"]
+        lacks += ["images emptied outside the mask"]
+    elif policy.mask == "foreground":
         words += ["--mask-foreground"]
         lacks += [f"a foreground above {policy.foreground_above:g}"] if policy.foreground_above else []
     elif policy.mask not in (None, "none"):
@@ -80,7 +83,7 @@ def scoring_files_in_words(policy: Policy) -> str:
         words += ["--slice-axis", f"ARRAY-AXIS-OF-{policy.slices}"]
     elif policy.slice_axis not in (None, 2):
         words += ["--slice-axis", str(policy.slice_axis)]
-    lacks += [f"slices with more than {policy.slice_pixels} pixels only"] if policy.slice_pixels else []
+    words += ["--slice-pixels", str(policy.slice_pixels)] if policy.slice_pixels and policy.dimension == 2 else []
     if policy.metrics != _OF_SCORE.metrics:
         words += ["--metrics", ",".join(policy.metrics)]
     words += ["--nrmse", policy.nrmse] if policy.nrmse != _OF_SCORE.nrmse else []

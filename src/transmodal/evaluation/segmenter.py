@@ -31,7 +31,7 @@ from transmodal.evaluation.downstream import (
     summarise_downstream,
 )
 from transmodal.evaluation.target import TRANSLATOR, Progress, TargetJob
-from transmodal.images import Image, read
+from transmodal.images import Image, read, require_same_grid
 from transmodal.images.intensity import FittedMap
 from transmodal.losses.overlap import soft_dice_loss
 from transmodal.networks.unet import UNet
@@ -53,7 +53,9 @@ class Segmenter:
         labels: modality of the label maps that it learnt from; all that is not 0 is a lesion.
     """
 
-    def __init__(self, preparation: Preparation, modality: str, labels: str, *, device: str = "cpu") -> None:
+    def __init__(
+        self, preparation: Preparation, modality: str, labels: str, *, device: str = "cpu", mask: str | None = None
+    ) -> None:
         """Begin with a preparation.
 
         Args:
@@ -61,8 +63,10 @@ class Segmenter:
                 slices.
             modality, labels: of images and label maps.
             device: where the network works.
+            mask: modality of masks, outside which what it learns from is set to the background, as in the images that
+                it is tested on; a case without one stays whole.
         """
-        self.modality, self.labels, self.device = modality, labels, torch.device(device)
+        self.modality, self.labels, self.device, self.mask = modality, labels, torch.device(device), mask
         fitted = FittedMap.model_validate({"kind": "one-range", "low": 0, "high": 1, "origin": "a probability"})
         probability = ModalityPreparation(
             channels=(), intensity=fitted, dtype="float32", quantity="probability", format="nifti"
@@ -141,6 +145,12 @@ class Segmenter:
             if self.modality not in case.files or self.labels not in case.files:
                 continue
             image = read(case.files[self.modality])
+            if self.mask in case.files:
+                inside = read(case.files[self.mask])
+                require_same_grid(image, inside)
+                pixels = image.pixels.copy()
+                pixels[inside.pixels == 0] = self.preparation.modalities[self.modality].outside
+                image = image.with_pixels(pixels)
             shares = self.preparation.sample_shares(image.pixels != 0, image)
             kept = shares >= _MINIMUM_FOREGROUND
             images.append(self.preparation.prepare(image, self.modality)[kept])
@@ -195,7 +205,8 @@ def downstream_of(
     for job in jobs:
         what = f"{job.target}: segmenter" + (f" of {job.run.name}" if len(jobs) > 1 else "")
         job.run.manifest.require_modalities([labels])
-        segmenter = Segmenter(job.translator.card.preparation, job.target, labels, device=device)
+        own = job.policy.own_mask if job.policy.looks_for_own_mask else None
+        segmenter = Segmenter(job.translator.card.preparation, job.target, labels, device=device, mask=own)
         training = [case for case in job.run.manifest.cases(split="train") if labels in case.files]
         segmenter.fit(
             training,

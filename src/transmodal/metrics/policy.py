@@ -44,6 +44,10 @@ class Policy(BaseModel):
             case whose non-zero pixels are the mask. Pointwise metrics use the pixels inside; SSIM is the mean of the
             SSIM map inside. None takes "foreground" where the target's intensity map looks at the foreground only,
             else "none".
+        own_mask: with the mask "foreground", the name of a modality whose non-zero pixels are the mask of a case that
+            has it, as of a head whose brain alone is translated; "none" looks for none. In an evaluation truth and
+            predictions are background outside it; None takes there the modality of the recipe's preparation.region.
+            Elsewhere None is "none".
         foreground_above: the threshold of the mask "foreground", in the unit of the images. At 0, an image with many
             negative values on a background of 0 (z-scored files) has all that is not 0 as its foreground.
         dimension: 3 scores a volume as one; 2 scores each slice and takes the mean over the slices. None takes the
@@ -74,6 +78,7 @@ class Policy(BaseModel):
     percentiles_of: Literal["each", "truth"] | None = None
     clip: bool | None = None
     mask: str | None = None
+    own_mask: str | None = None
     foreground_above: float = 0.0
     dimension: Literal[2, 3] | None = None
     slices: Literal["axial", "coronal", "sagittal"] | None = None
@@ -134,6 +139,8 @@ class Policy(BaseModel):
             raise ValueError("lesions must be the name of a modality with a mask of the lesions")
         if self.classes and self.labels:
             raise ValueError("give one of labels and classes")
+        if self.own_mask in ("", "foreground"):
+            raise ValueError("own_mask must be 'none' or the name of a modality")
         if self.mask == "":
             raise ValueError("mask must be 'none', 'foreground' or the name of a modality")
         return self
@@ -149,6 +156,11 @@ class Policy(BaseModel):
     @property
     def _of_labels(self) -> bool:
         return METRICS[self.metrics[0]].level == "labels"
+
+    @property
+    def looks_for_own_mask(self) -> bool:
+        """Whether a case's own mask, where it has one, wins over the foreground of its truth."""
+        return self.mask == "foreground" and self.own_mask not in (None, "none")
 
     @property
     def needs_range(self) -> bool:
@@ -306,10 +318,11 @@ class Policy(BaseModel):
 
     def _mask_in_words(self) -> str:
         other = "" if self.foreground_above else ", or not 0 in images with negative values on a background of 0"
+        own = f"the mask '{self.own_mask}' of a case that has one, else " if self.looks_for_own_mask else ""
         return {
             None: "inside the mask that suits the target",
             "none": "without a mask",
-            "foreground": f"inside the foreground (truth above {self.foreground_above:g}{other})",
+            "foreground": f"inside {own}the foreground (truth above {self.foreground_above:g}{other})",
         }.get(self.mask, f"inside the mask '{self.mask}'")
 
     def _remarks(self) -> list[str]:

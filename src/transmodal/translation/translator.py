@@ -170,8 +170,9 @@ class Translator:
         preparation = self.card.preparation
         first = next(iter(given.values()))
         region = preparation.find_region(given, mask)
+        looked_at = preparation.looked_at(region, has_mask=mask is not None)
         stacks: dict[str, npt.NDArray[Any]] = {
-            modality: preparation.prepare(image, modality, region) for modality, image in given.items()
+            modality: preparation.prepare(image, modality, looked_at) for modality, image in given.items()
         }
         if region is not None:
             stacks[REGION] = preparation.prepare_region(region, first)
@@ -332,5 +333,6 @@ class Translator:
             window=None if window == "whole" else window,
             origin="as asked" if asked else "as trained",
             overlap=options.overlap,
+            blend=options.blend,
             say=options.say,
         )
