@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from transmodal.errors import UserError
+from transmodal.images.intensity import IntensitySettings
 from transmodal.methods import METHODS
 from transmodal.training.recipe import Recipe, load_recipe, shipped_recipes
 
@@ -77,6 +78,44 @@ def test_maps_that_differ_are_not_guessed_for_other_sequences(tmp_path: Path) ->
     assert set(load_recipe(file, overrides=["targets=[c]"]).preparation.intensity) == {"a"}
     typo = load_recipe(file, overrides=["targets=[c]", "preparation.intensity.d.map=nyul"]).preparation.intensity
     assert set(typo) == {"a", "d"}, "what the user names stays, to be told that it is unknown"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"map": "nyul", "foreground": True},
+        {"map": "white-stripe", "contrast": "T1"},
+        {"map": "z-score", "limits": (-2.0, 6.0)},
+        {"map": "fixed", "low": 0.0, "high": 900.0},
+        {"map": "training-percentiles", "percentiles": (0.5, 99.5), "anchor_zero": True},  # both fit it as well
+        {"map": "auto"},
+    ],
+)
+def test_another_map_is_chosen_without_what_belongs_to_the_recipe_s_own(settings: dict[str, object]) -> None:
+    own = load_recipe("t1-to-t2").preparation.intensity
+    lines = [f"preparation.intensity.T1.{key}={list(value) if isinstance(value, tuple) else value}"
+             for key, value in settings.items()]  # fmt: skip
+    for overrides in ({"preparation.intensity.T1": settings}, lines):
+        chosen = load_recipe("t1-to-t2", overrides=overrides).preparation.intensity
+        assert chosen["T1"] == IntensitySettings(**{"foreground": True, **settings})
+        assert chosen["T2"] == own["T2"]
+
+
+def test_what_is_set_beside_another_map_still_has_to_fit_it(tmp_path: Path) -> None:
+    refuse("percentiles and anchor_zero belong", "preparation.intensity.T1={map: nyul, percentiles: [1, 99]}",
+           recipe="t1-to-t2")  # fmt: skip
+    refuse("needs contrast", "preparation.intensity.T1.map=white-stripe", recipe="t1-to-t2")
+    refuse("nyull", "preparation.intensity.T1.map=nyull", recipe="t1-to-t2")
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "{name: mine, inputs: [a], targets: [b], preparation: {intensity: "
+        "{a: {map: z-score, limits: [-2, 6]}, b: {map: fixed, low: 0, high: 9}}}}"
+    )
+    chosen = load_recipe(file, overrides=["preparation.intensity.a.map=nyul", "preparation.intensity.b.map=z-score"])
+    # Limits in standard deviations are none on Nyúl's scale.
+    assert chosen.preparation.intensity == {"a": IntensitySettings(map="nyul"), "b": IntensitySettings(map="z-score")}
+    same = load_recipe(file, overrides=["preparation.intensity.a={map: z-score, foreground: true}"])
+    assert same.preparation.intensity["a"].limits == (-2, 6)
 
 
 def test_values_of_set_are_yaml() -> None:

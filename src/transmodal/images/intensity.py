@@ -24,7 +24,16 @@ from transmodal.images.intensity_statistics import (
     white_stripe,
 )
 
-__all__ = ["FittedMap", "IntensitySettings", "LinearMap", "PiecewiseMap", "fit", "percentile_range", "type_range"]
+__all__ = [
+    "NOT_OF_MAP",
+    "FittedMap",
+    "IntensitySettings",
+    "LinearMap",
+    "PiecewiseMap",
+    "fit",
+    "percentile_range",
+    "type_range",
+]
 
 UnsignedType = Literal["uint8", "uint16", "uint32", "uint64"]
 Pixels = npt.NDArray[Any]
@@ -106,6 +115,22 @@ class IntensitySettings(BaseModel):
                 raise ValueError(f"limits beyond ±{WIDEST_LIMIT:g} would leave an image no contrast")
         if (self.map == "white-stripe") != (self.contrast is not None):
             raise ValueError("map: white-stripe needs contrast: T1, T2 or FLAIR; no other map takes it")
+
+
+_OF_MAPS = {  # settings that only these maps take
+    "low": ("fixed",),
+    "high": ("fixed",),
+    "percentiles": ("training-percentiles", "image-percentiles"),
+    "anchor_zero": ("training-percentiles", "image-percentiles"),
+    "stretch_tails": ("image-percentiles",),
+    "contrast": ("white-stripe",),
+    "limits": ("z-score", "nyul", "white-stripe"),
+}
+NOT_OF_MAP: dict[str, frozenset[str]] = {
+    kind: frozenset(name for name, kinds in _OF_MAPS.items() if kind not in kinds)
+    for kind in get_args(IntensitySettings.model_fields["map"].annotation)
+}
+"""Map → the settings that it does not take."""
 
 
 class FittedMap(BaseModel):

@@ -22,6 +22,7 @@ from transmodal.datasets.labels import LabelSettings
 from transmodal.datasets.preparation import PreparationSettings
 from transmodal.datasets.sampling import SamplingSettings
 from transmodal.errors import UserError
+from transmodal.images.intensity import NOT_OF_MAP
 from transmodal.methods import METHODS
 from transmodal.methods.pix2pix import Pix2PixSettings
 from transmodal.methods.segmentation import SegmentationSettings
@@ -256,7 +257,8 @@ def load_recipe(
     Overrides of `inputs` or `targets` take the intensity maps along: those of modalities that are gone are left out,
     and where those of the recipe are all alike, new modalities get the same. The description then begins with what is
     made of what, since the rest of it tells of the recipe's own modalities. An override of `supervised.network.kind`
-    leaves out what the recipe says of its own network and the other kind does not have.
+    leaves out what the recipe says of its own network and the other kind does not have; so does one of an intensity map
+    with what belongs to the recipe's own, and limits in its unit.
 
     Args:
         recipe: the path of a YAML file, or the name of a shipped recipe.
@@ -312,7 +314,8 @@ def _with(content: dict[str, Any], changes: Sequence[_Override]) -> dict[str, An
     over: dict[str, Any] = {}
     for change in changes:
         over = _merge(over, _nest(change.key, change.value))
-    return _merge(_described_anew(_for_network(_for_modalities(content, over), over), over), over)
+    fitted = _for_maps(_for_network(_for_modalities(content, over), over), over)
+    return _merge(_described_anew(fitted, over), over)
 
 
 def _for_network(content: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -324,6 +327,21 @@ def _for_network(content: dict[str, Any], over: Mapping[str, Any]) -> dict[str, 
     left_out = NOT_OF_KIND.get(kind, ())
     kept = {key: value for key, value in own.items() if key not in left_out}
     return {**content, "supervised": {**content["supervised"], "network": kept}}
+
+
+def _for_maps(content: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recipe without what it says of intensity maps and the kinds that overrides name do not take."""
+    own, named = (_within(part, "preparation", "intensity") for part in (content, over))
+    if not isinstance(own, Mapping) or not isinstance(named, Mapping):
+        return content
+    maps = dict(own)
+    for modality, settings in own.items():
+        kind = _within(named, modality, "map")
+        if not isinstance(settings, Mapping) or not isinstance(kind, str) or kind == settings.get("map", "auto"):
+            continue
+        left_out = NOT_OF_MAP.get(kind, frozenset()) | {"limits"}  # each map counts them in a unit of its own
+        maps[modality] = {key: value for key, value in settings.items() if key not in left_out}
+    return {**content, "preparation": {**content["preparation"], "intensity": maps}}
 
 
 def _within(content: Any, *keys: str) -> Any:
