@@ -75,6 +75,20 @@ def test_a_bad_file_is_listed_the_rest_done_and_the_status_2(
     assert [each["case"] for each in listed["failed"]] == ["c"]
 
 
+def test_windows_are_blended_as_asked_and_the_sidecar_says_how(tmp_path: Path) -> None:
+    model = make_translator(tmp_path / "model", T1, T2, spatial_dims=3)
+    pixels = np.random.default_rng(0).integers(0, 1000, (40, 36, 34)).astype(np.int16)
+    write(Image(pixels), tmp_path / "t1.nii.gz")
+    made = {}
+    for name, words in {"default": (), "gaussian": ("--blend", "gaussian"), "mean": ("--blend", "mean")}.items():
+        out = tmp_path / f"{name}.nii.gz"
+        assert translate("-m", model, "-i", tmp_path / "t1.nii.gz", "-o", out, "--window", "32,32,32", *words) == 0
+        made[name] = read(out).pixels
+        said = json.loads((tmp_path / f"{name}.synthetic.json").read_text())["options"]["blend"]
+        assert said == ("mean" if name == "mean" else "gaussian")
+    assert (made["default"] == made["gaussian"]).all() and (made["default"] != made["mean"]).any()
+
+
 def test_each_mistake_is_one_clear_line(
     model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -97,6 +111,7 @@ def test_each_mistake_is_one_clear_line(
         (("-m", model, "-i", photos, "-o", tmp_path / "file"), "is a file; give a folder"),
         (("-m", model, "-i", photos, "-o", tmp_path / "file" / "out"), "Cannot write to"),
         (("-m", model, "-i", photos, "-o", out, "--device", "warp-drive"), "There is no device"),
+        (("-m", model, "-i", photos, "-o", out, "--blend", "constant"), "--blend constant: take gaussian or mean"),
         (("-m", model, "-i", photos, "-o", out, "--window", "0,0,0"), "A window of 0,0,0 holds nothing"),
         (("-m", model, "-i", photos, "-o", out, "--flips", "0,0"), "name one twice"),
     ):

@@ -184,7 +184,7 @@ def test_a_card_that_is_none_is_refused(copy: Path, content: bytes) -> None:
 
 def test_a_folder_without_card_and_a_device_that_is_not_there(tmp_path: Path, copy: Path) -> None:
     refuse(tmp_path / "nothing", "holds no translator")
-    for device in ("warp-drive", "cuda" if not torch.cuda.is_available() else "mps"):
+    for device in ("warp-drive", "cpu:x", "cuda:99", "cuda" if not torch.cuda.is_available() else "mps"):
         with pytest.raises(UserError, match=r"There is no device .*; it can use cpu"):
             load_translator(copy, device=device)
 

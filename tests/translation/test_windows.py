@@ -21,15 +21,15 @@ def identity(pieces: Tensor) -> dict[str, Tensor]:
     shape=st.lists(st.integers(1, 23), min_size=2, max_size=3),
     sides=st.lists(st.integers(1, 16), min_size=3, max_size=3),
     overlap=st.sampled_from([0.0, 0.25, 0.5, 0.75, 0.9]),
-    blend=st.sampled_from(["gaussian", "constant"]),
+    blend=st.sampled_from(["gaussian", "mean"]),
     batch=st.integers(1, 5),
 )
 def test_a_network_that_changes_nothing_gives_the_volume_back(shape, sides, overlap, blend, batch) -> None:  # type: ignore[no-untyped-def]
     volume = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
     outputs = sliding_window(identity, volume, window=sides[: len(shape)], overlap=overlap, blend=blend, batch=batch)
     assert list(outputs) == ["same", "twice"]
-    torch.testing.assert_close(outputs["same"], volume, rtol=0, atol=1e-6)
-    torch.testing.assert_close(outputs["twice"], 2 * volume[:1], rtol=0, atol=2e-6)
+    torch.testing.assert_close(outputs["same"], volume, rtol=0, atol=1e-5)  # float32, hundreds of windows
+    torch.testing.assert_close(outputs["twice"], 2 * volume[:1], rtol=0, atol=2e-5)
 
 
 def test_windows_in_the_middle_of_a_larger_one_agree_with_a_convolution_over_the_whole() -> None:
@@ -44,7 +44,7 @@ def test_windows_in_the_middle_of_a_larger_one_agree_with_a_convolution_over_the
     # Windows see zeros past their rims; a Gaussian hides that where windows overlap, a plain mean does not.
     inner = (slice(None), slice(8, -8), slice(8, -8), slice(8, -8))
     error = (whole - by_windows)[inner].abs().max()
-    plain = sliding_window(blur, volume, window=(16, 16, 16), blend="constant")["blurred"]
+    plain = sliding_window(blur, volume, window=(16, 16, 16), blend="mean")["blurred"]
     assert error < 0.05 * whole.mean() < (whole - plain)[inner].abs().max()
 
 
@@ -56,10 +56,10 @@ def test_the_middle_of_a_window_counts_more_than_its_rim() -> None:
 
     volume = torch.zeros(1, 64, 64)
     shares = {
-        blend: sliding_window(rim_is_wrong, volume, window=(16, 16), blend=blend) for blend in ("gaussian", "constant")
+        blend: sliding_window(rim_is_wrong, volume, window=(16, 16), blend=blend) for blend in ("gaussian", "mean")
     }
     inside = (slice(None), slice(8, -8), slice(8, -8))
-    assert shares["gaussian"]["error"][inside].mean() < 0.5 * shares["constant"]["error"][inside].mean()
+    assert shares["gaussian"]["error"][inside].mean() < 0.5 * shares["mean"]["error"][inside].mean()
 
 
 def test_windows_reach_both_ends_and_overlap_as_asked() -> None:

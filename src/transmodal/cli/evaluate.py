@@ -139,12 +139,18 @@ def evaluate(
         str | None,
         typer.Option(metavar="X,Y,Z", help="As 'translate': volumes in windows, or whole.", show_default=False),
     ] = None,
+    blend: Annotated[
+        str, typer.Option(help="As 'translate': join windows by gaussian weights, or by their plain mean.")
+    ] = "gaussian",
     memory: Annotated[
         float | None,
         typer.Option(metavar="GB", min=0.01, help="As 'translate': memory to use.", show_default=False),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Threads that read and score.")] = 2,
-    device: Annotated[str, typer.Option(help="Where the translator works: cpu, cuda or mps.")] = "cpu",
+    device: Annotated[
+        str,
+        typer.Option(help="Where it works: auto (a CUDA GPU where there is one, else the CPU), cpu, cuda or mps."),
+    ] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON, and nothing else.")] = False,
 ) -> None:
     """Score a run per case and per group, beside baselines, with intervals; write its report.
@@ -182,7 +188,7 @@ def evaluate(
     if weights is not None and len(runs) < 2:
         raise UserError("WAEM scores systems against each other; name two runs or more, or leave --waem out")
     own = recipe_of(runs[0])
-    translation = translation_options(flips, precision, window, memory, spatial_dims=own.spatial_dims)
+    translation = translation_options(flips, precision, window, memory, blend=blend, spatial_dims=own.spatial_dims)
     evaluations = []
     policy = chosen_policy(
         own.evaluation,

@@ -80,7 +80,10 @@ def new(
         str | None,
         typer.Option(metavar="REGEX", help="Takes the subject out of a name, for example '(?P<subject>.+)_pose'."),
     ] = None,
-    device: Annotated[str, typer.Option(help="Where translators of runs work: cpu, cuda or mps.")] = "cpu",
+    device: Annotated[
+        str,
+        typer.Option(help="Where translators of runs work: auto (a CUDA GPU if there is one, else the CPU), cpu, …"),
+    ] = "auto",
 ) -> None:
     """Make a blinded study from folders of images or from runs.
 

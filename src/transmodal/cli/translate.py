@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from transmodal.translation.jobs import Job
-    from transmodal.translation.options import Options
+    from transmodal.translation.options import Blend, Options
     from transmodal.translation.translator import Translator
 
 EXAMPLES = """
@@ -87,6 +87,9 @@ def translate(
     overlap: Annotated[
         float, typer.Option(min=0, max=0.9, help="Volumes: share of a window that neighbours have in common.")
     ] = 0.5,
+    blend: Annotated[
+        str, typer.Option(help="Volumes: join windows by gaussian weights, or by their plain mean.")
+    ] = "gaussian",
     memory: Annotated[
         float | None,
         typer.Option(metavar="GB", min=0.01, help="Memory to use; windows shrink to it. Default: what is free."),
@@ -107,7 +110,9 @@ def translate(
     file_format: Annotated[
         str | None, typer.Option("--format", help="dicom-seg: write label maps as DICOM segmentations.")
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Annotated[
+        str, typer.Option(help="auto (a CUDA GPU where there is one, else the CPU), cpu, cuda or mps.")
+    ] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Translate images: same size, same pixel size, marked as synthetic. Done files are skipped on a rerun."""
@@ -119,9 +124,11 @@ def translate(
 
     from transmodal.errors import UserError
     from transmodal.translation.apply import SEGMENTS, apply_translator, find_jobs
+    from transmodal.translation.devices import choose_device
     from transmodal.translation.jobs import cases_without_input, chosen_inputs
     from transmodal.translation.model_folder import load_translator
 
+    device = choose_device(device)
     translator, *others = [load_translator(each, device=device) for each in model]
     if file_format not in (None, SEGMENTS):
         raise UserError(f"--format {file_format}: take {SEGMENTS}; other formats follow from the input's, or from -o")
@@ -154,7 +161,9 @@ def translate(
         raise UserError(f"{out} is a file; give a folder with -o")
     console = Console(stderr=True)
     options = replace(
-        translation_options(flips, precision, window, memory, overlap, spatial_dims=preparation.spatial_dims),
+        translation_options(
+            flips, precision, window, memory, overlap, blend=blend, spatial_dims=preparation.spatial_dims
+        ),
         largest_component=_classes(largest_component),
         fill_holes=_classes(fill_holes),
         say=None if as_json else lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True),
@@ -239,6 +248,7 @@ def translation_options(
     memory: float | None,
     overlap: float = 0.5,
     *,
+    blend: str = "gaussian",
     spatial_dims: int = 3,
 ) -> "Options":
     """Return how a network is run, from words of the command line; memory in GB.
@@ -257,6 +267,7 @@ def translation_options(
         precision=_precision(precision),
         window="whole" if window == "whole" else (_whole_numbers(window, "--window") or None) if window else None,
         overlap=overlap,
+        blend=_blend(blend),
         memory=None if memory is None else memory * 1e9,
     )
 
@@ -271,6 +282,16 @@ def _whole_numbers(text: str, option: str) -> tuple[int, ...]:
     if any(number < 0 for number in numbers):
         raise UserError(f"{option} {text}: write whole numbers with commas, as 0,1")
     return numbers
+
+
+def _blend(text: str) -> "Blend":
+    from transmodal.errors import UserError
+    from transmodal.translation.options import BLENDS
+
+    for known in BLENDS:
+        if text == known:
+            return known
+    raise UserError(f"--blend {text}: take {' or '.join(BLENDS)}")
 
 
 def _precision(text: str) -> Literal["fp32", "bf16"]:

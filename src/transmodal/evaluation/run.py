@@ -26,6 +26,7 @@ from transmodal.training.cross_validation import CrossValidation
 from transmodal.training.recipe import Recipe
 from transmodal.training.run import Run
 from transmodal.translation import Translator, load_translator
+from transmodal.translation.devices import choose_device
 from transmodal.translation.options import Options
 
 __all__ = ["TRANSLATOR", "RunEvaluation", "evaluate", "evaluate_run", "policy_for_target"]
@@ -140,7 +141,7 @@ def evaluate_run(
             Dice on synthetic and on real ones, and write evaluation/downstream.csv.
         segment_steps: of its training; None takes `segmenter.STEPS`.
         workers: threads that read and score.
-        device: on which the translator works.
+        device: on which the translator works, as `load_translator` takes it.
         translation: how its network is run; None runs it as `transmodal translate` does without options.
         beside: modalities whose images, in the target's unit and on its grid, are scored as baselines too: a TV
             reconstruction beside a restoration.
@@ -155,6 +156,7 @@ def evaluate_run(
 
     if combinations and given is not None:
         raise UserError("--combinations scores every choice of inputs, and --given makes one; give one of the two")
+    device = choose_device(device)
     run, runs = _opened(folder, split)
     parts = [(each, load_translator(each.model, device=device)) for each in runs]
     if segment is not None and _label_maps(parts[0][1]):

@@ -16,6 +16,7 @@ from transmodal.errors import UserError
 from transmodal.images.files import sha256_of, write_text
 from transmodal.methods import METHODS, Method, make_method
 from transmodal.translation.card import FORMAT_VERSION, Card
+from transmodal.translation.devices import choose_device
 from transmodal.translation.translator import Translator
 
 WEIGHTS, CARD = "model.safetensors", "translator.json"
@@ -63,11 +64,15 @@ def save_translator(method: Method, card: Card, folder: str | Path) -> Path:
 def load_translator(folder: str | Path, *, device: str = "cpu") -> Translator:
     """Load a translator, or the translator of a run, from its folder. No code of the folder is run.
 
+    Args:
+        folder: of the translator or of the run.
+        device: where it works: "cpu", "cuda", "cuda:1", "mps", or "auto", which takes a CUDA GPU where there is one.
+
     Raises:
         UserError: no translator there, a newer format, an unknown method, weights other than the card's, or a device
             that is not there.
     """
-    _require_device(device)
+    device = choose_device(device)
     folder = _folder_of(folder)
     card = read_card(folder)
     weights_file = _checked_weights(folder, card)
@@ -122,13 +127,6 @@ def _checked_weights(folder: Path, card: Card) -> Path:
             "copy the folder again from its source"
         )
     return weights_file
-
-
-def _require_device(name: str) -> None:
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not available.get(name.partition(":")[0], False):
-        there = ", ".join(device for device, found in available.items() if found)
-        raise UserError(f"There is no device {name!r} that torch can use here; it can use {there}")
 
 
 def read_card(folder: str | Path) -> Card:

@@ -2,9 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from transmodal.errors import UserError
+
+Blend = Literal["gaussian", "mean"]
+BLENDS: tuple[Blend, ...] = get_args(Blend)
 
 
 @dataclass(frozen=True)
@@ -17,6 +20,8 @@ class Options:
         window: volumes only: shape of overlapping windows; "whole" takes volumes in one pass; None takes the patches
             of the training where the network normalises by the statistics of what it sees, else what memory allows.
         overlap: share of a window that neighbours have in common.
+        blend: how windows are joined where they overlap: "gaussian" trusts their middles more (nnU-Net); "mean" is the
+            plain average over the windows that hold a voxel (Dai et al.).
         memory: bytes that a case may take beyond the network itself, also where a window is set: windows become
             smaller, slices go through in smaller batches. None takes what is free.
         largest_component, fill_holes: classes of label maps of which one connected piece is kept, and whose holes are
@@ -25,13 +30,14 @@ class Options:
         warn: called with a line for each input that looks unlike those of the training; None does not look.
 
     Raises:
-        UserError: a window without pixels, an axis to flip twice, or an overlap out of range.
+        UserError: a window without pixels, an axis to flip twice, an overlap out of range, or another blend.
     """
 
     flips: tuple[int, ...] = ()
     precision: Literal["fp32", "bf16"] = "fp32"
     window: tuple[int, ...] | Literal["whole"] | None = None
     overlap: float = 0.5
+    blend: Blend = "gaussian"
     memory: float | None = None
     largest_component: tuple[str, ...] | None = None
     fill_holes: tuple[str, ...] | None = None
@@ -47,10 +53,13 @@ class Options:
             raise UserError(f"The axes to flip, {named}, name one twice; name each axis once")
         if not 0 <= self.overlap < 1:
             raise UserError(f"An overlap of {self.overlap:g} is no share of a window; give one from 0 to 0.9")
+        if self.blend not in BLENDS:
+            raise UserError(f"There is no blend {self.blend!r}; choose {' or '.join(BLENDS)}")
 
     def to_json(self) -> dict[str, Any]:
         """Return what changes the output, for the record; lists, as JSON gives them back."""
         window = list(self.window) if isinstance(self.window, tuple) else self.window
-        own = {"flips": list(self.flips), "precision": self.precision, "window": window, "overlap": self.overlap}
+        own: dict[str, Any] = {"flips": list(self.flips), "precision": self.precision, "window": window}
+        own |= {"overlap": self.overlap, "blend": self.blend}
         tidying = {"largest_component": self.largest_component, "fill_holes": self.fill_holes}
         return own | {name: list(classes) for name, classes in tidying.items() if classes is not None}

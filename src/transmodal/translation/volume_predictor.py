@@ -29,7 +29,8 @@ from transmodal.translation.memory import (
     peak_memory,
     usable_memory,
 )
-from transmodal.translation.windows import Blend, Predict, sliding_window, window_count
+from transmodal.translation.options import Blend
+from transmodal.translation.windows import Predict, sliding_window, window_count
 
 STEP = 16  # windows are multiples of it, or the whole axis
 GOOD_SIDE, FAIR_SIDE = 64, 32  # pixels that a window should see along every axis

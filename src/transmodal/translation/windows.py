@@ -9,16 +9,16 @@ count of visits nor a division at the end is needed.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice, product
 from math import ceil, prod
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from transmodal.translation.options import Blend
+
 Predict = Callable[[Tensor], Mapping[str, Tensor]]
 """(N, C, *window) → target → (N, C', *window)."""
 
-Blend = Literal["gaussian", "constant"]
 SHARE_OF_WINDOW = 1 / 8  # standard deviation of the Gaussian
 
 
@@ -41,7 +41,7 @@ def sliding_window(
             the edge where they are too short for that) and cut again.
         window: spatial shape of a window.
         overlap: share of a window that neighbours have in common, at least; 0 ≤ overlap < 1.
-        blend: gaussian trusts the middle of windows more, constant averages.
+        blend: gaussian trusts the middle of windows more, mean averages over the windows that hold a voxel.
         batch: windows that go through the network together.
         device: where windows are brought before `predict`; None leaves them where the volume lies.
         on_window: called with (windows done, windows in all) after each batch.
