@@ -149,6 +149,16 @@ def test_a_case_without_a_mask_is_scored_in_its_foreground(run: Run, tmp_path: P
     assert scores.policy.own_mask == "mask" and len(scores.of("translator")) == 1
 
 
+def test_pix2pix_is_fed_the_mask_and_outputs_are_zero_outside(run: Run, tmp_path: Path) -> None:
+    pix2pix = load_recipe("t1-to-t2-pix2pix", scale="smoke")
+    translator = load_translator(train(pix2pix, run.manifest, tmp_path / "run", cache=tmp_path, quiet=True).model)
+    assert translator.card.ports.in_channels == 2 and translator.card.preparation.modalities["T2"].intensity.tails
+    case = run.manifest.cases(split="test")[0]
+    source, mask = read(case.files["T1"]), read(case.files["mask"])
+    made, whole = translator(source, mask=mask).pixels, translator(source).pixels
+    assert not made[mask.pixels == 0].any() and whole[mask.pixels == 0].any()
+
+
 def test_an_own_mask_that_cannot_be_is_refused() -> None:
     with pytest.raises(ValueError, match="own_mask must be"):
         Policy(mask="foreground", own_mask="foreground")

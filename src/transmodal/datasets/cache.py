@@ -183,8 +183,8 @@ class _CasePreparation:
                 image = turned_onto(read(own), first)
                 _store(files[LABELS], self.preparation.prepare_labels(image, self.labels))
         # Of a whole head, the brain alone makes a slice worth training on.
-        own = mask is not None and self.preparation.region is not None and self.preparation.region.how == "nonzero"
-        return region if own else None
+        drawn = mask is not None and self.preparation.region is not None and self.preparation.region.how == "nonzero"
+        return region if drawn else None
 
     def _files(self) -> dict[str, Path]:
         described = self.preparation.model_dump(mode="json", exclude={"modalities"})
