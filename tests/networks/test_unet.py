@@ -77,28 +77,6 @@ def test_a_correction_starts_from_its_input_and_reaches_it_everywhere() -> None:
     assert network.head.weight.grad is not None and network.head.weight.grad.abs().max() > 0
 
 
-@pytest.mark.parametrize("shape", [(32, 32), (17, 31), (1, 5)])
-@pytest.mark.parametrize("residual", [False, True])
-def test_squares_of_pixels_become_channels_and_pixels_again(shape: tuple[int, int], residual: bool) -> None:
-    torch.manual_seed(0)
-    network = UNet(2, 3, filters=2, levels=3, fold=2, residual=residual)
-    assert network(torch.randn(2, 2, *shape)).shape == (2, 3, *shape)
-    sizes = []
-    network.encoder[0].register_forward_hook(lambda _, __, output: sizes.append(output.shape[2:]))
-    network(torch.randn(1, 2, 32, 48))
-    assert sizes == [(16, 24)]
-
-
-def test_a_folded_correction_adds_each_pixel_to_its_own() -> None:
-    network = UNet(1, 1, filters=2, levels=1, fold=2, add_input=(0,), norm="none")
-    images = torch.randn(1, 1, 6, 8)
-    assert torch.equal(network(images), images)
-    with torch.no_grad():
-        network.head.bias.copy_(torch.tensor([1.0, 2.0, 3.0, 4.0]))
-    expected = images + torch.tensor([[1.0, 2.0], [3.0, 4.0]]).repeat(3, 4)
-    torch.testing.assert_close(network(images), expected)
-
-
 @pytest.mark.parametrize("kind", ["plain", "residual", "resize", "volume"])
 def test_a_few_steps_learn_a_known_mapping(kind: str) -> None:
     torch.manual_seed(0)
@@ -174,8 +152,6 @@ def test_images_of_a_batch_do_not_see_each_other_with_instance_norm() -> None:
         ({"add_input": (3,)}, "one of 2 input channels"),
         ({"add_input": (0, 1)}, "one of 2 input channels"),
         ({"add_input": (0,), "output": "tanh"}, "needs a linear output"),
-        ({"fold": 0}, "fold takes squares"),
-        ({"fold": 2, "spatial_dims": 3}, "in two dimensions only"),
     ],
 )
 def test_what_cannot_be_built_is_refused(settings: dict, message: str) -> None:

@@ -8,6 +8,7 @@ import pytest
 import transmodal
 from transmodal.errors import UserError
 from transmodal.images import Image, picture_affine, write
+from transmodal.methods.supervised import NOT_OF_KIND
 from transmodal.training.monitor import Monitor
 from transmodal.training.recipe import load_recipe
 from transmodal.training.run import Run
@@ -116,8 +117,8 @@ def test_a_window_that_cuts_nothing_says_nothing(tmp_path: Path, monkeypatch: py
 def test_another_network_leaves_out_what_it_does_not_have(kind: str) -> None:
     recipe = load_recipe("ct-sparse-view", overrides=[f"supervised.network.kind={kind}"])
     network = recipe.supervised.network
-    assert network.kind == kind and network.filters == 48, "what it has stays"
-    assert network.fold == (2 if kind in ("unet", "residual-unet") else 1)
+    assert network.kind == kind and network.filters == 24, "what it has stays"
+    assert network.norm == ("none" if "norm" not in NOT_OF_KIND[kind] else "instance")
     own = load_recipe("ct-sparse-view", overrides=["supervised.network.kind=unet"])
     assert own == load_recipe("ct-sparse-view")
 

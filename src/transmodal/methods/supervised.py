@@ -28,11 +28,11 @@ from transmodal.networks.unet import UNet
 
 Kind = Literal["unet", "residual-unet", "fcn8s", "slide-unet", "slide-autoencoder", "fbpconvnet", "monai-unet"]
 
-_OF_UNETS = ("convolutions", "blocks", "activation", "upsampling", "score_filters", "fold")
+_OF_UNETS = ("convolutions", "blocks", "activation", "upsampling", "score_filters")
 NOT_OF_KIND: dict[str, tuple[str, ...]] = {
     "unet": ("blocks", "score_filters", "dense"),
     "residual-unet": ("score_filters", "dense"),
-    "fcn8s": ("levels", "convolutions", "blocks", "activation", "upsampling", "add_input", "dense", "fold"),
+    "fcn8s": ("levels", "convolutions", "blocks", "activation", "upsampling", "add_input", "dense"),
     "slide-unet": (*_OF_UNETS, "norm", "dropout"),
     "slide-autoencoder": (*_OF_UNETS, "norm", "dropout"),
     "fbpconvnet": (*_OF_UNETS, "norm", "dropout", "output", "dense"),
@@ -70,9 +70,6 @@ class NetworkSettings(BaseModel):
     )
     dense: bool = Field(
         False, description="slide-* only: the dense bottleneck as printed, which ties the network to one image size"
-    )
-    fold: int = Field(
-        1, ge=1, le=4, description="squares of so many pixels a side as channels: as many times faster; unets only"
     )
 
     @model_validator(mode="after")
@@ -246,5 +243,4 @@ def make_network(settings: NetworkSettings, ports: Ports) -> nn.Module:
         dropout=settings.dropout,
         upsampling=settings.upsampling,
         output=settings.output,
-        fold=settings.fold,
     )

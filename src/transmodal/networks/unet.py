@@ -57,13 +57,9 @@ class UNet(nn.Module):
         output: "linear", or "tanh" for values in [-1, 1].
         add_input: the input channel that each output channel is a correction of, for aligned modalities that look
             alike; the training then starts from the input itself. Only with a linear output.
-        fold: take squares of so many pixels a side as channels, and back at the end (FFDNet: Zhang, Zuo, Zhang, IEEE
-            Trans. Image Processing 27(9), 2018): the network sees an image of that part of the size, and is as many
-            times as fast as a square has pixels. Two dimensions only.
 
     Raises:
-        ValueError: fewer than one level, other numbers of blocks than levels, or of channels in `add_input`; volumes
-            to be folded.
+        ValueError: fewer than one level, other numbers of blocks than levels, or of channels in `add_input`.
     """
 
     def __init__(
@@ -83,7 +79,6 @@ class UNet(nn.Module):
         upsampling: Upsampling = "transposed",
         output: Output = "linear",
         add_input: Sequence[int] | None = None,
-        fold: int = 1,
     ) -> None:
         super().__init__()
         if levels < 1 or convolutions < 1:
@@ -92,20 +87,18 @@ class UNet(nn.Module):
         if len(blocks) != levels or min(blocks) < 1:
             raise ValueError(f"a U-Net of {levels} levels needs as many numbers of blocks, all above 0, got {blocks}")
         self.add_input = corrected_channels(add_input, in_channels, out_channels, output)
-        if fold < 1 or (fold > 1 and spatial_dims != 2):
-            raise ValueError(f"fold takes squares of {fold} pixels a side, in two dimensions only")
-        self.multiple, self.fold = fold * 2 ** (levels - 1), fold
+        self.multiple = 2 ** (levels - 1)
         self.output = output
         make = _Blocks(spatial_dims, norm, activation)
         widths = [min(filters * 2**level, MOST_FILTERS[spatial_dims]) for level in range(levels)]
 
         self.encoder = nn.ModuleList()
         for level, width in enumerate(widths):
-            previous, stride = (widths[level - 1], 2) if level else (in_channels * fold**2, 1)
+            previous, stride = (widths[level - 1], 2) if level else (in_channels, 1)
             parts: list[nn.Module] = []
             if residual:
                 if level == 0:
-                    parts.append(make.convolution(previous, width))
+                    parts.append(make.convolution(in_channels, width))
                     previous = width
                 parts.append(ResidualBlock(make, previous, width, stride))
                 parts += [ResidualBlock(make, width, width) for _ in range(blocks[level] - 1)]
@@ -125,15 +118,13 @@ class UNet(nn.Module):
             if dropout and level:
                 parts.append(nn.Dropout(dropout))
             self.decoder.append(nn.Sequential(*parts))
-        self.head = CONVOLUTION[spatial_dims](widths[0], out_channels * fold**2, 1)
+        self.head = CONVOLUTION[spatial_dims](widths[0], out_channels, 1)
         start_as_he(self, negative_slope=NEGATIVE_SLOPE if activation == "leaky" else 0.0)
         if add_input is not None:
             nn.init.zeros_(self.head.weight)
 
     def forward(self, images: Tensor) -> Tensor:
         features = in_type_of(pad_to_multiple(images, self.multiple), self.head)
-        if self.fold > 1:
-            features = functional.pixel_unshuffle(features, self.fold)
         skips = []
         for level in self.encoder:
             features = level(features)
@@ -141,8 +132,7 @@ class UNet(nn.Module):
         skips.pop()
         for upsample, level in zip(self.upsamplings, self.decoder, strict=True):
             features = level(torch.cat([upsample(features), skips.pop()], dim=1))
-        made = self.head(features)
-        corrected = crop_to(functional.pixel_shuffle(made, self.fold) if self.fold > 1 else made, images.shape[2:])
+        corrected = crop_to(self.head(features), images.shape[2:])
         if self.add_input is not None:
             corrected = images[:, self.add_input] + corrected
         return torch.tanh(corrected) if self.output == "tanh" else corrected
