@@ -198,7 +198,8 @@ class StarGan(Method):
     def translate(self, inputs: Batch, *, stochastic: bool = False) -> dict[str, Tensor]:
         """Return all targets, each from the first given input; there is no noise.
 
-        The label of a target is that of the case's data set where it has the target, else of the first that has it.
+        The label of a target is that of the first data set that has it. Where the inputs hold DATASET, which no
+        command gives them, a data set that has the target takes precedence with its own cases.
 
         Raises:
             ValueError: a case without any input.

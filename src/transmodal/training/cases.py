@@ -17,7 +17,7 @@ def usable_cases(manifest: Manifest, recipe: Recipe, split: str | None = None) -
     Args:
         manifest: with a split column where `split` is given.
         recipe: says what is needed: all of its modalities, or with `sampling.missing_inputs` at least one input and
-            one target beside it; a label map where `labels.required`.
+            one target beside it, or for a training without pairs any modality; a label map where `labels.required`.
         split: "train", "validation" or "test"; None takes all.
 
     Raises:
@@ -37,7 +37,14 @@ def is_usable(case: CaseFiles, recipe: Recipe) -> bool:
         return all(modality in case.files for modality in recipe.modalities)
     inputs = {name for name in recipe.inputs if name in case.files}
     targets = {name for name in recipe.targets if name in case.files}
+    if learns_without_pairs(recipe) and case.split == "train":
+        return bool(inputs or targets)
     return bool(inputs) and bool(targets) and len(inputs | targets) > 1
+
+
+def learns_without_pairs(recipe: Recipe) -> bool:
+    """Say whether one modality of a case suffices for training; to be scored, a case still needs two."""
+    return recipe.method == "stargan" and recipe.sampling.missing_inputs
 
 
 def lacking(case: CaseFiles, recipe: Recipe) -> list[str]:

@@ -19,7 +19,7 @@ from transmodal.datasets.preparation import Preparation, fit_preparation
 from transmodal.datasets.splits import divide_training_subjects, split_by_subject
 from transmodal.errors import UserError
 from transmodal.images.files import write_text
-from transmodal.training.cases import is_usable, lacking, usable_cases
+from transmodal.training.cases import is_usable, lacking, learns_without_pairs, usable_cases
 from transmodal.training.checkpoint import all_finite, load_checkpoint
 from transmodal.training.fit import Trainer
 from transmodal.training.monitor import Monitor
@@ -218,10 +218,13 @@ def _create_run(recipe: Recipe, manifest: Manifest | str | Path, out: Path, moni
     left_out = [case for case in manifest.cases() if not is_usable(case, recipe)]
     if left_out:
         names = ", ".join(f"{case.id} (no {', '.join(lacking(case, recipe))})" for case in left_out[:3])
-        monitor.say(f"{len(left_out)} incomplete cases are left out: {names}{', …' if len(left_out) > 3 else ''}")
+        names += ", …" if len(left_out) > 3 else ""
+        only = "; validation and test need pairs" if learns_without_pairs(recipe) else ""
+        monitor.say(f"{len(left_out)} incomplete cases are left out: {names}{only}")
     if not usable_cases(manifest, recipe, "train"):
+        joined = " or " if learns_without_pairs(recipe) else ", "
         raise UserError(
-            f"No training case of {manifest.name} has {', '.join(recipe.modalities)}; check its split column"
+            f"No training case of {manifest.name} has {joined.join(recipe.modalities)}; check its split column"
         )
     if recipe.train.start_from is not None:
         refuse_known_subjects(recipe.train.start_from, manifest)

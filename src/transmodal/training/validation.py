@@ -84,7 +84,8 @@ def tasks(ports: Ports, arrays: Mapping[str, npt.NDArray[Any]]) -> list[tuple[li
     inputs = {name: arrays[name] for name in (*ports.inputs, REGION, DEPTH) if name in arrays}
     there = [name for name in ports.targets if name in arrays]
     found = []
-    if pure := [name for name in there if name not in ports.inputs]:
+    pure = [name for name in there if name not in ports.inputs]
+    if pure and any(name in inputs for name in ports.inputs):
         found.append((pure, inputs))
     for target in there:
         others = {name: stack for name, stack in inputs.items() if name != target}
