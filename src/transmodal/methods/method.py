@@ -208,6 +208,9 @@ class Method(nn.Module):
     takes_batches: bool = True
     """False: in use the output of one sample depends on what shares its batch (statistics of the batch itself)."""
 
+    progress: float = 0.0
+    """Share of the training that is over, of its steps or of its time; the training loop sets it before each step."""
+
     @property
     def keeps_inputs(self) -> bool:
         """Inputs stay in float32 where the weights have 16 bits, because outputs are corrections of them."""
@@ -233,6 +236,10 @@ class Method(nn.Module):
         seeds from (seed, step): that is what makes a resumed training equal to an unbroken one.
         """
         raise NotImplementedError
+
+    def notice(self, step: int) -> str:
+        """Return what a user should know about this step, in one line that is told once; "" is nothing."""
+        return ""
 
     def translate(self, inputs: Batch, *, stochastic: bool = False) -> dict[str, Tensor]:
         """Return all target modalities in [-1, 1] for the inputs; dropout acts only if `stochastic`.

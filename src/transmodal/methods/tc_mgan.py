@@ -39,6 +39,7 @@ from transmodal.networks.segmentor import Segmentor
 from transmodal.networks.unet import start_as_he
 
 PUBLISHED_LAYERS = 5
+MOST_PRETRAINING = 0.25  # of a training; published: 30 of 130 epochs
 FAKE_SHARE = 0.7  # of s_loss; the rest is of real images
 
 
@@ -50,7 +51,10 @@ class SegmentorSettings(BaseModel):
     filters: int = Field(64, ge=1)
     levels: Annotated[int, Field(ge=1, le=6)] | Literal["auto"] = Field("auto", description="auto: 4, or fewer")
     pretraining_steps: int = Field(
-        0, ge=0, description="first steps, in which only S is trained, on real images; published: 30 epochs before 100"
+        0,
+        ge=0,
+        description="first steps, in which only S is trained, on real images, up to a quarter of the training; "
+        "published: 30 epochs before 100",
     )
     # Published: 1e-4 in the 30 epochs alone, the GAN's 2e-4 afterwards. One rate for both here, the careful one.
     adam: AdamSettings = AdamSettings(learning_rate=1e-4, betas=(0.9, 0.999))
@@ -129,16 +133,29 @@ class TcMgan(Method):
         settings = self.settings.segmentor
         return settings.adam if name == "segmentor" and settings is not None else self.adam
 
+    @property
+    def _pretraining_steps(self) -> int:
+        settings = self.settings.segmentor
+        return settings.pretraining_steps if settings is not None and self.segmentor is not None else 0
+
+    def notice(self, step: int) -> str:
+        if step >= self._pretraining_steps or self.progress < MOST_PRETRAINING:
+            return ""
+        return (
+            f"unified.tc_mgan.segmentor.pretraining_steps: {self._pretraining_steps} is more than a quarter of this "
+            "training; after that quarter the generator is trained"
+        )
+
     def updates(self, batch: Batch, step: int) -> Iterator[Update]:
-        settings = self.settings
-        pretraining = settings.segmentor.pretraining_steps if settings.segmentor and self.segmentor else 0
-        cases, which = self._draw(batch, for_segmentor=step < pretraining)
+        settings, pretraining = self.settings, self._pretraining_steps
+        pretrains = step < pretraining and self.progress < MOST_PRETRAINING
+        cases, which = self._draw(batch, for_segmentor=pretrains)
         if not len(cases):
             return
         label = one_hot(which, self.classes)
         real = self._real(batch, cases, which)
         mask = (batch[LABELS][cases] > 0) if self.segmentor is not None and LABELS in batch else None
-        if step < pretraining:
+        if pretrains:
             if mask is not None:
                 loss = self._segmentation_loss(real, label, mask, trains=True)
                 yield Update("segmentor", loss, {"s_loss": loss})

@@ -59,6 +59,7 @@ class Position:
     waiting: float = 0.0  # seconds of the epoch under way in which a step waited for its samples
     working: float = 0.0  # seconds of its steps, waiting included
     minutes: float | None = None  # the time limit where another than the recipe's holds
+    updated: list[str] = field(default_factory=list)  # the modules that some step has changed
 
 
 class Trainer:
@@ -81,6 +82,7 @@ class Trainer:
         self.recipe, self.settings = run.recipe, run.recipe.train
         self.training, self.validation = training, validation
         self.position, self.stop_asked = Position(minutes=minutes), False
+        self.told: set[str] = set()  # notices of the method
         slices = run.recipe.preparation.slices
         self.minimum_foreground = slices.minimum_foreground if slices else 0.0
         augmentation = run.recipe.augmentation
@@ -242,6 +244,31 @@ class Trainer:
         out_of_patience = patience is not None and self.position.validations_without_gain >= patience
         return self.position.epoch >= self.settings.epochs or self.progress >= 1 or out_of_patience
 
+    @property
+    def untrained(self) -> list[str]:
+        """The modules of a translator that no step of this training has changed; none before the first step."""
+        if not self.position.step:
+            return []
+        needed = set(self.method.translation_modules) & set(self.optimisers)
+        return sorted(needed - set(self.position.updated))
+
+    def require_trained(self) -> None:
+        """Refuse a training that ended, rather than was stopped, before what a translator needs had its turn.
+
+        Raises:
+            UserError: no step changed the generator.
+        """
+        if not self.untrained or not self.is_over:
+            return
+        leave(self.fabric)
+        if not self.fabric.is_global_zero:
+            raise SystemExit(2)  # the first process says what happened
+        raise UserError(
+            f"{self.run.folder} holds no translator: its {' and '.join(self.untrained)} had no turn in the "
+            f"{self.position.step} steps of the training; train into a new --out for longer (train.epochs, "
+            "train.max_minutes), or lower the method's critic_steps or pretraining_steps"
+        )
+
     def _train_epoch(self, loader: Any, started: float) -> None:
         position, saved = self.position, time.monotonic()
         self.sampler.start(position.epoch, position.batch)
@@ -277,6 +304,8 @@ class Trainer:
         torch.manual_seed(int(seeds.generate_state(1)[0]))
         factor = rate_factor(self.progress, self.settings.constant_share)
         parts: dict[str, float] = {}
+        self.method.progress = self.progress
+        self._tell(self.method.notice(position.step))
         updates = self.method.updates(batch, position.step)
         while True:
             update = self._next(updates)
@@ -300,10 +329,17 @@ class Trainer:
                 parameters = self.method.trained_modules()[name].parameters()
                 torch.nn.utils.clip_grad_norm_(parameters, self.settings.gradient_clip)
             optimiser.step()
+            if name not in position.updated:
+                position.updated.append(name)
             optimiser.zero_grad(set_to_none=True)  # now, so that gradients and the next activations never coexist
         if self.average is not None:
             self.average.update(self.method)
         return parts
+
+    def _tell(self, notice: str) -> None:
+        if notice and notice not in self.told:
+            self.told.add(notice)
+            self.monitor.say(notice)
 
     def _next(self, updates: Iterator[Update]) -> Update | None:
         with self.fabric.autocast():
@@ -411,7 +447,8 @@ class Trainer:
         if self.fabric.world_size > 1:  # all must agree on which epoch was best, and when patience ends
             scores = self.fabric.broadcast(scores)
         score = scores.get(self.recipe.best)
-        if score is None or not np.isfinite(score):
+        # A generator that still waits for its turn may score well by chance: it must not become the best.
+        if score is None or not np.isfinite(score) or self.untrained:
             return scores
         sign = 1 if HIGHER_IS_BETTER[self.recipe.best] else -1
         if position.best_score is None or sign * score > sign * position.best_score:
@@ -422,7 +459,7 @@ class Trainer:
         return scores
 
     def _keep_best(self, scores: dict[str, float]) -> None:
-        if self.fabric.is_global_zero and all_finite(self.method):
+        if self.fabric.is_global_zero and all_finite(self.method) and not self.untrained:
             with self._averaged():
                 content = {"modules": self.method.state_dict(), "epoch": self.epochs_done, "scores": scores}
                 save_checkpoint(self.run.best_checkpoint, content)
@@ -475,7 +512,8 @@ class Trainer:
                 optimiser.load_state_dict(content["optimisers"][name])
             if self.average is not None:
                 self.average.load(content["average"])
-            self.position = Position(**content["position"])
+            # A checkpoint that does not say which modules were changed is of a time when nobody asked.
+            self.position = Position(**{"updated": list(self.optimisers), **content["position"]})
         except (RuntimeError, KeyError, ValueError, TypeError) as error:
             raise UserError(
                 f"{self.run.last_checkpoint} does not fit the recipe in {self.run.folder}; was it edited?"

@@ -62,7 +62,8 @@ def train(
 
     Raises:
         UserError: anything in recipe, data or folders that the user can mend; a loss that is not finite.
-        KeyboardInterrupt: stopped by Ctrl-C or SIGTERM before the end, with a checkpoint and a translator written.
+        KeyboardInterrupt: stopped by Ctrl-C or SIGTERM before the end, with a checkpoint written, and a translator
+            unless its network was not trained yet.
     """
     out = Path(out)
     resumes = resume and (out / "recipe.yaml").exists()
@@ -113,6 +114,7 @@ def _fit(
     try:
         with freed_memory_kept():
             trainer.fit()
+        trainer.require_trained()
     except UserError:
         _write_model(run, trainer, has_failed=True)
         if fabric.is_global_zero and not resumes:
@@ -307,7 +309,8 @@ def _prepare_rehearsal(
 def _write_model(run: Run, trainer: Trainer, *, has_failed: bool) -> None:
     """Write the translator from the best checkpoint; when there is none yet, from the present weights.
 
-    The present weights of a training that failed, or that are no numbers, give way to the last checkpoint's.
+    The present weights of a training that failed, or that are no numbers, give way to the last checkpoint's. Of a
+    network that no step has changed yet, nothing is written.
     """
     if not trainer.fabric.is_global_zero:
         return
@@ -321,6 +324,8 @@ def _write_model(run: Run, trainer: Trainer, *, has_failed: bool) -> None:
             return
         trainer.resume()
         epoch = trainer.epochs_done
+    if trainer.untrained:
+        return
     recipe, manifest, ports = run.recipe, run.manifest, trainer.method_ports
     cases = [case for case in usable_cases(manifest, recipe) if case.split]
     card = Card(
