@@ -202,7 +202,7 @@ def _require_modalities(manifest: Manifest, recipe: Recipe) -> None:
 def _create_run(recipe: Recipe, manifest: Manifest | str | Path, out: Path, monitor: Monitor) -> None:
     manifest = manifest if isinstance(manifest, Manifest) else Manifest.read(manifest)
     mask = recipe.evaluation.mask
-    extras = [mask] if mask not in (None, "none", "foreground") else []
+    extras = [name for name in (mask, recipe.evaluation.own_mask) if name not in (None, "none", "foreground")]
     _require_modalities(manifest, recipe)
     manifest.require_modalities(extras)
     if recipe.labels is not None and not set(recipe.labels.modality) & set(manifest.modalities):
