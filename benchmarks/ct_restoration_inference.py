@@ -1,12 +1,13 @@
 """A CT slice of 512×512 restored in bf16 by a translator, and by the plain network in eager float32, in turn.
 
-    python benchmarks/ct_restoration_inference.py [--repeats 9] [--network unet] [--filters 32] [--model RUN/model]
+    python benchmarks/ct_restoration_inference.py [--repeats 9] [--network unet] [--norm none] [--model RUN/model]
 
 The peer is the module alone, float32, contiguous, in inference mode: a tensor in, a tensor out. Ours is the whole way
 of a `Translator`: an Image in HU is prepared, goes through the network in bf16, channels last, and comes back in HU.
-The peer is also measured with freed memory kept, as the translator keeps it while a network runs (glibc gives it back
-and clears it again). Printed are the medians of the ratios of neighbouring runs, by the clock and by the time that the
-processors worked (which other programs disturb less), and what bf16 costs: the difference to float32 in HU, and in dB.
+glibc gives freed memory back and clears it again; the translator keeps it while a network runs, and from slice to slice
+where a folder is translated. The peer is measured as it comes, and with freed memory kept likewise. Printed are the
+medians of the ratios of neighbouring runs, by the clock and by the time that the processors worked (which other
+programs disturb less), and what bf16 costs: the difference to float32 in HU, and in dB.
 
 Without --model, the network is trained for `--steps` steps to take noise off simulated discs (fresh weights would
 correct nothing, and lose nothing), once and before any clock runs.
@@ -18,6 +19,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ from transmodal.datasets.preparation import GridSettings, ModalityPreparation, P
 from transmodal.images import Image, picture_affine
 from transmodal.images.intensity import FittedMap
 from transmodal.methods import Ports, make_method
-from transmodal.methods.supervised import SupervisedSettings
+from transmodal.methods.supervised import NOT_OF_KIND, SupervisedSettings
 from transmodal.training.optimisers import make_optimiser
 from transmodal.translation.allocator import freed_memory_kept
 from transmodal.translation.card import Card, TrainingSummary
@@ -39,6 +41,8 @@ from transmodal.translation.options import Options
 from transmodal.translation.translator import Translator
 
 LOW, HIGH = -1024.0, 1500.0
+KEPT = "eager float32, freed memory kept"
+ALONE, IN_A_FOLDER = "translator in bf16, one call", "translator in bf16, one slice of a folder"
 Slice = npt.NDArray[np.float32]
 
 
@@ -59,10 +63,11 @@ def degraded(image: Slice, seed: int) -> Slice:
     return image + np.random.default_rng(seed).normal(0, 80, image.shape).astype(np.float32)
 
 
-def fresh_translator(network: str, filters: int, steps: int, folder: Path) -> Path:
+def fresh_translator(network: str, filters: int, norm: str, steps: int, folder: Path) -> Path:
     """Train a network for a few steps on patches of discs and return the folder of its translator."""
+    lacking = NOT_OF_KIND[network]
     settings = SupervisedSettings.model_validate(
-        {"network": {"kind": network, "filters": filters, **({"norm": "batch"} if network == "unet" else {})},
+        {"network": {"kind": network, "filters": filters} | ({"norm": norm} if "norm" not in lacking else {}),
          "residual": True}
     )  # fmt: skip
     ports = Ports({"degraded": 1}, {"CT": 1}, 2, (512, 512))
@@ -119,12 +124,13 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--network", default="unet", choices=["unet", "residual-unet", "slide-unet", "fbpconvnet"])
     parser.add_argument("--filters", type=int, default=32)
+    parser.add_argument("--norm", default="none", choices=["none", "batch", "instance"], help="of the two unets")
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--model", type=Path, help="a trained translator of one input")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         model = arguments.model or fresh_translator(
-            arguments.network, arguments.filters, arguments.steps, Path(folder) / "model"
+            arguments.network, arguments.filters, arguments.norm, arguments.steps, Path(folder) / "model"
         )
         translator = transmodal.load_translator(model)
     measure(translator, arguments.repeats)
@@ -144,29 +150,26 @@ def measure(translator: Translator, repeats: int) -> None:
         with torch.inference_mode():
             plain(stack)
 
-    def peer_with_kept_memory() -> None:
-        with freed_memory_kept():
-            peer()
-
     def ours() -> None:
         translator.translate_case(image, options=half)
 
-    ways = {"eager float32": peer, "the same, freed memory kept": peer_with_kept_memory, "translator, bf16": ours}
-    for way in ways.values():
-        way()
+    ways = {"eager float32": peer, KEPT: peer, ALONE: ours, IN_A_FOLDER: ours}
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for _ in range(repeats):
         for name, way in ways.items():
-            taken[name].append(timed(way))
+            with freed_memory_kept() if name in (KEPT, IN_A_FOLDER) else nullcontext():
+                way()
+                taken[name].append(timed(way))
     weights = sum(values.numel() for values in plain.parameters())
     print(f"{type(plain).__name__} of {weights / 1e6:.1f} million weights, 512×512, {torch.get_num_threads()} threads")
     for name, own in taken.items():
         clock, processors = (1e3 * statistics.median(each) for each in zip(*own, strict=True))
         print(f"  {name}: {clock:.0f} ms by the clock, {processors:.0f} ms of the processors")
-    for name in list(ways)[:2]:
-        pairs = list(zip(taken[name], taken["translator, bf16"], strict=True))
-        clock, processors = (statistics.median(a[number] / b[number] for a, b in pairs) for number in (0, 1))
-        print(f"  translator in bf16 against {name}: {clock:.2f} times as fast by the clock, {processors:.2f} in work")
+    for own in (ALONE, IN_A_FOLDER):
+        for name in list(ways)[:2]:
+            pairs = list(zip(taken[name], taken[own], strict=True))
+            clock, processors = (statistics.median(a[number] / b[number] for a, b in pairs) for number in (0, 1))
+            print(f"  {own}, against {name}: {clock:.2f} times as fast by the clock, {processors:.2f} in work")
     exact = next(iter(translator.translate_case(image).values())).pixels
     made = next(iter(translator.translate_case(image, options=half).values())).pixels
     difference, change = np.abs(made - exact), np.abs(exact - np.clip(image.pixels, LOW, HIGH))
