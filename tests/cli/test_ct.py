@@ -315,6 +315,8 @@ def test_phantoms_and_folders_become_pairs_in_one_command(tmp_path: Path, capsys
         (("ct", "project", "slice.tif", "-o", "s.npy", "--geometry", "radians.json"), "look like radians"),
         (("ct", "project", "slice.tif", "-o", "s.npy", "--geometry", "odd.json", "--bins", "9"), "exclude each other"),
         (("ct", "project", "photo.npy", "-o", "s.npy"), "no pixel size"),
+        (("ct", "project", "slice.tif", "-o", "s.npy", "--device", "cuda:63"), "no device 'cuda:63'"),
+        (("ct", "reconstruct", "sino.npy", "-o", "i.tif", "--device", "gpu"), "no device 'gpu'"),
         (("ct", "reconstruct", "lonely.npy", "-o", "i.tif"), "lonely.geometry.json"),
         (("ct", "reconstruct", "sino.npy", "-o", "i.tif", "--geometry", "broken.json"), "no JSON"),
         (("ct", "reconstruct", "sino.npy", "-o", "i.tif", "--geometry", "odd.json"), "unknown tilt"),

@@ -61,17 +61,25 @@ def window(frequencies: NDArray[Any], filter: Filter = "ramp", cutoff: float = 1
     return np.where(share <= 1 + 1e-9, factors, 0.0)
 
 
+def transform_length(bins: int) -> int:
+    """Return how long a view's transform is: at least twice the view, so that nothing wraps around."""
+    return int(scipy.fft.next_fast_len(max(2 * bins, 64), real=True))
+
+
 @lru_cache(maxsize=32)
-def _response(bins: int, filter: Filter, cutoff: float, arc_pitch: float) -> NDArray[np.float32]:
-    """Return the filter at the frequencies of a real transform, for a pitch of 1.
+def response(bins: int, filter: Filter, cutoff: float, arc_pitch: float) -> NDArray[np.float32]:
+    """Return the filter at the frequencies of a real transform of `transform_length` values, for a pitch of 1.
 
     Args:
-        bins: of a view. The transform is at least twice as long, so that nothing wraps around.
+        bins: of a view.
         filter, cutoff: see `window`.
         arc_pitch: radians between the bins of a curved detector, whose kernel is h(γ)·(γ / sin γ)² (Kak and Slaney,
             equation 3.94); 0 for a straight one.
+
+    Raises:
+        UserError: an unknown filter, a cut-off outside (0, 1].
     """
-    length = scipy.fft.next_fast_len(max(2 * bins, 64), real=True)
+    length = transform_length(bins)
     lags = np.arange(length)
     lags = np.minimum(lags, length - lags)
     kernel = np.zeros(length)
@@ -82,8 +90,8 @@ def _response(bins: int, filter: Filter, cutoff: float, arc_pitch: float) -> NDA
         angle = np.minimum(lags * arc_pitch, 0.9 * np.pi)  # no fan is so wide; the lags beyond it meet zeros only
         kernel /= np.sinc(angle / np.pi) ** 2
     spectrum = scipy.fft.rfft(kernel).real
-    response = spectrum * window(np.arange(spectrum.size) / (length / 2), filter, cutoff)
-    made: NDArray[np.float32] = response.astype(np.float32)
+    windowed = spectrum * window(np.arange(spectrum.size) / (length / 2), filter, cutoff)
+    made: NDArray[np.float32] = windowed.astype(np.float32)
     made.flags.writeable = False
     return made
 
@@ -106,11 +114,10 @@ def filter_views(
         UserError: an unknown filter, a cut-off outside (0, 1].
     """
     bins = views.shape[-1]
-    response = _response(bins, filter, float(cutoff), float(arc_pitch))
-    length = scipy.fft.next_fast_len(max(2 * bins, 64), real=True)
+    length = transform_length(bins)
     workers = threads() if views.size > _WORTH_THREADS else 1
     spectrum = scipy.fft.rfft(np.asarray(views, dtype=np.float32), length, axis=-1, workers=workers)
-    spectrum *= response * np.float32(1 / pitch)
+    spectrum *= response(bins, filter, float(cutoff), float(arc_pitch)) * np.float32(1 / pitch)
     filtered = scipy.fft.irfft(spectrum, length, axis=-1, workers=workers, overwrite_x=True)
     kept: NDArray[np.float32] = filtered[..., :bins]
     return kept

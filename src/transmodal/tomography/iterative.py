@@ -12,6 +12,7 @@ for all views at once (SIRT) or for one subset of views after the other (SART). 
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, Protocol, cast
 
 import numpy as np
@@ -154,8 +155,8 @@ def sart(
     the least-squares solution, the closer the smaller ω is.
 
     Args:
-        projections, projector, start, progress: as for :func:`sirt`; the projector's class must be made of a grid and
-            a beam, because each subset gets one.
+        projections, projector, start, progress: as for :func:`sirt`; because each subset gets a projector, this one
+            must have `at(beam)`, or a class that is made of a grid and a beam.
         iterations: sweeps over all views, at most.
         subsets: how many; subset s has the views s, s + subsets, s + 2·subsets, …. As many as there are views where
             those are fewer: the classical SART.
@@ -216,12 +217,12 @@ class OrderedSubsets:
         self._random = None if seed is None else np.random.default_rng(seed)
         self._count = measured.size
         kept = subsets * int(np.prod(projector.grid.shape)) <= _CACHED
-        make = cast(Callable[[Grid, Beam], LinearProjector], type(projector))
+        make = getattr(projector, "at", None) or partial(_made_of, projector)
         axis = measured.ndim - len(projector.beam.shape)
         all_rows = projector.row_sums()
         self._subsets: list[_Subset] = []
         for first in range(subsets):
-            part = make(projector.grid, projector.beam.at(angles[first::subsets]))
+            part: LinearProjector = make(projector.beam.at(angles[first::subsets]))
             views = np.ascontiguousarray(measured[(slice(None),) * axis + (slice(first, None, subsets),)])
             columns = _columns(part) if kept else None
             self._subsets.append(_Subset(part, views, reciprocal(all_rows[first::subsets]), columns))
@@ -286,6 +287,10 @@ def inner(first: NDArray[Any], second: NDArray[Any]) -> float:
 def root_mean_square(values: NDArray[Any]) -> float:
     """Return the root of the mean square, summed in double precision."""
     return float(np.sqrt(inner(values, values) / values.size))
+
+
+def _made_of(projector: LinearProjector, beam: Beam) -> LinearProjector:
+    return cast(Callable[[Grid, Beam], LinearProjector], type(projector))(projector.grid, beam)
 
 
 def _columns(projector: LinearProjector) -> Floats:

@@ -36,6 +36,10 @@ class Projector:
         self._row_sums: Array | None = None
         self._column_sums: Array | None = None
 
+    def at(self, beam: Beam) -> "Projector":
+        """Return the projector of another beam on the same grid."""
+        return Projector(self.grid, beam)
+
     def forward(self, image: npt.NDArray[Any]) -> Array:
         """Return line integrals, as `projection.project` does."""
         return project(image, self.grid, self.beam)
@@ -47,14 +51,14 @@ class Projector:
     def row_sums(self) -> Array:
         """Return A·1, mm of each ray in the grid, in the shape of a sinogram; kept, thus read-only."""
         if self._row_sums is None:
-            self._row_sums = project_unchecked(np.ones(self.grid.shape, np.float32), self.grid, self.beam)
+            self._row_sums = self._project(np.ones(self.grid.shape, np.float32))
             self._row_sums.flags.writeable = False
         return self._row_sums
 
     def column_sums(self) -> Array:
         """Return Aᵀ·1, mm of all rays in each pixel, in the shape of an image; kept, thus read-only."""
         if self._column_sums is None:
-            self._column_sums = backproject_unchecked(np.ones(self.beam.shape, np.float32), self.grid, self.beam)
+            self._column_sums = self._backproject(np.ones(self.beam.shape, np.float32))
             self._column_sums.flags.writeable = False
         return self._column_sums
 
@@ -76,12 +80,18 @@ class Projector:
             self._norm = (iterations, self._power_iteration(iterations))
         return self._norm[1]
 
+    def _project(self, image: Array) -> Array:
+        return project_unchecked(image, self.grid, self.beam)
+
+    def _backproject(self, sinogram: Array) -> Array:
+        return backproject_unchecked(sinogram, self.grid, self.beam)
+
     def _power_iteration(self, iterations: int) -> float:
         image = np.full(self.grid.shape, 1 / np.sqrt(np.prod(self.grid.shape)), dtype=np.float32)
         squared = 0.0
         for _ in range(iterations):
             # ‖AᵀA·image‖, not ‖A·image‖²: both rise to the squared norm, this one is ahead.
-            image = backproject_unchecked(project_unchecked(image, self.grid, self.beam), self.grid, self.beam)
+            image = self._backproject(self._project(image))
             before, squared = squared, float(np.sqrt(np.sum(np.square(image, dtype=np.float64))))
             if squared == 0:  # no ray meets the grid
                 return 0.0

@@ -14,6 +14,7 @@ their number.
 """
 
 import math
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -46,45 +47,95 @@ def back_project_parallel(views: Views, grid: Grid, beam: ParallelBeam) -> Views
     Returns:
         (n, rows, columns), float32.
     """
+    image = np.zeros((len(views), *grid.shape), np.float32)
+    for lattice in parallel_lattices(grid, beam):
+        if lattice.turned:
+            turned = np.zeros((len(views), *grid.shape[::-1]), np.float32)
+            _sheared(views, lattice, turned)
+            image += turned.swapaxes(1, 2)
+        else:
+            _sheared(views, lattice, image)
+    return image
+
+
+@dataclass(frozen=True, eq=False)
+class Lattice:
+    """The places, `phases` a column, at which the views of one direction are read.
+
+    Place m of a view lies at bin first + m·finer. A row of pixels begins at place row·slope − lowest, which is no whole
+    number, and goes on by `phases` places a pixel.
+
+    Attributes:
+        views: (v,), their numbers.
+        turned: rows and columns of the image change places for them.
+        phases: places a column.
+        length: places of each phase.
+        slope: (v,), places a row.
+        lowest: (v,), whole places, at most 0.
+        first: (v,), bins.
+        finer: (v,), bins.
+    """
+
+    views: NDArray[Any]
+    turned: bool
+    phases: int
+    length: int
+    slope: NDArray[Any]
+    lowest: NDArray[Any]
+    first: NDArray[Any]
+    finer: NDArray[Any]
+
+
+def parallel_lattices(grid: Grid, beam: ParallelBeam) -> list[Lattice]:
+    """Return the lattices of the views nearer to the rows and of those nearer to the columns, if there are any."""
     radians = np.deg2rad(np.asarray(beam.angles))
     across = np.cos(radians) * grid.spacing[1] / beam.pitch  # bins a column
     down = np.sin(radians) * grid.spacing[0] / beam.pitch  # bins a row
     first = np.cos(radians) * grid.positions(1)[0] + np.sin(radians) * grid.positions(0)[0] - beam.positions[0]
     first /= beam.pitch
     along_rows = np.abs(across) >= np.abs(down)
-    image = np.zeros((len(views), *grid.shape), np.float32)
+    lattices = []
     if along_rows.any():
-        _sheared(views, np.flatnonzero(along_rows), first, across, down, image)
+        lattices.append(_lattice(np.flatnonzero(along_rows), first, across, down, grid.shape, turned=False))
     if not along_rows.all():
-        turned = np.zeros((len(views), *grid.shape[::-1]), np.float32)
-        _sheared(views, np.flatnonzero(~along_rows), first, down, across, turned)
-        image += turned.swapaxes(1, 2)
-    return image
+        lattices.append(_lattice(np.flatnonzero(~along_rows), first, down, across, grid.shape[::-1], turned=True))
+    return lattices
 
 
-def _sheared(
-    views: Views, chosen: NDArray[Any], first: NDArray[Any], step: NDArray[Any], shift: NDArray[Any], image: Views
-) -> None:
-    """Add the chosen views to images whose pixel (i, j) sees bin first + j·step + i·shift, |shift| ≤ |step|."""
-    rows, columns = image.shape[1:]
-    phases = int(np.clip(math.ceil(_PHASES_A_BIN * float(np.abs(step[chosen]).max())), 2, 256))
-    finer = step / phases
-    slope = np.zeros(len(step))
-    slope[chosen] = shift[chosen] / finer[chosen]  # lattice places a row
+def _lattice(
+    views: NDArray[Any],
+    first: NDArray[Any],
+    step: NDArray[Any],
+    shift: NDArray[Any],
+    shape: tuple[int, ...],
+    *,
+    turned: bool,
+) -> Lattice:
+    """Return the lattice of views for images whose pixel (i, j) sees bin first + j·step + i·shift, |shift| ≤ |step|."""
+    rows, columns = shape
+    phases = int(np.clip(math.ceil(_PHASES_A_BIN * float(np.abs(step[views]).max())), 2, 256))
+    finer = step[views] / phases
+    slope = shift[views] / finer  # lattice places a row
     lowest = np.floor(np.minimum(slope * (rows - 1), 0)).astype(np.int64)
     reach = int(np.ceil(np.abs(slope).max() * (rows - 1))) + 2
-    length = columns + reach // phases + 2
-    together = max(_LATTICE_VALUES // (phases * length), 1)
-    for begin in range(0, len(chosen), together):
-        some = chosen[begin : begin + together]
-        lattice = np.empty((len(some), phases, length), np.float32)
-        slopes, origins, steps = slope[some], lowest[some], finer[some]
-        places = first[some] + origins * steps
+    return Lattice(
+        views, turned, phases, columns + reach // phases + 2, slope, lowest, first[views] + lowest * finer, finer
+    )
+
+
+def _sheared(views: Views, lattice: Lattice, image: Views) -> None:
+    """Add the views of a lattice to images."""
+    rows = image.shape[1]
+    together = max(_LATTICE_VALUES // (lattice.phases * lattice.length), 1)
+    for begin in range(0, len(lattice.views), together):
+        some = slice(begin, begin + together)
+        chosen = lattice.views[some]
+        values = np.empty((len(chosen), lattice.phases, lattice.length), np.float32)
         for sinogram, made in zip(views, image, strict=True):
-            read = partial(_read_lattice, sinogram[some], places, steps, lattice)
-            share(read, len(some), -(-len(some) // (2 * threads())), lattice.size)
-            add = partial(_add_stretches, lattice, slopes, origins, made)
-            share(add, rows, _SHEARED_ROWS, len(some) * made.size / 8)
+            read = partial(_read_lattice, sinogram[chosen], lattice.first[some], lattice.finer[some], values)
+            share(read, len(chosen), -(-len(chosen) // (2 * threads())), values.size)
+            add = partial(_add_stretches, values, lattice.slope[some], lattice.lowest[some], made)
+            share(add, rows, _SHEARED_ROWS, len(chosen) * made.size / 8)
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")

@@ -130,7 +130,7 @@ class _Table:
     steepness: Tensor
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)  # as many as SART has subsets, and some
 def _table(grid: Grid, beam: Beam, device: torch.device) -> _Table:
     cone = cone_rays(grid, beam) if isinstance(beam, ConeBeam) else None
     plane = cone.plane if cone else plane_rays(grid, beam)

@@ -25,7 +25,7 @@ PADDINGS: tuple[Padding, ...] = get_args(Padding)
 
 WATER = 0.0192  # 1/mm, at about 70 keV
 
-_EDGE = 3  # bins that make the value of an edge
+EDGE_TAPS = 3  # bins that make the value of an edge
 
 
 def looks_truncated(
@@ -43,7 +43,7 @@ def looks_truncated(
         True if `padding` of `fbp` or `fdk` is worth a trial.
     """
     profiles = np.asarray(sinogram).reshape(-1, np.shape(sinogram)[-1])
-    edge = min(_EDGE, profiles.shape[1])
+    edge = min(EDGE_TAPS, profiles.shape[1])
     top = float(np.percentile(profiles.max(axis=1), 95))
     left, right = profiles[:, :edge].mean(axis=1), profiles[:, -edge:].mean(axis=1)
     if beam is not None and is_displaced(beam):
@@ -83,11 +83,11 @@ def _continued(
     views: NDArray[np.float32], padding: Padding, beyond: NDArray[np.float32], pitch: float
 ) -> NDArray[np.float32]:
     """Return what follows the last bin, at `beyond` bins from it."""
-    taps = min(max(_EDGE, views.shape[-1] // 50), views.shape[-1])
+    taps = min(max(EDGE_TAPS, views.shape[-1] // 50), views.shape[-1])
     edge = views[..., -taps:]
     mean = edge.mean(axis=-1, keepdims=True)
     if padding == "edge" or taps < 2:
-        value = np.maximum(views[..., -min(_EDGE, taps) :].mean(axis=-1, keepdims=True), 0)
+        value = np.maximum(views[..., -min(EDGE_TAPS, taps) :].mean(axis=-1, keepdims=True), 0)
         return (value * np.cos(np.pi / 2 * beyond / beyond[-1])).astype(np.float32)
     place = (np.arange(taps) - (taps - 1) / 2) * pitch
     slope = (edge * place).sum(axis=-1, keepdims=True) / (place**2).sum()

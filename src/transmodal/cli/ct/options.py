@@ -64,6 +64,7 @@ Uneven = Annotated[
 PixelSize = Annotated[float | None, typer.Option("--spacing", metavar="MM", help="For files that say no pixel size.")]
 Series = Annotated[str | None, typer.Option(metavar="UID", help="Where a DICOM folder holds several.")]
 Water = Annotated[float, typer.Option(metavar="1/MM", help="Attenuation of water, which fixes the Hounsfield scale.")]
+Device = Annotated[str, typer.Option(help="Where it is computed: cpu, or by torch cuda, cuda:1, mps.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")]
 
 

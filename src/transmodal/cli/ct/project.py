@@ -54,6 +54,7 @@ def project(
     spacing: options.PixelSize = None,
     series: options.Series = None,
     allow_uneven: options.Uneven = False,
+    device: options.Device = "cpu",
     as_json: options.AsJson = False,
 ) -> None:
     """Project a CT image: a slice, a volume slice by slice along the patient's axis, or as a whole under a cone beam.
@@ -87,6 +88,7 @@ def project(
             unit=unit,
             scale=HounsfieldScale(water),
             finer=finer,
+            device=device,
             progress=on_progress,
         )
     options.tell(done, as_json)

@@ -92,6 +92,7 @@ def reconstruct(
     ring_method: Annotated[
         Literal["sorting", "mean"], typer.Option(help="How: by sorting along the views, or by their mean.", **_RAW)
     ] = "sorting",
+    device: options.Device = "cpu",
     as_json: options.AsJson = False,
 ) -> None:
     """Reconstruct projections, on the grid of the image that was projected where that is known."""
@@ -133,6 +134,7 @@ def reconstruct(
             spacing=options.numbers("--spacing", spacing),
             raw=Raw(flat or "", dark or "0") if raw else None,
             rings=ring_method if rings else None,
+            device=device,
             progress=on_progress,
         )
     options.tell(done, as_json)

@@ -17,9 +17,9 @@ from transmodal.simulation.ct.degrading import Process, degrade_slices
 from transmodal.simulation.ct.pairs import NOTICE, software
 from transmodal.simulation.ct.steps import Level
 from transmodal.tomography.acquisition import Scan, upsampled
+from transmodal.tomography.devices import require_device
 from transmodal.tomography.geometry import Beam, ConeBeam, Grid
 from transmodal.tomography.hounsfield import HounsfieldScale
-from transmodal.tomography.projection import project
 from transmodal.tomography.raw import (
     RING_METHODS,
     RingMethod,
@@ -28,7 +28,7 @@ from transmodal.tomography.raw import (
     suppress_rings,
     to_line_integrals,
 )
-from transmodal.tomography.reconstruction import Settings, reconstruct
+from transmodal.tomography.reconstruction import Settings, projector_on, reconstruct
 from transmodal.tomography.scan_files import (
     ScanGeometry,
     geometry_beside,
@@ -95,6 +95,7 @@ def project_file(
     unit: str = "HU",
     scale: HounsfieldScale | None = None,
     finer: int | None = None,
+    device: str = "cpu",
     progress: Progress | None = None,
 ) -> Done:
     """Project an image and write its projections and their geometry.
@@ -108,9 +109,11 @@ def project_file(
         scale: of the Hounsfield units.
         finer: so many times finer, and shifted, is the grid that is projected, lest a reconstruction on the image's
             own grid look better than it is; 1 is the image's own. By default 2, of a cone beam 1.
+        device: where the rays are summed: "cpu" by compiled code, any other by torch.
         progress: called with (slices done, of how many).
     """
     require_projection_name(out)
+    require_device(device)
     image = (reading or Reading()).read(path)
     place = place_of(image)
     slices = attenuation_slices(image, unit, scale or HounsfieldScale())
@@ -122,11 +125,11 @@ def project_file(
     grid = Grid(slices.shape, place.spacing) if is_cone else Grid(slices.shape[1:], place.spacing[-2:])
     beam = scanner.beam_for(grid)
     if is_cone:
-        made = project(slices, grid, beam)
+        made = projector_on(device, grid, beam).forward(slices)
     else:
         made = np.empty((len(slices), *beam.shape), np.float32)
         for index, each in enumerate(slices):
-            made[index] = _project_slice(each, grid, beam, 2 if finer is None else finer)
+            made[index] = _project_slice(each, grid, beam, 2 if finer is None else finer, device)
             if progress is not None:
                 progress(index + 1, len(slices))
     sinogram = made[0] if len(place.shape) == 2 else made
@@ -139,14 +142,16 @@ def project_file(
     return done
 
 
-def _project_slice(attenuation: NDArray[np.float32], grid: Grid, beam: Beam, finer: int) -> NDArray[np.float32]:
+def _project_slice(
+    attenuation: NDArray[np.float32], grid: Grid, beam: Beam, finer: int, device: str
+) -> NDArray[np.float32]:
     if finer < 1:
         raise UserError(f"--finer is 1 or more, not {finer}")
     if finer == 1:
-        return project(attenuation, grid, beam)
+        return projector_on(device, grid, beam).forward(attenuation)
     assert not isinstance(beam, ConeBeam)
     fine = Scan(attenuation[None], grid, beam, HounsfieldScale(), finer=finer).fine_grid
-    return project(upsampled(attenuation, grid, fine), fine, beam)
+    return projector_on(device, fine, beam).forward(upsampled(attenuation, grid, fine))
 
 
 @dataclass(frozen=True)
@@ -175,6 +180,7 @@ def reconstruct_file(
     spacing: tuple[float, ...] = (),
     raw: Raw | None = None,
     rings: RingMethod | None = None,
+    device: str = "cpu",
     progress: Progress | None = None,
 ) -> Done:
     """Reconstruct a file of projections and write the image.
@@ -189,6 +195,7 @@ def reconstruct_file(
         size, spacing: of the image's grid; by default that of the geometry.
         raw: flat and dark field of counts.
         rings: how rings are suppressed in line integrals.
+        device: see `reconstruct`.
         progress: called with (done, of how many).
     """
     where = geometry or geometry_beside(path)
@@ -196,6 +203,7 @@ def reconstruct_file(
         raise UserError(f"{path} has no {where.name} beside it; say where the scan's geometry is by --geometry")
     if format_of_name(out) is None and out.suffix:
         raise UserError(f"Cannot tell from its name how to write {out}; end it with .nii.gz, .tif, .mha or .npy")
+    require_device(device)
     scan = read_geometry(where)
     method = settings.method_for(scan.beam)
     done = Done(out)
@@ -211,7 +219,7 @@ def reconstruct_file(
     grid = grid_for(scan, size, spacing)
     if looks_truncated(projections, scan.beam) and method in ("fbp", "fdk") and settings.padding is None:
         done.notes.append("projections look truncated; --padding edge or water may remove the bright rim")
-    found = reconstruct(projections, grid, scan.beam, settings, progress)
+    found = reconstruct(projections, grid, scan.beam, settings, progress, device)
     chosen = unit or ("attenuation" if scan.place is not None and scan.place.quantity == "1/mm" else "HU")
     values = (scale or HounsfieldScale()).to_hounsfield(found.image) if chosen == "HU" else found.image
     image = _placed(values, scan, grid, "HU" if chosen == "HU" else "1/mm")
