@@ -113,6 +113,14 @@ def test_a_window_that_cuts_nothing_says_nothing(tmp_path: Path, monkeypatch: py
     assert not any("range" in line for line in said)
 
 
+def test_hu_are_hu_whatever_type_holds_them(tmp_path: Path) -> None:
+    manifest = make_scans(tmp_path)
+    scan = transmodal.read(tmp_path / "0_CT.tif")
+    write(scan.with_pixels(np.round(scan.pixels).astype(np.int16)), tmp_path / "0_CT.tif")
+    run = run_of(tmp_path, manifest, "ct-sparse-view", **{"train.epochs": 0})
+    assert transmodal.load_translator(run.model).card.preparation.modalities["CT"].dtype == "float32"
+
+
 @pytest.mark.parametrize("kind", BY_SET)
 def test_another_network_leaves_out_what_it_does_not_have(kind: str) -> None:
     recipe = load_recipe("ct-sparse-view", overrides=[f"supervised.network.kind={kind}"])
