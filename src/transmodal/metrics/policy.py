@@ -23,8 +23,8 @@ class Policy(BaseModel):
             after a published convention (`psnr@synthrad2023`) takes nothing else from this policy but the mask.
         sets: names of set-level metrics.
         labels: values of a label map that are scored apart (Dice, HD95); none takes all non-zero values as one.
-        classes: instead of labels, name → values that belong together in predicted and true label maps (none: all that is
-            not 0), as a segmentation's classes; an evaluation takes those of the run.
+        classes: instead of labels, name → values that belong together in predicted and true label maps (none: all that
+            is not 0), as a segmentation's classes; an evaluation takes those of the run.
         areas: edges in mm² between sizes of lesions, by which the Dice of a segmentation's slices and the lesions that
             it finds are told apart; an edge belongs to the size above it.
         range: (low, high) in the unit of the images: the R of PSNR and SSIM is high − low. None takes the range of the
