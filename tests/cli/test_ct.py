@@ -218,9 +218,12 @@ def manifest(tmp_path: Path) -> Path:
     return file
 
 
-def test_a_manifest_becomes_one_of_pairs(manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_manifest_becomes_one_of_pairs(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)  # a folder named from here is not named once more in the manifest
     arguments = (
-        *("data", "degrade", manifest, "-o", tmp_path / "pairs", "--step", "photon-noise photons=1e5"),
+        *("data", "degrade", manifest, "-o", "pairs", "--step", "photon-noise photons=1e5"),
         *("--vary", "angles=20,40", "--each", "--workers", "1", "--json", "--size", "48", "--keep-sinogram"),
     )
     status, out, _ = run(capsys, *arguments)

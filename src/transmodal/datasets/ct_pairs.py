@@ -344,7 +344,7 @@ def _collect(units: Sequence[_Unit], manifest: Manifest, settings: PairSettings,
         if unit.task.pose is not None:
             columns["copy"] = unit.session.rpartition("copy")[2]
         for modality, path in record["outputs"].items():
-            rows.append({**kept, **columns, "session": unit.session, "modality": modality, "path": str(folder / path)})
+            rows.append({**kept, **columns, "session": unit.session, "modality": modality, "path": path})
         for other in others.get((unit.row["subject"], unit.row["session"]), []) if unit.task.pose is None else []:
             path = str(manifest.absolute(other["path"]))
             rows.append({**other, **columns, "session": unit.session, "path": path})
@@ -358,7 +358,7 @@ def _collect(units: Sequence[_Unit], manifest: Manifest, settings: PairSettings,
     ends = [name for name in ("split", "fold") if name in table]
     table = table[[name for name in table.columns if name not in ends] + ends]
     table = _with_added_columns(table, result.manifest)
-    Manifest(table, folder, name=str(result.manifest)).write(result.manifest)
+    Manifest(table, folder.absolute(), name=str(result.manifest)).write(result.manifest)
 
 
 def _other_rows(manifest: Manifest, settings: PairSettings) -> dict[tuple[str, str], list[dict[str, str]]]:
