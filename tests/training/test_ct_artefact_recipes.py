@@ -11,6 +11,7 @@ import transmodal
 from transmodal.cli import main
 from transmodal.datasets.ct_sources import phantom_manifest
 from transmodal.datasets.splits import split_by_subject
+from transmodal.errors import UserError
 from transmodal.training.recipe import Recipe, load_recipe, shipped_recipes
 from transmodal.training.run import Run
 from transmodal.training.train import train
@@ -65,7 +66,7 @@ def tiny(name: str, epochs: int = 6) -> Recipe:
     changes = {"preparation.grid.size": None, "supervised.network.filters": 8, "supervised.adam.learning_rate": 0.005}
     changes |= {
         "train.epochs": epochs,
-        "train.validate_every": epochs,
+        "train.validate_every": max(1, epochs),
         "train.average_weights": 0.8,
         "train.batch_size": 4,
     }
@@ -81,10 +82,10 @@ def of_tested_phantom(pairs: pandas.DataFrame, folder: Path) -> dict[str, transm
 
 
 def error_of(image: transmodal.Image, truth: transmodal.Image, recipe: Recipe) -> float:
-    """Return the mean absolute error within the range that the recipe is scored in."""
+    """Return the root of the mean squared error within the range that the recipe is scored in."""
     assert recipe.evaluation.range is not None
     pixels, true = (np.clip(each.pixels.astype(np.float32), *recipe.evaluation.range) for each in (image, truth))
-    return float(np.abs(pixels - true).mean())
+    return float(np.sqrt(np.square(pixels - true).mean()))
 
 
 @pytest.mark.parametrize(("name", "remedy"), REMEDIES.items())
@@ -97,21 +98,21 @@ def test_a_tiny_training_beats_scan_and_remedy(name: str, remedy: str, bodies: P
     made = translator(given)
     assert made.quantity == "HU"
     error = {modality: error_of(image, images["CT"], recipe) for modality, image in given.items()}
-    assert error_of(made, images["CT"], recipe) < 0.98 * min(error.values()), error
+    assert error_of(made, images["CT"], recipe) < 0.9 * min(error.values()), error
 
 
 def test_a_tiny_training_tells_water_and_bone_apart(bodies: Path, tmp_path: Path) -> None:
-    recipe, pairs = tiny("ct-decomposition", epochs=12), make_pairs("ct-decomposition", bodies, tmp_path)
+    recipe, pairs = tiny("ct-decomposition"), make_pairs("ct-decomposition", bodies, tmp_path)
     assert set(recipe.modalities) <= set(pairs["modality"]), "the command writes what the recipe reads"
     run = train_tiny(recipe, tmp_path)
     losses = pandas.read_csv(run.log)["g_loss"]
-    assert losses.iloc[-1] < 0.5 * losses.iloc[0]
+    assert losses.iloc[-1] < 0.8 * losses.iloc[0]
     images = of_tested_phantom(pairs, tmp_path)
     made = transmodal.load_translator(run.model).translate_case({name: images[name] for name in recipe.inputs})
     assert {image.quantity for image in made.values()} == {"g/cm3"} and set(made) == set(recipe.targets)
-    for target, image in made.items():
-        by_likelihood = error_of(images[target.removeprefix("true-")], images[target], recipe)
-        assert error_of(image, images[target], recipe) < by_likelihood, target
+    by_network = sum(error_of(image, images[target], recipe) for target, image in made.items())
+    by_likelihood = sum(error_of(images[target.removeprefix("true-")], images[target], recipe) for target in made)
+    assert by_network < 0.9 * by_likelihood
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -123,4 +124,28 @@ def test_scores_and_windows_have_the_unit_of_the_target(name: str, scale: str) -
     low, high = recipe.evaluation.range or (0, 0)
     assert all(each.low <= low < high <= each.high for each in maps.values())
     assert recipe.evaluation.unit == ("g/cm3" if name == "ct-decomposition" else "HU")
-    assert recipe.supervised.residual == (name != "ct-decomposition")
+    assert recipe.supervised.residual
+
+
+def test_each_density_is_a_correction_of_its_own(bodies: Path, tmp_path: Path) -> None:
+    recipe, pairs = tiny("ct-decomposition", epochs=0), make_pairs("ct-decomposition", bodies, tmp_path)
+    images = of_tested_phantom(pairs, tmp_path)
+    translator = transmodal.load_translator(train_tiny(recipe, tmp_path).model)
+    made = translator.translate_case({name: images[name] for name in recipe.inputs})
+    for target, image in made.items():
+        np.testing.assert_allclose(image.pixels, images[target.removeprefix("true-")].pixels, atol=1e-5)
+
+
+@pytest.mark.parametrize("corrects", ["[water]", "[water, CT]"])
+def test_a_correction_without_its_input_is_refused_in_one_line(corrects: str) -> None:
+    with pytest.raises(
+        UserError, match=r"supervised.corrects needs one of the inputs .* for each of the targets"
+    ) as told:
+        load_recipe("ct-decomposition", overrides=[f"supervised.corrects={corrects}"])
+    assert "\n" not in str(told.value)
+
+
+def test_a_correction_in_another_unit_is_refused() -> None:
+    swapped = ["supervised.corrects=[water, window-20-65-keV]"]
+    with pytest.raises(UserError, match="window-20-65-keV and true-cortical_bone need one range in one unit"):
+        load_recipe("ct-decomposition", overrides=swapped)

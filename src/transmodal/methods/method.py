@@ -1,6 +1,6 @@
 """What a method has to say, and what it is given. One screen; each method is one file that reads like its paper."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -140,21 +140,28 @@ class Ports:
         """Undo `join_targets`."""
         return dict(zip(self.targets, joined.split(list(self.targets.values()), dim=1), strict=True))
 
-    def corrected_channels(self) -> tuple[int, ...]:
-        """Return the channel of `join_inputs` that each of `join_targets` is a correction of: the first input's own.
+    def corrected_channels(self, corrected: Sequence[str] = ()) -> tuple[int, ...]:
+        """Return the channel of `join_inputs` that each of `join_targets` is a correction of.
+
+        Args:
+            corrected: the input of each target; empty takes the first input for all.
 
         Raises:
-            ValueError: a target has other channels than the first input.
+            ValueError: a target has other channels than its input.
         """
-        first, channels = next(iter(self.inputs.items()))
-        others = [name for name, number in self.targets.items() if number != channels]
-        if others:
-            raise ValueError(
-                f"{others[0]} has other channels than {first}, so it can be no correction of it; set residual and "
-                "add_input to false"
-            )
-        middle = self.neighbours * channels
-        return tuple(range(middle, middle + channels)) * len(self.targets)
+        found: list[int] = []
+        names = list(self.inputs)
+        for target, name in zip(self.targets, corrected or [names[0]] * len(self.targets), strict=True):
+            channels = self.inputs[name]
+            if self.targets[target] != channels:
+                raise ValueError(
+                    f"{target} has other channels than {name}, so it can be no correction of it; set residual and "
+                    "add_input to false"
+                )
+            before = sum(self.inputs[other] for other in names[: names.index(name)]) * (2 * self.neighbours + 1)
+            middle = before + self.neighbours * channels
+            found += range(middle, middle + channels)
+        return tuple(found)
 
     def given(self, batch: Batch) -> Tensor:
         """Return which inputs are to be seen: (N, inputs), 0 or 1."""

@@ -9,7 +9,7 @@ The objective is w₁·MAE + w₂·‖ŷ − y‖₂ + w₃·(1 − SSIM) of Avu
 default), with Charbonnier, MS-SSIM and gradient difference beside them; all inside the region only, where there is one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -132,6 +132,9 @@ class SupervisedSettings(BaseModel):
         False,
         description="the network makes what is added to the first input, in the unit of both: they need one fixed map",
     )
+    corrects: tuple[str, ...] | None = Field(
+        None, description="with residual: the input that each target is a correction of; null: the first for all"
+    )
 
     @model_validator(mode="after")
     def _can_be_residual(self) -> "SupervisedSettings":
@@ -151,7 +154,8 @@ class Supervised(OneNetwork):
         network = settings.network
         if settings.residual:
             network = network.model_copy(update={"add_input": True})
-        super().__init__(make_network(network, ports), ports)
+        corrects = settings.corrects if settings.residual else None
+        super().__init__(make_network(network, ports, corrects or ()), ports)
         self.settings, self.adam = settings, settings.adam
 
     def optimiser_of(self, name: str) -> AdamSettings | SgdSettings:
@@ -200,11 +204,16 @@ def _has_batch_norm(network: NetworkSettings) -> bool:
     return network.kind == "fbpconvnet" or (network.kind != "fcn8s" and network.norm == "batch")
 
 
-def make_network(settings: NetworkSettings, ports: Ports) -> nn.Module:
+def make_network(settings: NetworkSettings, ports: Ports, corrects: Sequence[str] = ()) -> nn.Module:
     """Build the network for these ports, with fresh weights.
 
+    Args:
+        settings: of the network.
+        ports: what goes in and what comes out.
+        corrects: of a network that adds its inputs, that of each target; empty takes the first for all.
+
     Raises:
-        ValueError: a correction of the input is asked for, and the first input has other channels than a target;
+        ValueError: a correction of the input is asked for, and the input has other channels than the target;
             MONAI's network is, and MONAI is not installed; settings that the network refuses.
     """
     channels = (ports.in_channels, ports.out_channels)
@@ -218,7 +227,9 @@ def make_network(settings: NetworkSettings, ports: Ports) -> nn.Module:
             dropout=settings.dropout,
             output=settings.output,
         )
-    size |= {"levels": settings.levels, "add_input": ports.corrected_channels() if settings.add_input else None}
+    size |= {"levels": settings.levels, "add_input": None}
+    if settings.add_input:
+        size["add_input"] = ports.corrected_channels(corrects)
     if settings.kind in ("slide-unet", "slide-autoencoder"):
         return SlideUNet(
             *channels,

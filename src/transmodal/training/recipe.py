@@ -164,15 +164,20 @@ class Recipe(BaseModel):
     def _corrects_in_one_unit(self) -> "Recipe":
         if not getattr(self.method_settings, "residual", False):
             return self
-        first, maps = self.inputs[0], self.preparation.intensity
-        others = [name for name in self.targets if maps.get(name) != maps.get(first)]
-        if first not in maps or maps[first].map != "fixed" or others:
-            target = others[0] if others else self.targets[0]
+        maps = self.preparation.intensity
+        corrected = getattr(self.method_settings, "corrects", None) or (self.inputs[0],) * len(self.targets)
+        if len(corrected) != len(self.targets) or not set(corrected) <= set(self.inputs):
             raise ValueError(
-                f"{self.method}.residual makes what is added to {first}, so {first} and {target} need one range in one "
-                "unit: give both the same preparation.intensity {map: fixed, low: …, high: …}, or set "
-                f"{self.method}.residual: false"
+                f"{self.method}.corrects needs one of the inputs ({', '.join(self.inputs)}) for each of the targets "
+                f"({', '.join(self.targets)}), not {', '.join(corrected)}; null takes the first input for all"
             )
+        for first, target in zip(corrected, self.targets, strict=True):
+            if first not in maps or maps[first].map != "fixed" or maps.get(target) != maps[first]:
+                raise ValueError(
+                    f"{self.method}.residual makes what is added to {first}, so {first} and {target} need one range in "
+                    "one unit: give both the same preparation.intensity {map: fixed, low: …, high: …}, or set "
+                    f"{self.method}.residual: false"
+                )
         return self
 
     @model_validator(mode="after")
