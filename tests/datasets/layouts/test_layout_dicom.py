@@ -151,6 +151,6 @@ def test_the_real_series_are_found(real_data: Path) -> None:
     kernels = index_folder(real_data / "ct_kernel_pairs")
     (case,) = kernels.manifest.cases()
     assert [path.name for path in case.files.values()] == ["S2030_bone_YA", "S2020_soft_UB"]
-    people = index_folder(real_data / "ct_slices").manifest
+    people = index_folder(real_data / "ct_slices", "dicom").manifest
     assert len(people.subjects) == 7
     assert {case.session for case in people.cases()} == {"study1", "study2"}
