@@ -51,10 +51,11 @@ def test_compiled_and_torch_code_agree(name: str, call: str) -> None:
 def test_single_precision_on_the_cpu_is_compiled_and_the_rest_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     grid, beam = SCANS["fan"]
     monkeypatch.delattr(torch_projection, "project")
-    differentiable.project(torch.zeros(1, 1, *grid.shape), grid, beam)
+    single = differentiable.project(torch.zeros(1, 1, *grid.shape), grid, beam)
     monkeypatch.undo()
     monkeypatch.delattr(projection, "project_unchecked")
-    differentiable.project(torch.zeros(1, 1, *grid.shape, dtype=torch.float64), grid, beam)
+    double = differentiable.project(torch.zeros(1, 1, *grid.shape, dtype=torch.float64), grid, beam)
+    assert (single.dtype, double.dtype) == (torch.float32, torch.float64)
 
 
 def test_half_precision_comes_back_as_it_was() -> None:
