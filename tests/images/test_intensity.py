@@ -9,7 +9,11 @@ from pydantic import ValidationError
 
 from transmodal.datasets.preparation import to_dtype
 from transmodal.errors import UserError
-from transmodal.images.intensity import FittedMap, IntensitySettings, LinearMap, fit, percentile_range
+from transmodal.images.intensity import FittedMap
+from transmodal.images.intensity_fitting import fit
+from transmodal.images.intensity_maps import LinearMap
+from transmodal.images.intensity_settings import IntensitySettings
+from transmodal.images.intensity_statistics import percentile_range
 
 FINITE = st.floats(-1e4, 1e4, width=32)
 

@@ -12,7 +12,10 @@ from pydantic import ValidationError
 
 from transmodal.errors import UserError
 from transmodal.images.formats import read
-from transmodal.images.intensity import FittedMap, IntensitySettings, LinearMap, PiecewiseMap, fit
+from transmodal.images.intensity import FittedMap
+from transmodal.images.intensity_fitting import fit
+from transmodal.images.intensity_maps import LinearMap, PiecewiseMap
+from transmodal.images.intensity_settings import IntensitySettings
 from transmodal.images.intensity_statistics import LANDMARK_PERCENTILES, white_matter_mode, white_stripe
 
 Floats = npt.NDArray[np.float64]

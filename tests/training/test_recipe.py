@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from transmodal.errors import UserError
-from transmodal.images.intensity import IntensitySettings
+from transmodal.images.intensity_settings import IntensitySettings
 from transmodal.methods import METHODS
 from transmodal.training.recipe import Recipe, load_recipe, shipped_recipes
 

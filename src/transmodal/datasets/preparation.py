@@ -20,7 +20,9 @@ from transmodal.datasets.regions import CaseRegions, RegionSettings, region_of_c
 from transmodal.datasets.resizing import nearest_stack, resize_stack
 from transmodal.errors import UserError
 from transmodal.images import Image, read
-from transmodal.images.intensity import FittedMap, IntensitySettings, fit
+from transmodal.images.intensity import FittedMap
+from transmodal.images.intensity_fitting import fit
+from transmodal.images.intensity_settings import IntensitySettings
 from transmodal.images.tails import stretch_tails
 
 Prepared = npt.NDArray[np.float32]

@@ -110,6 +110,17 @@ def require_extent(low: float, high: float) -> None:
         raise ValueError(f"a range needs finite bounds, high ({high:g}) above low ({low:g})")
 
 
+def bounds_at(scale: tuple[float, float], limits: tuple[float, float]) -> tuple[float, float] | None:
+    """Return the values at −1 and +1 from centre and deviation; None where float64 cannot tell them apart."""
+    low, high = (scale[0] + limit * scale[1] for limit in limits)
+    return (low, high) if high > low else None
+
+
+def levels_of(standard: npt.ArrayLike, limits: tuple[float, float]) -> npt.NDArray[np.float64]:
+    """Return places on a standard scale on the network's, on which the limits are −1 and +1."""
+    return 2.0 * (np.asarray(standard, np.float64) - limits[0]) / (limits[1] - limits[0]) - 1.0
+
+
 def on_chain(place: float, places: npt.NDArray[np.float64], values: npt.NDArray[np.float64]) -> float:
     """Return the value at a place of the chain through (places, values), whose end pieces go on for ever.
 

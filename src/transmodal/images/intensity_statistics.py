@@ -61,6 +61,29 @@ def percentile_range(
     return 0.0 if anchor_zero else float(low), float(high)
 
 
+def range_inside(
+    pixels: npt.NDArray[Any],
+    region: npt.NDArray[np.bool_] | None,
+    percentiles: tuple[float, float],
+    *,
+    foreground: bool,
+    anchor_zero: bool = False,
+) -> tuple[float, float]:
+    """Return two percentiles of the values that a map looks at: `percentile_range` of `values_inside`.
+
+    Raises:
+        UserError: the region has another shape.
+    """
+    inside = pixels if region is None else values_inside(pixels, region, foreground=False)
+    return percentile_range(inside, percentiles, foreground=foreground and region is None, anchor_zero=anchor_zero)
+
+
+def shares_outside(pixels: npt.NDArray[Any], low: float, high: float) -> tuple[float, float]:
+    """Return the shares of an image's values below and above a range."""
+    below, above = (float(np.count_nonzero(outside)) / max(1, pixels.size) for outside in (pixels < low, pixels > high))
+    return below, above
+
+
 def mean_and_deviation(values: npt.NDArray[Any]) -> tuple[float, float] | None:
     """Return mean and standard deviation (of the population, ddof 0); None where the values do not differ."""
     if values.size == 0 or values.min() == values.max():

@@ -22,7 +22,7 @@ from transmodal.datasets.labels import LabelSettings
 from transmodal.datasets.preparation import PreparationSettings
 from transmodal.datasets.sampling import SamplingSettings
 from transmodal.errors import UserError
-from transmodal.images.intensity import NOT_OF_MAP
+from transmodal.images.intensity_settings import NOT_OF_MAP
 from transmodal.methods import METHODS
 from transmodal.methods.pix2pix import Pix2PixSettings
 from transmodal.methods.segmentation import SegmentationSettings
