@@ -13,7 +13,7 @@ from transmodal.tomography.filtered_back_projection import fbp
 from transmodal.tomography.filters import FILTERS
 from transmodal.tomography.geometry import FanBeam, Grid, ParallelBeam, covering, evenly, micro_ct
 from transmodal.tomography.phantoms import Ellipse, line_integrals, rasterise, shepp_logan
-from transmodal.tomography.pixel_driven import back_project_parallel
+from transmodal.tomography.pixel_driven_parallel import back_project_parallel
 from transmodal.tomography.truncation import looks_truncated
 
 

@@ -19,7 +19,7 @@ from transmodal.errors import UserError
 from transmodal.tomography.filtered_back_projection import check_reach, checked_projections, filtered_views
 from transmodal.tomography.filters import Filter
 from transmodal.tomography.geometry import ConeBeam, Grid
-from transmodal.tomography.pixel_driven import back_project_cone
+from transmodal.tomography.pixel_driven_divergent import back_project_cone
 from transmodal.tomography.scan_weights import ray_weights, view_weights, widened
 from transmodal.tomography.truncation import Padding
 

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from transmodal.errors import UserError
 from transmodal.tomography.filters import Filter, filter_views
 from transmodal.tomography.geometry import Beam, FanBeam, Grid, ParallelBeam, check_projections
-from transmodal.tomography.pixel_driven import back_project_fan, back_project_parallel
+from transmodal.tomography.pixel_driven_divergent import back_project_fan
+from transmodal.tomography.pixel_driven_parallel import back_project_parallel
 from transmodal.tomography.scan_weights import ray_weights, view_weights, widened
 from transmodal.tomography.truncation import Padding, extended
 

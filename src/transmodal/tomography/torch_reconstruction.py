@@ -20,7 +20,7 @@ from transmodal.errors import UserError
 from transmodal.tomography.filtered_back_projection import check_reach
 from transmodal.tomography.filters import Filter, response, transform_length
 from transmodal.tomography.geometry import Beam, ConeBeam, FanBeam, Grid, ParallelBeam
-from transmodal.tomography.pixel_driven import Lattice, parallel_lattices
+from transmodal.tomography.pixel_driven_parallel import Lattice, parallel_lattices
 from transmodal.tomography.scan_weights import ray_weights, view_weights, widened
 from transmodal.tomography.truncation import EDGE_TAPS, PADDINGS, WATER, Padding
 
@@ -215,7 +215,7 @@ def _continued(views: Tensor, padding: Padding, extra: int, pitch: float) -> Ten
 
 
 def _parallel(views: Tensor, grid: Grid, beam: ParallelBeam) -> Tensor:
-    """Sum filtered views over a grid by way of the lattices of `pixel_driven`, a few images at a time."""
+    """Sum filtered views over a grid by way of the lattices of `pixel_driven_parallel`, a few images at a time."""
     images = []
     for some in views.split(max(1, _portion(views) // math.prod(grid.shape))):
         directions = []
