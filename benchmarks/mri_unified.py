@@ -97,27 +97,33 @@ def dice_of(evaluation: Path, target: str) -> str:
     return f"{means[0]:.3f} of {means[1]:.3f}"
 
 
+def steps_of(folder: Path) -> str:
+    """Return how many steps a training took in its time."""
+    return str(pandas.read_csv(folder / "log.csv")["step"].iloc[-1])
+
+
 def quality(found: dict[str, dict[str, Path]]) -> list[str]:
     """Return the table of unified and single translators."""
     lines = [
-        "| target | by | PSNR (dB) | SSIM | lesion MAE | lesion contrast kept | Dice, synthetic of true |",
-        "|---|---|---:|---:|---:|---:|---:|",
+        "| target | by | PSNR (dB) | SSIM | lesion MAE | lesion contrast, of true | Dice, synthetic of true | steps |",
+        "|---|---|---:|---:|---:|---:|---:|---:|",
     ]
     for target in TARGETS:
-        baselines: list[tuple[str, pandas.DataFrame, str]] = []
+        baselines: list[tuple[str, pandas.DataFrame, str, str]] = []
         rows = []
         for name, runs in found.items():
             folder = evaluate(runs[target], "--lesions", "seg", "--segment", "seg")
             cases = of_target(folder, target)
-            rows.append((name, cases[cases["system"] == "translator"], dice_of(folder, target)))
+            made = cases[cases["system"] == "translator"]
+            rows.append((name, made, dice_of(folder, target), steps_of(runs[target])))
             baselines = baselines or [
-                ("*intensity lookup*", cases[cases["system"] == "intensity lookup"], "—"),
-                ("*input as it is*", cases[cases["system"] == "identity"], "—"),
+                ("*intensity lookup*", cases[cases["system"] == "intensity lookup"], "—", "—"),
+                ("*input as it is*", cases[cases["system"] == "identity"], "—", "—"),
             ]
-        for name, part, dice in [*baselines, *rows]:
-            share = part["lesion_contrast"].mean() / part["lesion_contrast_truth"].mean()
+        for name, part, dice, steps in [*baselines, *rows]:
+            contrast = f"{part['lesion_contrast'].mean():.3f} of {part['lesion_contrast_truth'].mean():.3f}"
             cells = [with_interval(part[column]) for column in ("psnr", "ssim", "lesion_mae")]
-            lines.append(f"| {target} | {name} | {' | '.join(cells)} | {100 * share:.0f} % | {dice} |")
+            lines.append(f"| {target} | {name} | {' | '.join(cells)} | {contrast} | {dice} | {steps} |")
     return lines
 
 
