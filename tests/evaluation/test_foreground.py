@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from transmodal.evaluation.foreground import foreground_of
-from transmodal.evaluation.pairs import own_region, region_of
+from transmodal.evaluation.policy_application import own_region, region_of
 from transmodal.images import Image
 from transmodal.metrics.policy import Policy
 

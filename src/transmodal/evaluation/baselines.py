@@ -22,7 +22,7 @@ from nibabel import orientations
 from scipy import ndimage
 
 from transmodal.errors import UserError
-from transmodal.evaluation.pairs import on_common_scale, own_region, scale_of_truth
+from transmodal.evaluation.policy_application import on_common_scale, own_region, scale_of_truth
 from transmodal.images import Image
 from transmodal.metrics.policy import Policy
 from transmodal.reporting.display import luminance

@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from transmodal.errors import UserError
 from transmodal.evaluation.intervals import Summary, summarise_columns
-from transmodal.evaluation.pairs import on_common_scale, region_of, scale_of_truth
+from transmodal.evaluation.policy_application import on_common_scale, region_of, scale_of_truth
 from transmodal.images import Image, require_same_grid
 from transmodal.metrics.policy import Policy
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from transmodal.datasets.manifest import CaseFiles
 from transmodal.evaluation.montage import Volume, montage
-from transmodal.evaluation.pairs import on_common_scale, own_region, scale_of_truth, slice_axis_of
+from transmodal.evaluation.policy_application import on_common_scale, own_region, scale_of_truth, slice_axis_of
 from transmodal.evaluation.report import lead_metric
 from transmodal.evaluation.scores import CaseImages, Scores
 from transmodal.evaluation.target import TRANSLATOR, TargetJob, mask_of

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from transmodal.errors import UserError
-from transmodal.evaluation.pairs import pictures_of
+from transmodal.evaluation.policy_application import pictures_of
 from transmodal.images import read
 from transmodal.metrics.frechet import FeatureExtractor
 from transmodal.metrics.policy import Policy

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transmodal.evaluation.pairs import slice_axis_of
 from transmodal.evaluation.pictures import CasePicture
+from transmodal.evaluation.policy_application import slice_axis_of
 from transmodal.evaluation.report import bare_title
 from transmodal.evaluation.scores import Scores
 from transmodal.evaluation.target import TRANSLATOR, TargetJob

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transmodal.evaluation.pairs import pictures_of, slice_axis_of
+from transmodal.evaluation.policy_application import pictures_of, slice_axis_of
 from transmodal.evaluation.resources import FID_REMEDY
 from transmodal.evaluation.scores import CaseImages
 from transmodal.images import Image

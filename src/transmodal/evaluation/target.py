@@ -13,7 +13,7 @@ from transmodal.datasets.manifest import CaseFiles, nearest
 from transmodal.datasets.preparation import ModalityPreparation, SliceSettings
 from transmodal.errors import UserError
 from transmodal.evaluation.baselines import beside, fit_baselines
-from transmodal.evaluation.pairs import region_of
+from transmodal.evaluation.policy_application import region_of
 from transmodal.evaluation.resources import Resources, fit_pristine_model, open_resources
 from transmodal.evaluation.scores import CaseImages, CaseToScore, Gatherer, Scores, complete_policy, score_cases
 from transmodal.evaluation.sets import SetFeatures
