@@ -70,6 +70,45 @@ def test_one_piece_is_kept_and_what_was_under_the_others_comes_back() -> None:
     assert NESTED.tidied(masks)[1, 5, 5]
 
 
+def test_one_piece_of_an_organ_takes_the_tumours_outside_it_along() -> None:
+    masks = np.zeros((2, 12, 12), bool)
+    masks[0, 1:7, 1:7] = True
+    masks[1, 2:4, 2:4] = True
+    masks[1, 6:8, 6:8] = True  # reaches over the rim of the liver
+    masks[1, 10:, 10:] = True  # far from it
+    one_piece = NESTED.with_changes(largest_component=["liver"])
+    labels = one_piece.paint(one_piece.tidied(masks))
+    assert not labels[9:, 9:].any()
+    liver, tumour = one_piece.masks_of(labels)
+    assert largest_component(liver).sum() == liver.sum() == 36 + 3
+    assert tumour.sum() == 4 + 4
+
+
+def test_one_tumour_is_chosen_among_those_of_the_one_liver() -> None:
+    masks = np.zeros((2, 12, 12), bool)
+    masks[0, 1:7, 1:7] = True
+    masks[1, 2, 2] = True
+    masks[1, 9:, 9:] = True  # larger, but outside
+    both = NESTED.with_changes(largest_component=["tumour", "liver"])
+    labels = both.paint(both.tidied(masks))
+    assert labels[2, 2] == 2 and (labels == 2).sum() == 1 and (labels == 1).sum() == 35
+
+
+def test_three_regions_inside_each_other_are_tidied_from_the_outermost() -> None:
+    classes = LabelClasses.named(
+        {"whole": (1, 2, 3), "core": (2, 3), "enhancing": (3,)},
+        exclusive=False, largest_component=("whole",), fill_holes=("enhancing",),
+    )  # fmt: skip
+    masks = np.zeros((3, 16, 16), bool)
+    masks[0, 1:3, 1:9] = True
+    masks[2, 3:8, 1:6] = True  # nobody calls it core or whole; it touches the whole
+    masks[2, 5, 3] = False
+    masks[1, 13, 13] = masks[2, 14, 14] = True
+    tidy = classes.tidied(masks)
+    assert tidy[2, 5, 3] and not tidy[:, 12:].any()
+    np.testing.assert_array_equal(classes.masks_of(classes.paint(tidy)), tidy)
+
+
 def test_pieces_that_touch_by_a_corner_are_one() -> None:
     mask = np.zeros((5, 5), bool)
     mask[0, 0] = mask[1, 1] = mask[4, 4] = True

@@ -139,10 +139,17 @@ class LabelClasses(BaseModel):
         """Return masks with one connected piece of some classes and without the holes of some, as asked.
 
         Pixels that touch by a corner are connected; a hole is what no path of faces leads out of. In volumes both are
-        looked for in three dimensions. A hole that another class fills stays that class' own.
+        looked for in three dimensions. A hole that another class fills stays that class' own. A class inside another
+        one counts as part of it, so that it goes with a piece of the outer that is left out.
         """
         tidy = masks.copy()
-        for number, each in enumerate(self.classes):
+        inside = [self._inside(number) for number in range(len(self.classes))]
+        for number, inner in enumerate(inside):
+            tidy[number] |= masks[inner].any(0)
+        for number, each in enumerate(self.classes):  # outer classes stand before those inside them
+            for outer, inner in enumerate(inside):
+                if number in inner:
+                    tidy[number] &= tidy[outer]
             if each.name in self.largest_component:
                 tidy[number] = largest_component(tidy[number])
             if each.name in self.fill_holes:
@@ -151,7 +158,14 @@ class LabelClasses(BaseModel):
                     if other != number and not set(beside.values) & set(each.values):
                         filled &= ~masks[other]
                 tidy[number] |= filled
+        for number, inner in enumerate(inside):  # the holes of an inner class may have been the outer's, too
+            tidy[number] |= tidy[inner].any(0)
         return tidy
+
+    def _inside(self, outer: int) -> list[int]:
+        """Return the numbers of the classes all of whose values an outer class has, too."""
+        own = set(self.classes[outer].values)
+        return [number for number, each in enumerate(self.classes) if set(each.values) < own]
 
     def paint(self, masks: Masks) -> npt.NDArray[Any]:
         """Return the label map of masks: uint8, or uint16 where a value is above 255."""
