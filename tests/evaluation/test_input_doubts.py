@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from transmodal.evaluation.input_doubts import InputDoubts
-from transmodal.evaluation.scores import CaseImages
+from transmodal.evaluation.scoring import CaseImages
 from transmodal.images import Image
 from transmodal.metrics.policy import Policy
 

@@ -11,7 +11,7 @@ from tests.evaluation.test_run_evaluation import told
 
 from transmodal.errors import UserError
 from transmodal.evaluation.lesions import COLUMNS, lesion_places, lesion_values, summarise_lesions
-from transmodal.evaluation.scores import CaseImages, CaseToScore, score_cases
+from transmodal.evaluation.scoring import CaseImages, CaseToScore, score_cases
 from transmodal.images import Image, write
 from transmodal.metrics.policy import Policy
 

@@ -7,7 +7,7 @@ from scipy.ndimage import gaussian_filter
 from transmodal.errors import UserError
 from transmodal.evaluation.pairs import score_in_full, score_pair, score_without_truth
 from transmodal.evaluation.resources import Resources, niqe_block, open_resources
-from transmodal.evaluation.scores import CaseImages, CaseToScore, score_cases
+from transmodal.evaluation.scoring import CaseImages, CaseToScore, score_cases
 from transmodal.evaluation.slices import slice_totals, slices_table
 from transmodal.images import Image, picture_affine
 from transmodal.metrics.niqe import PristineModel

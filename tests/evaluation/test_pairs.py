@@ -5,7 +5,7 @@ import pytest
 
 from transmodal.errors import UserError
 from transmodal.evaluation.pairs import score_pair
-from transmodal.evaluation.scores import CaseImages
+from transmodal.evaluation.scoring import CaseImages
 from transmodal.evaluation.sets import SetFeatures
 from transmodal.images import Image, picture_affine
 from transmodal.metrics.policy import Policy

@@ -13,7 +13,8 @@ from transmodal.evaluation.files import to_text, write_evaluation
 from transmodal.evaluation.folders import score, score_folders
 from transmodal.evaluation.groups import check_grouping, choose_groupings, group_table
 from transmodal.evaluation.resources import open_extractor
-from transmodal.evaluation.scores import CaseImages, CaseToScore, Scores, score_cases
+from transmodal.evaluation.scores import Scores
+from transmodal.evaluation.scoring import CaseImages, CaseToScore, score_cases
 from transmodal.evaluation.sets import SetFeatures, describe_set_score
 from transmodal.images import Image, picture_affine, write
 from transmodal.images.files import sha256_of

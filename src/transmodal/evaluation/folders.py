@@ -9,7 +9,8 @@ from transmodal.evaluation.input_doubts import InputDoubts
 from transmodal.evaluation.matching import Matched, match
 from transmodal.evaluation.parallel import MANY
 from transmodal.evaluation.resources import Resources, open_resources
-from transmodal.evaluation.scores import CaseImages, CaseToScore, Scores, complete_policy, score_cases
+from transmodal.evaluation.scores import Scores
+from transmodal.evaluation.scoring import CaseImages, CaseToScore, complete_policy, score_cases
 from transmodal.evaluation.sets import SetFeatures
 from transmodal.images import Image, read
 from transmodal.metrics.policy import Policy

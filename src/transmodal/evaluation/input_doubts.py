@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transmodal.evaluation.foreground import foreground_of
-from transmodal.evaluation.scores import CaseImages, Gatherer
+from transmodal.evaluation.scoring import CaseImages, Gatherer
 from transmodal.images import Image
 from transmodal.metrics import METRICS
 from transmodal.metrics.policy import Policy

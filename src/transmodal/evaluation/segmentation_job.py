@@ -6,7 +6,7 @@ from typing import Any
 from transmodal.datasets.manifest import CaseFiles
 from transmodal.datasets.preparation import require_label_map
 from transmodal.errors import UserError
-from transmodal.evaluation.scores import Gatherer
+from transmodal.evaluation.scoring import Gatherer
 from transmodal.evaluation.segmentation_baselines import SegmentationBaselines, fit_segmentation_baselines
 from transmodal.evaluation.segmentation_scores import SegmentationDetails, SegmentedCase
 from transmodal.evaluation.target import TargetJob

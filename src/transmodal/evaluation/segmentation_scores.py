@@ -22,7 +22,7 @@ from transmodal.datasets.strata import EMPTY, stratum_of
 from transmodal.evaluation.groups import edge_names
 from transmodal.evaluation.intervals import Summary, summarise
 from transmodal.evaluation.policy_application import slice_axis_of
-from transmodal.evaluation.scores import CaseImages
+from transmodal.evaluation.scoring import CaseImages
 from transmodal.metrics.policy import Policy
 
 FOUND_SHARE = 0.1

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from transmodal.evaluation.policy_application import pictures_of, slice_axis_of
 from transmodal.evaluation.resources import FID_REMEDY
-from transmodal.evaluation.scores import CaseImages
+from transmodal.evaluation.scoring import CaseImages
 from transmodal.images import Image
 from transmodal.metrics.frechet import FeatureExtractor, FrechetStatistics, frechet_distance
 from transmodal.metrics.natural_scene import BLOCK, fnsd_of, natural_scene_features

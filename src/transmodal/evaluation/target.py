@@ -15,7 +15,8 @@ from transmodal.errors import UserError
 from transmodal.evaluation.baselines import beside, fit_baselines
 from transmodal.evaluation.policy_application import region_of
 from transmodal.evaluation.resources import Resources, fit_pristine_model, open_resources
-from transmodal.evaluation.scores import CaseImages, CaseToScore, Gatherer, Scores, complete_policy, score_cases
+from transmodal.evaluation.scores import Scores
+from transmodal.evaluation.scoring import CaseImages, CaseToScore, Gatherer, complete_policy, score_cases
 from transmodal.evaluation.sets import SetFeatures
 from transmodal.images import Image, read, require_same_grid
 from transmodal.metrics.policy import Policy
