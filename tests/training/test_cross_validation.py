@@ -40,6 +40,19 @@ def test_every_subject_is_tested_once_and_never_seen_by_its_own_fold(brains: Pat
     assert not dealt_into_folds(Manifest.read(brains), 3, seed=2).table.equals(manifest.table)
 
 
+@pytest.mark.parametrize(("best", "held_back"), [("auto", 1), ("last", 0)])
+def test_nobody_validates_where_no_score_chooses(
+    brains: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, best: str, held_back: int
+) -> None:
+    parts: list[Manifest] = []
+    monkeypatch.setattr(cross_validation, "train", lambda recipe, part, out, **_: parts.append(part))
+    recipe = Recipe.model_validate(TINY_TRANSLATOR | {"train": {"best": best}})
+    cross_validation.train_folds(recipe, brains, tmp_path / "out", 3)
+    sides = [[len({case.subject for case in part.cases(split=side)}) for side in ("train", "validation", "test")]
+             for part in parts]  # fmt: skip
+    assert sides == [[4 - held_back, held_back, 2]] * 3
+
+
 def test_of_two_people_each_is_trained_on_the_other(tmp_path: Path) -> None:
     manifest = dealt_into_folds(Manifest.read(make_brains(tmp_path, 2, splits={"s1": "train", "s2": ""})), 2, seed=0)
     parts = [fold_manifest(manifest, fold, seed=0) for fold in (1, 2)]

@@ -63,6 +63,17 @@ def test_classes_are_learnt_and_the_best_is_chosen_by_dice(data: Path, tmp_path:
     assert list(run.samples.glob("*.png"))
 
 
+@pytest.mark.parametrize(("best", "kept"), [("dice", 1), ("last", 3)])
+def test_the_weights_at_the_end_count_as_best_where_asked(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, best: str, kept: int
+) -> None:
+    scores = iter([0.9, 0.2, 0.1])
+    monkeypatch.setattr(fit, "validate_segmentation", lambda *_, **__: {"dice": next(scores)})
+    run = trained(data, tmp_path / "run", recipe_with(train__best=best, train__epochs=3, train__validate_every=1))
+    assert load_checkpoint(run.best_checkpoint)["epoch"] == kept
+    assert json.loads((run.model / "translator.json").read_text())["training"]["epochs"] == kept
+
+
 def test_a_resumed_training_has_the_same_weights(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     changes: dict[str, Any] = {
         "train__epochs": 3,
@@ -147,6 +158,7 @@ def test_what_does_not_go_together_is_refused(data: Path, tmp_path: Path) -> Non
         ({"targets": ["ct"]}, "both input and target"),
         ({"labels": {"modality": "organs"}}, "leave labels out"),
         ({"train__best": "psnr"}, "a segmentation takes dice"),
+        ({"train__best": "last", "train__patience": 3}, "patience waits for a better score"),
         ({"method": "supervised", "train__best": "dice"}, "dice is of label maps"),
         ({"method": "supervised", "sampling__strata": {}}, "strata needs label maps"),
     ):

@@ -3,7 +3,8 @@
     RUN/ folds.json   manifest.csv (with its fold column)   environment.json   fold-1/ fold-2/ …
 
 Every subject is a test subject of exactly one fold, and is seen by no other stage of that fold: neither by training nor
-by the choice of the best checkpoint, for which a part of the remaining subjects is held back, where there are enough.
+by the choice of the best checkpoint, for which a part of the remaining subjects is held back, where there are enough
+and a score chooses.
 """
 
 import json
@@ -18,7 +19,7 @@ from transmodal.datasets.manifest import Manifest
 from transmodal.datasets.splits import split_by_subject
 from transmodal.errors import UserError
 from transmodal.images.files import write_text
-from transmodal.training.recipe import Recipe
+from transmodal.training.recipe import LAST, Recipe
 from transmodal.training.run import Run, describe_environment
 from transmodal.training.train import train
 
@@ -156,7 +157,8 @@ def train_folds(
         if fold in whole.finished:
             say(f"Fold {fold} of {whole.folds}: finished before")
             continue
-        part = fold_manifest(whole.manifest, fold, seed=whole.recipe.train.seed)
+        chooses = whole.recipe.best != LAST
+        part = fold_manifest(whole.manifest, fold, seed=whole.recipe.train.seed, validates=chooses)
         tested = {case.subject for case in part.cases(split="test")}
         say(f"Fold {fold} of {whole.folds}: {len(tested)} test subjects, in {whole.run_folder(fold)}")
         train(whole.recipe, part, whole.run_folder(fold), resume=True, **options)
@@ -207,15 +209,15 @@ def set_aside(manifest: Manifest) -> list[str]:
     return sorted(test) if test != set(table["subject"]) else []
 
 
-def fold_manifest(manifest: Manifest, fold: int, *, seed: int) -> Manifest:
+def fold_manifest(manifest: Manifest, fold: int, *, seed: int, validates: bool = True) -> Manifest:
     """Return the manifest of one fold's run: the fold is test, of the other folds a part is validation, the rest train.
 
-    The part is 15 % of the subjects, drawn by the seed, and none of fewer than four.
+    The part is 15 % of the subjects, drawn by the seed, and none of fewer than four, or where none `validates`.
     """
     table = manifest.table
     others = manifest.with_table(table[(table["fold"] != "") & (table["fold"] != str(fold))])
     side = dict.fromkeys(others.subjects, "train")
-    if len(side) >= _FEWEST_FOR_VALIDATION:
+    if validates and len(side) >= _FEWEST_FOR_VALIDATION:
         drawn = split_by_subject(others, fractions=(1 - VALIDATION_SHARE, VALIDATION_SHARE, 0.0), seed=seed).table
         side = dict(zip(drawn["subject"], drawn["split"], strict=True))
     split = [

@@ -28,6 +28,7 @@ from transmodal.training.logbook import Logbook
 from transmodal.training.monitor import Monitor
 from transmodal.training.optimisers import make_optimiser
 from transmodal.training.processes import any_of, leave
+from transmodal.training.recipe import LAST
 from transmodal.training.run import Run
 from transmodal.training.schedule import rate_factor
 from transmodal.training.segmentation_validation import (
@@ -446,6 +447,9 @@ class Trainer:
                 )
         if self.fabric.world_size > 1:  # all must agree on which epoch was best, and when patience ends
             scores = self.fabric.broadcast(scores)
+        if self.recipe.best == LAST:
+            self._keep_best(scores)
+            return scores
         score = scores.get(self.recipe.best)
         # A generator that still waits for its turn may score well by chance: it must not become the best.
         if score is None or not np.isfinite(score) or self.untrained:

@@ -32,6 +32,7 @@ from transmodal.methods.unified import UnifiedSettings
 from transmodal.metrics.policy import Policy
 
 DEFAULT_SCALE = "small"
+LAST = "last"
 ANY_TO_ANY = ("unified", "stargan")
 
 
@@ -55,8 +56,10 @@ class TrainSettings(BaseModel):
     validate_every: int = Field(5, ge=1, description="epochs between validations")
     sample_every: int = Field(10, ge=1, description="epochs between pictures in samples/")
     checkpoint_minutes: float = Field(5.0, gt=0, description="a checkpoint within an epoch after so long")
-    best: Literal["auto", "psnr", "ssim", "mae", "dice"] = Field(
-        "auto", description="validation score that chooses the best checkpoint; auto: psnr, of a segmentation dice"
+    best: Literal["auto", "psnr", "ssim", "mae", "dice", "last"] = Field(
+        "auto",
+        description="validation score that chooses the best checkpoint; auto: psnr, of a segmentation dice; last: "
+        "none does, the weights at the end count as the best",
     )
     patience: int | None = Field(None, ge=1, description="stop after so many validations without a better score")
     validate_slices: int | None = Field(
@@ -67,6 +70,14 @@ class TrainSettings(BaseModel):
     )
     start_from: str | None = Field(None, description="a run or translator whose weights training starts from")
     deterministic: bool = Field(True, description="the same bits for the same seed; on a GPU some speed is given up")
+
+    @model_validator(mode="after")
+    def _patience_needs_a_score(self) -> "TrainSettings":
+        if self.best == LAST and self.patience is not None:
+            raise ValueError(
+                f"patience waits for a better score, and with best: {LAST} none is better; leave one of them out"
+            )
+        return self
 
 
 class PretrainingSettings(BaseModel):
@@ -156,7 +167,7 @@ class Recipe(BaseModel):
             raise ValueError(f"{self.targets[0]} is both input and target of a segmentation; give it other inputs")
         if self.labels is not None:
             raise ValueError(f"the label map of a segmentation is its target {self.targets[0]}; leave labels out")
-        if self.train.best not in ("auto", "dice"):
+        if self.train.best not in ("auto", "dice", LAST):
             raise ValueError(f"train.best: {self.train.best} compares images; a segmentation takes dice")
         return self
 
@@ -224,7 +235,7 @@ class Recipe(BaseModel):
 
     @property
     def best(self) -> str:
-        """The validation score that chooses the best checkpoint."""
+        """The validation score that chooses the best checkpoint, or `last`: none does."""
         if self.train.best != "auto":
             return self.train.best
         return "dice" if self.method == "segmentation" else "psnr"

@@ -24,7 +24,7 @@ from transmodal.training.checkpoint import all_finite, load_checkpoint
 from transmodal.training.fit import Trainer
 from transmodal.training.monitor import Monitor
 from transmodal.training.processes import on_first
-from transmodal.training.recipe import Recipe, load_recipe
+from transmodal.training.recipe import LAST, Recipe, load_recipe
 from transmodal.training.run import Run
 from transmodal.training.simulated import simulated_brains
 from transmodal.training.start import refuse_known_subjects
@@ -276,7 +276,7 @@ def _prepare(
         prepare(training, "training"), prepare(validation, "validation")
 
     on_first(fabric, prepare_all)
-    if not validation:
+    if not validation and recipe.best != LAST:
         monitor.say("No validation cases: the last weights count as the best")
     return preparation, prepare(training, "training"), prepare(validation, "validation")
 
