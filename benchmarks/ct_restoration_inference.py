@@ -28,7 +28,8 @@ import numpy.typing as npt
 import torch
 
 import transmodal
-from transmodal.datasets.preparation import GridSettings, ModalityPreparation, Preparation
+from transmodal.datasets.preparation import ModalityPreparation, Preparation
+from transmodal.datasets.sample_grid import GridSettings
 from transmodal.images import Image, picture_affine
 from transmodal.images.intensity import FittedMap
 from transmodal.methods import Ports, make_method

@@ -17,7 +17,8 @@ from PIL import Image as PillowImage
 
 from transmodal.datasets.cache import PreparedCase, prepare_cases
 from transmodal.datasets.manifest import CaseFiles
-from transmodal.datasets.preparation import PreparationSettings, fit_preparation
+from transmodal.datasets.preparation import PreparationSettings
+from transmodal.datasets.preparation_fitting import fit_preparation
 from transmodal.simulation.mouse import simulate_dataset
 
 Arrays = dict[str, npt.NDArray[np.float32]]

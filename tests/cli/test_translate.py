@@ -10,7 +10,7 @@ from tests.data.missing_inputs import make_any_to_any
 from tests.data.translators import COLOURS, PHOTO, T1, T2, XRAY, make_translator
 
 from transmodal.cli import main
-from transmodal.datasets.preparation import SliceSettings
+from transmodal.datasets.sample_grid import SliceSettings
 from transmodal.images import Image, picture_affine, read, write
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 
 from tests.data.translators import T1, T2, make_translator
-from transmodal.datasets.preparation import SliceSettings
 from transmodal.datasets.regions import RegionSettings
+from transmodal.datasets.sample_grid import SliceSettings
 from transmodal.methods.pix2pix import Pix2Pix, Pix2PixSettings
 from transmodal.translation.model_folder import load_translator, save_translator
 

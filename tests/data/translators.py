@@ -6,7 +6,8 @@ from typing import Any
 import torch
 
 import transmodal
-from transmodal.datasets.preparation import GridSettings, ModalityPreparation, Preparation, SliceSettings
+from transmodal.datasets.preparation import ModalityPreparation, Preparation
+from transmodal.datasets.sample_grid import GridSettings, SliceSettings
 from transmodal.images.intensity import FittedMap
 from transmodal.methods.method import Ports
 from transmodal.methods.pix2pix import Pix2Pix, Pix2PixSettings

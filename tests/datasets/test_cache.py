@@ -11,7 +11,9 @@ from tests.data.pairs import make_pairs
 from transmodal.datasets import cache
 from transmodal.datasets.cache import PreparedCase, prepare_cases
 from transmodal.datasets.manifest import CaseFiles, Manifest
-from transmodal.datasets.preparation import GridSettings, PreparationSettings, SliceSettings, fit_preparation
+from transmodal.datasets.preparation import PreparationSettings
+from transmodal.datasets.preparation_fitting import fit_preparation
+from transmodal.datasets.sample_grid import GridSettings, SliceSettings
 from transmodal.errors import UserError
 from transmodal.images import Image, read, write
 

@@ -11,16 +11,11 @@ from nibabel import orientations
 from pydantic import ValidationError
 
 from transmodal.datasets.manifest import CaseFiles
-from transmodal.datasets.preparation import (
-    GridSettings,
-    ModalityPreparation,
-    Preparation,
-    PreparationSettings,
-    RegionSettings,
-    SliceSettings,
-    fit_preparation,
-)
+from transmodal.datasets.preparation import ModalityPreparation, Preparation, PreparationSettings
+from transmodal.datasets.preparation_fitting import fit_preparation
+from transmodal.datasets.regions import RegionSettings
 from transmodal.datasets.resizing import resize_stack
+from transmodal.datasets.sample_grid import GridSettings, SliceSettings
 from transmodal.errors import UserError
 from transmodal.images import Image, picture_affine, write
 from transmodal.images.intensity import FittedMap

@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from transmodal.datasets import preparation, regions
+from transmodal.datasets import preparation_fitting, regions
 from transmodal.datasets.manifest import CaseFiles
-from transmodal.datasets.preparation import ModalityPreparation, Preparation, PreparationSettings, fit_preparation
+from transmodal.datasets.preparation import ModalityPreparation, Preparation, PreparationSettings
+from transmodal.datasets.preparation_fitting import fit_preparation
 from transmodal.errors import UserError
 from transmodal.images import Image, write
 from transmodal.images.intensity import FittedMap
@@ -63,7 +64,7 @@ def test_each_file_is_read_once_for_its_map_and_an_input_once_more_for_the_regio
     cases = [body_case(tmp_path, name, seed) for seed, name in enumerate("ab")]
     seen: list[str] = []
     original = regions.read
-    for module in (regions, preparation):
+    for module in (regions, preparation_fitting):
         monkeypatch.setattr(module, "read", lambda path: seen.append(path.name) or original(path))
     fitted(cases, ("T1", "T2"), apply=False)
     assert sorted(set(seen)) == ["a_T1.nii", "a_T2.nii", "b_T1.nii", "b_T2.nii"]

@@ -13,7 +13,7 @@ from tests.reporting.test_html import parse
 
 import transmodal
 from transmodal.cli import main
-from transmodal.datasets.preparation import SliceSettings
+from transmodal.datasets.sample_grid import SliceSettings
 from transmodal.errors import UserError
 from transmodal.evaluation.comparison import compare
 from transmodal.evaluation.run import RunEvaluation, evaluate_run, policy_for_target

@@ -10,7 +10,8 @@ from tests.evaluation.test_run_evaluation import told
 from tests.reporting.test_html import parse
 
 from transmodal.datasets.manifest import Manifest
-from transmodal.datasets.preparation import PreparationSettings, fit_preparation
+from transmodal.datasets.preparation import PreparationSettings
+from transmodal.datasets.preparation_fitting import fit_preparation
 from transmodal.errors import UserError
 from transmodal.evaluation.segmenter import Segmenter
 from transmodal.images import read

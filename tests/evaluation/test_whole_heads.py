@@ -9,7 +9,8 @@ from tests.training.brains import AFFINE, SHAPE, write_brains
 
 from transmodal.datasets.cache import prepare_cases
 from transmodal.datasets.manifest import Manifest
-from transmodal.datasets.preparation import Preparation, fit_preparation
+from transmodal.datasets.preparation import Preparation
+from transmodal.datasets.preparation_fitting import fit_preparation
 from transmodal.evaluation.run import evaluate_run
 from transmodal.images import Image, read, write
 from transmodal.metrics.policy import Policy

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tests.data.translators import COLOURS, PHOTO, T1, T2, XRAY, make_translator
 
-from transmodal.datasets.preparation import SliceSettings
+from transmodal.datasets.sample_grid import SliceSettings
 from transmodal.errors import UserError
 from transmodal.images import Image, picture_affine
 from transmodal.images.files import sha256_of

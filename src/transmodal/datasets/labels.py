@@ -6,6 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from transmodal.errors import UserError
+from transmodal.images import Image
+
 
 def _as_tuple(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
@@ -35,3 +38,9 @@ class LabelSettings(BaseModel):
     def count(self) -> int:
         """Classes, background included."""
         return 2 if self.classes is None else len(self.classes) + 1
+
+
+def require_label_map(image: Image) -> None:
+    """Raise a UserError unless an image holds whole numbers and no channels."""
+    if image.channels or (image.pixels.dtype.kind == "f" and (image.pixels % 1 != 0).any()):
+        raise UserError(f"{image.name} is no label map: its values are not whole numbers; check the modality")

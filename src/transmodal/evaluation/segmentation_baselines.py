@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transmodal.datasets.label_classes import LabelClasses
-from transmodal.datasets.preparation import require_label_map
+from transmodal.datasets.labels import require_label_map
 from transmodal.errors import UserError
 from transmodal.evaluation.baselines import Baseline, orientations_of, oriented_like, resized, turned
 from transmodal.images import Image

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from transmodal.datasets.labels import require_label_map
 from transmodal.datasets.manifest import CaseFiles
-from transmodal.datasets.preparation import require_label_map
 from transmodal.errors import UserError
 from transmodal.evaluation.scoring import Gatherer
 from transmodal.evaluation.segmentation_baselines import SegmentationBaselines, fit_segmentation_baselines

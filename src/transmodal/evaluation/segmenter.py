@@ -17,12 +17,8 @@ from torch.nn import functional
 
 from transmodal.datasets.labels import LabelSettings
 from transmodal.datasets.manifest import CaseFiles
-from transmodal.datasets.preparation import (
-    GridSettings,
-    ModalityPreparation,
-    Preparation,
-    SliceSettings,
-)
+from transmodal.datasets.preparation import ModalityPreparation, Preparation
+from transmodal.datasets.sample_grid import GridSettings, SliceSettings
 from transmodal.errors import UserError
 from transmodal.evaluation.downstream import (
     DownstreamCase,

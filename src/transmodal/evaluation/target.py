@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from transmodal.datasets.manifest import CaseFiles, nearest
-from transmodal.datasets.preparation import ModalityPreparation, SliceSettings
+from transmodal.datasets.preparation import ModalityPreparation
+from transmodal.datasets.sample_grid import SliceSettings
 from transmodal.errors import UserError
 from transmodal.evaluation.baselines import beside, fit_baselines
 from transmodal.evaluation.policy_application import region_of

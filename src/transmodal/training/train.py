@@ -15,7 +15,8 @@ import transmodal
 from transmodal.datasets.batch_keys import REGION
 from transmodal.datasets.cache import PreparedCase, default_cache, prepare_cases
 from transmodal.datasets.manifest import CaseFiles, Manifest
-from transmodal.datasets.preparation import Preparation, fit_preparation
+from transmodal.datasets.preparation import Preparation
+from transmodal.datasets.preparation_fitting import fit_preparation
 from transmodal.datasets.splits import divide_training_subjects, split_by_subject
 from transmodal.errors import UserError
 from transmodal.images.files import write_text
