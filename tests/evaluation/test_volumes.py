@@ -15,10 +15,10 @@ from tests.reporting.test_html import parse
 
 from transmodal.errors import UserError
 from transmodal.evaluation.intervals import block_interval
-from transmodal.evaluation.report import scoring_files_in_words
 from transmodal.evaluation.run import evaluate_run
 from transmodal.evaluation.scoring import CaseImages, CaseToScore, score_cases
 from transmodal.evaluation.slices import slice_intervals, slice_intervals_in_words
+from transmodal.evaluation.wording import scoring_files_in_words
 from transmodal.images import Image, read
 from transmodal.metrics.policy import Policy
 from transmodal.training.recipe import Recipe

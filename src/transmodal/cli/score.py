@@ -359,7 +359,7 @@ def _print_groups(scores: Any, table: Any) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from transmodal.evaluation.report import titled
+    from transmodal.evaluation.wording import titled
     from transmodal.reporting.figures import plain_number
 
     console = Console(highlight=False)

@@ -8,7 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 from transmodal.evaluation.intervals import Summary
-from transmodal.evaluation.report import (
+from transmodal.evaluation.scores import Scores
+from transmodal.evaluation.sets import describe_set_score
+from transmodal.evaluation.slices import slice_intervals_in_words
+from transmodal.evaluation.wording import (
     bare_title,
     contrast_in_words,
     counted,
@@ -20,9 +23,6 @@ from transmodal.evaluation.report import (
     over,
     titled,
 )
-from transmodal.evaluation.scores import Scores
-from transmodal.evaluation.sets import describe_set_score
-from transmodal.evaluation.slices import slice_intervals_in_words
 from transmodal.reporting.figures import plain_number
 
 if TYPE_CHECKING:

@@ -16,13 +16,14 @@ from transmodal.evaluation.baselines import is_baseline
 from transmodal.evaluation.comparison_report import comparison_blocks
 from transmodal.evaluation.files import write_evaluation
 from transmodal.evaluation.groups import choose_groupings, group_table
-from transmodal.evaluation.report import cases_table, counted, group_blocks, result_blocks
+from transmodal.evaluation.report import cases_table, group_blocks, result_blocks
 from transmodal.evaluation.run import TRANSLATOR, RunEvaluation
 from transmodal.evaluation.scores import Scores
 from transmodal.evaluation.segmentation_comparison import compare_sizes, size_comparison, write_sizes
 from transmodal.evaluation.slices import slices_table
 from transmodal.evaluation.system_comparison import SystemComparison, compare_systems
 from transmodal.evaluation.waem import Waem
+from transmodal.evaluation.wording import counted
 from transmodal.images.files import write_text
 from transmodal.reporting.html import Commands, Report, Section, Table, Text, render
 

@@ -7,7 +7,6 @@ import numpy as np
 from transmodal.evaluation.baselines import is_baseline
 from transmodal.evaluation.intervals import FEWEST_SUBJECTS, Summary
 from transmodal.evaluation.ranking import Ranking, by_case
-from transmodal.evaluation.report import bare_title, counted, lead_metric, titled
 from transmodal.evaluation.scores import Scores
 from transmodal.evaluation.significance import ZEROS_IN_WORDS
 from transmodal.evaluation.system_comparison import (
@@ -20,6 +19,7 @@ from transmodal.evaluation.system_comparison import (
 )
 from transmodal.evaluation.waem import Waem
 from transmodal.evaluation.waem_terms import FLOORS_IN_WORDS
+from transmodal.evaluation.wording import bare_title, counted, lead_metric, titled
 from transmodal.metrics import metric_of
 from transmodal.reporting.charts import RankGrid, Row, differences_chart, paired_chart, rank_chart
 from transmodal.reporting.figures import plain_number

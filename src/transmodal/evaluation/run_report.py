@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import transmodal
 from transmodal.evaluation.baselines import is_baseline
 from transmodal.evaluation.combinations import combination_blocks
-from transmodal.evaluation.report import cases_table, counted, group_blocks, result_blocks
+from transmodal.evaluation.report import cases_table, group_blocks, result_blocks
 from transmodal.evaluation.scores import Scores
 from transmodal.evaluation.segmentation_report import segmentation_sections
 from transmodal.evaluation.segmenter import describe_tables
 from transmodal.evaluation.slices import slice_interval_blocks, slices_table
+from transmodal.evaluation.wording import counted
 from transmodal.images.files import write_text
 from transmodal.metrics import METRICS
 from transmodal.reporting.charts import curves_chart

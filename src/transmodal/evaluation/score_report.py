@@ -10,10 +10,11 @@ import pandas
 import transmodal
 from transmodal.evaluation.comparison_report import comparison_blocks
 from transmodal.evaluation.files import write_evaluation
-from transmodal.evaluation.report import cases_table, counted, group_blocks, result_blocks
+from transmodal.evaluation.report import cases_table, group_blocks, result_blocks
 from transmodal.evaluation.scores import Scores
 from transmodal.evaluation.slices import slices_table
 from transmodal.evaluation.system_comparison import SystemComparison
+from transmodal.evaluation.wording import counted
 from transmodal.images.files import write_text
 from transmodal.reporting.html import Commands, Report, Section, Text, render
 

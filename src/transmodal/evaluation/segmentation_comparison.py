@@ -10,10 +10,10 @@ import pandas
 from transmodal.datasets.strata import EMPTY, stratum_of
 from transmodal.evaluation.groups import edge_names
 from transmodal.evaluation.intervals import Summary, summarise
-from transmodal.evaluation.report import DASH
 from transmodal.evaluation.scores import Scores
 from transmodal.evaluation.segmentation_scores import ALL, SegmentationDetails
 from transmodal.evaluation.target import TRANSLATOR
+from transmodal.evaluation.wording import DASH
 from transmodal.images.files import write_text
 from transmodal.reporting.figures import plain_number
 from transmodal.reporting.html import Block, Cell, Table

@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from transmodal.evaluation.pictures import CasePicture
 from transmodal.evaluation.policy_application import slice_axis_of
-from transmodal.evaluation.report import bare_title
 from transmodal.evaluation.scores import Scores
 from transmodal.evaluation.target import TRANSLATOR, TargetJob
+from transmodal.evaluation.wording import bare_title
 from transmodal.images import Image, read
 from transmodal.reporting.contours import ContourPanel, contour_figure
 from transmodal.reporting.display import panel

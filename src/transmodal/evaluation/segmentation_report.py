@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pandas
 
-from transmodal.evaluation.report import DASH, counted
 from transmodal.evaluation.scores import Scores
 from transmodal.evaluation.segmentation_scores import ALL, CRITERION, NONE, SegmentationDetails
 from transmodal.evaluation.target import TRANSLATOR
+from transmodal.evaluation.wording import DASH, counted
 from transmodal.reporting.figures import plain_number
 from transmodal.reporting.html import Block, Cell, Details, Picture, Section, Table, Text
 from transmodal.reporting.segmentation_charts import Growth, growth_chart

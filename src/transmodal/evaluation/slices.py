@@ -10,8 +10,8 @@ import pandas
 
 from transmodal.evaluation.intervals import FEWEST_SUBJECTS, block_interval
 from transmodal.evaluation.pairs import POINTWISE
-from transmodal.evaluation.report import bare_title, counted, titled
 from transmodal.evaluation.scores import Scores
+from transmodal.evaluation.wording import bare_title, counted, titled
 from transmodal.reporting.figures import plain_number
 from transmodal.reporting.html import Block, Cell, Table, Text
 

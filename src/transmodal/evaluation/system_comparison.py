@@ -30,11 +30,11 @@ from transmodal.evaluation.ranking import (
     resampled_means,
     subject_sums,
 )
-from transmodal.evaluation.report import bare_title
 from transmodal.evaluation.scores import Scores
 from transmodal.evaluation.significance import SignedRank, holm, signed_rank, subject_differences
 from transmodal.evaluation.waem import FEWEST_SYSTEMS, Waem, equal_weights, given_weights, terms_of
 from transmodal.evaluation.waem_terms import MSE_FLOOR, NRMSE_FLOOR
+from transmodal.evaluation.wording import bare_title
 from transmodal.metrics import METRICS, metric_of
 
 LEVEL = 0.05
