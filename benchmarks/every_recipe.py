@@ -38,7 +38,7 @@ def one(recipe: str, manifest: str, folder: str, scale: str, device: str, minute
     """Train one recipe and write what it took beside the run."""
     import torch
 
-    from transmodal.training.recipe import load_recipe
+    from transmodal.training.recipe_loading import load_recipe
     from transmodal.training.train import train
 
     changes = {"train.epochs": 100000, "train.max_minutes": float(minutes), "train.validate_every": 100000}
@@ -68,7 +68,7 @@ def row(recipe: str, folder: Path) -> str:
 
 def main() -> None:
     """Simulate, train each, print."""
-    from transmodal.training.recipe import load_recipe, shipped_recipes
+    from transmodal.training.recipe_loading import load_recipe, shipped_recipes
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)

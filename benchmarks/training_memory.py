@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def one(manifest: str, out: str, precision: str, cache: str) -> None:
-    from transmodal.training.recipe import load_recipe
+    from transmodal.training.recipe_loading import load_recipe
     from transmodal.training.train import train
 
     changes = {"train.precision": precision, "train.epochs": 2, "train.validate_every": 2, "train.sample_every": 2}

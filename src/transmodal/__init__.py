@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from transmodal.datasets.manifest import Manifest
     from transmodal.evaluation import Scores, evaluate, score
     from transmodal.images import Image, read, write
-    from transmodal.training.recipe import Recipe, load_recipe
+    from transmodal.training.recipe import Recipe
+    from transmodal.training.recipe_loading import load_recipe
     from transmodal.training.run import Run
     from transmodal.training.train import train
     from transmodal.translation import Translator, load_translator
@@ -33,7 +34,7 @@ _HOMES = {
     "write": "transmodal.images",
     "Manifest": "transmodal.datasets.manifest",
     "Recipe": "transmodal.training.recipe",
-    "load_recipe": "transmodal.training.recipe",
+    "load_recipe": "transmodal.training.recipe_loading",
     "Run": "transmodal.training.run",
     "train": "transmodal.training.train",
     "Translator": "transmodal.translation",

@@ -21,7 +21,7 @@ from transmodal.evaluation.system_comparison import compare_systems
 from transmodal.evaluation.waem import Waem, equal_weights, terms_of
 from transmodal.metrics.policy import Policy
 from transmodal.reporting.html import Picture, Report, Section, render
-from transmodal.training.recipe import load_recipe
+from transmodal.training.recipe_loading import load_recipe
 from transmodal.training.train import train
 
 METRICS = ("mse", "nrmse", "psnr", "ssim")

@@ -21,7 +21,7 @@ from transmodal.evaluation.run_report import repeat_blocks
 from transmodal.images import Image, picture_affine, read, write
 from transmodal.metrics.policy import Policy
 from transmodal.reporting.html import Commands, Text
-from transmodal.training.recipe import load_recipe
+from transmodal.training.recipe_loading import load_recipe
 from transmodal.training.run import Run
 from transmodal.training.train import train
 

@@ -14,7 +14,8 @@ from transmodal.datasets.preparation_fitting import fit_preparation
 from transmodal.evaluation.run import evaluate_run
 from transmodal.images import Image, read, write
 from transmodal.metrics.policy import Policy
-from transmodal.training.recipe import Recipe, load_recipe
+from transmodal.training.recipe import Recipe
+from transmodal.training.recipe_loading import load_recipe
 from transmodal.training.run import Run
 from transmodal.training.train import train
 from transmodal.translation import load_translator

@@ -12,7 +12,8 @@ from transmodal.cli import main
 from transmodal.datasets.ct_sources import phantom_manifest
 from transmodal.datasets.splits import split_by_subject
 from transmodal.errors import UserError
-from transmodal.training.recipe import Recipe, load_recipe, shipped_recipes
+from transmodal.training.recipe import Recipe
+from transmodal.training.recipe_loading import load_recipe, shipped_recipes
 from transmodal.training.run import Run
 from transmodal.training.train import train
 

@@ -10,7 +10,7 @@ from transmodal.errors import UserError
 from transmodal.images import Image, picture_affine, write
 from transmodal.methods.supervised import NOT_OF_KIND
 from transmodal.training.monitor import Monitor
-from transmodal.training.recipe import load_recipe
+from transmodal.training.recipe_loading import load_recipe
 from transmodal.training.run import Run
 from transmodal.training.train import train
 from transmodal.translation.options import Options

@@ -17,7 +17,7 @@ from tests.data.pairs import make_pairs
 from transmodal.errors import UserError
 from transmodal.training import fit
 from transmodal.training.checkpoint import load_checkpoint
-from transmodal.training.recipe import load_recipe
+from transmodal.training.recipe_loading import load_recipe
 from transmodal.training.run import Run
 from transmodal.training.train import train
 

@@ -14,7 +14,7 @@ from transmodal.datasets.manifest import Manifest
 from transmodal.errors import UserError
 from transmodal.images import Image, read, write
 from transmodal.training import fit
-from transmodal.training.recipe import load_recipe
+from transmodal.training.recipe_loading import load_recipe
 from transmodal.training.run import Run
 from transmodal.training.train import train
 from transmodal.translation.model_folder import load_translator

@@ -8,7 +8,8 @@ import yaml
 from transmodal.errors import UserError
 from transmodal.images.intensity_settings import IntensitySettings
 from transmodal.methods import METHODS
-from transmodal.training.recipe import Recipe, load_recipe, shipped_recipes
+from transmodal.training.recipe import Recipe
+from transmodal.training.recipe_loading import load_recipe, shipped_recipes
 
 SHIPPED = [
     (name, scale) for name, file in shipped_recipes().items() for scale in yaml.safe_load(file.read_text())["scales"]

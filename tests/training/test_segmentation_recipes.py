@@ -17,7 +17,8 @@ from transmodal.datasets.preparation import Preparation
 from transmodal.errors import UserError
 from transmodal.training import fit
 from transmodal.training.checkpoint import load_checkpoint
-from transmodal.training.recipe import Recipe, load_recipe
+from transmodal.training.recipe import Recipe
+from transmodal.training.recipe_loading import load_recipe
 from transmodal.training.run import Run
 from transmodal.training.segmentation_validation import label_frequencies
 from transmodal.training.train import train

@@ -8,7 +8,8 @@ from tests.training.brains import write_brains
 
 from transmodal.datasets.manifest import Manifest
 from transmodal.errors import UserError
-from transmodal.training.recipe import Recipe, load_recipe
+from transmodal.training.recipe import Recipe
+from transmodal.training.recipe_loading import load_recipe
 from transmodal.training.run import Run
 from transmodal.training.start import refuse_known_subjects
 from transmodal.training.train import train

@@ -13,7 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from transmodal.errors import UserError
 from transmodal.methods import Method
 from transmodal.training import fit
-from transmodal.training.recipe import load_recipe
+from transmodal.training.recipe_loading import load_recipe
 from transmodal.training.train import train
 
 

@@ -11,7 +11,7 @@ from tests.training.brains import write_brains
 from transmodal.cli import main
 from transmodal.errors import UserError
 from transmodal.images import Image, read, write
-from transmodal.training.recipe import load_recipe
+from transmodal.training.recipe_loading import load_recipe
 from transmodal.training.run import Run
 from transmodal.training.train import train
 from transmodal.translation.model_folder import load_translator

@@ -11,7 +11,7 @@ from tests.training.brains import write_brains
 from transmodal.cli import main
 from transmodal.datasets.manifest import Manifest
 from transmodal.images.region import find_region
-from transmodal.training.recipe import load_recipe
+from transmodal.training.recipe_loading import load_recipe
 from transmodal.training.train import train
 
 

@@ -35,7 +35,7 @@ def demo(
     from transmodal.errors import UserError
     from transmodal.evaluation.run import evaluate_run
     from transmodal.simulation.mouse import simulate_dataset
-    from transmodal.training.recipe import load_recipe
+    from transmodal.training.recipe_loading import load_recipe
     from transmodal.training.run import Run
     from transmodal.training.train import train
     from transmodal.translation.apply import Job, apply_translator

@@ -43,7 +43,7 @@ def _checks() -> list[tuple[str, bool, str]]:
 
     import transmodal
     from transmodal.datasets.cache import default_cache
-    from transmodal.training.recipe import shipped_recipes
+    from transmodal.training.recipe_loading import shipped_recipes
 
     memory = psutil.virtual_memory()
     cache = default_cache()

@@ -59,7 +59,7 @@ def train(
     'transmodal evaluate' on the folder of all runs pools them.
     """
     from transmodal.errors import UserError
-    from transmodal.training.recipe import load_recipe, shipped_recipes
+    from transmodal.training.recipe_loading import load_recipe, shipped_recipes
     from transmodal.training.run import Run
 
     changes = list(settings or [])

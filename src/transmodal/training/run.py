@@ -14,7 +14,8 @@ import transmodal
 from transmodal.datasets.manifest import Manifest
 from transmodal.errors import UserError
 from transmodal.images.files import write_text
-from transmodal.training.recipe import Recipe, load_recipe
+from transmodal.training.recipe import Recipe
+from transmodal.training.recipe_loading import load_recipe
 
 
 @dataclass(frozen=True)

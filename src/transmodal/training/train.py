@@ -25,7 +25,8 @@ from transmodal.training.checkpoint import all_finite, load_checkpoint
 from transmodal.training.fit import Trainer
 from transmodal.training.monitor import Monitor
 from transmodal.training.processes import on_first
-from transmodal.training.recipe import LAST, Recipe, load_recipe
+from transmodal.training.recipe import LAST, Recipe
+from transmodal.training.recipe_loading import load_recipe
 from transmodal.training.run import Run
 from transmodal.training.simulated import simulated_brains
 from transmodal.training.start import refuse_known_subjects

@@ -326,7 +326,7 @@ def test_volumes_give_one_case_a_slice(tmp_path: Path) -> None:
 
 
 def test_runs_bring_true_targets_and_translations(tmp_path: Path) -> None:
-    from transmodal.training.recipe import load_recipe
+    from transmodal.training.recipe_loading import load_recipe
     from transmodal.training.train import train
 
     overrides = {
