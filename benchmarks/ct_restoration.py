@@ -19,6 +19,7 @@ of a scanner: axial slices are reported apart. Writes OUT/VARY/tables.md, curves
 """
 
 import argparse
+import json
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ NETWORKS = {
 }
 SHOWN = {"angles": 60, "dose": 10}
 CLASSICAL = ("FBP", DENOISED, "TV")
-WEIGHTS = (0.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)  # HU, of TV on images
+WEIGHTS = (0.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)  # HU, of TV on images
 
 
 @dataclass(frozen=True)
@@ -75,27 +76,43 @@ def run(*words: str) -> None:
 
 
 def degraded(manifest: Path, folder: Path, vary: str, levels: tuple[float, ...], *options: str) -> Path:
-    """Make pairs at some levels, unless they are there; return their manifest."""
-    made = folder / "manifest.csv"
-    if not made.exists():
-        listed = ",".join(f"{level:g}" for level in levels)
-        words = ["data", "degrade", str(manifest), "-o", str(folder), "--size", "256", "--step", PHOTONS]
-        run(*words, "--vary", f"{vary}={listed}", *options)
-    return made
+    """Make the pairs at some levels that are not there yet; return their manifest."""
+    listed = ",".join(f"{level:g}" for level in levels)
+    words = ["data", "degrade", str(manifest), "-o", str(folder), "--size", "256", "--step", PHOTONS]
+    run(*words, "--vary", f"{vary}={listed}", *options)
+    return folder / "manifest.csv"
 
 
-def trained(network: str, pairs: Path, folder: Path, minutes: float) -> Path:
-    """Train a network on pairs, unless that is done."""
+def trained(network: str, vary: str, pairs: Path, folder: Path, minutes: float) -> Path | None:
+    """Train a network on pairs, unless that is done; None where it fails, which is no reason to leave the others."""
     if not (folder / "trained").exists():
         recipe, settings = NETWORKS[network]
+        if vary == "dose" and recipe == "ct-sparse-view":
+            recipe = "ct-low-dose"
         options = [word for line in settings for word in ("--set", line)]
-        if folder.is_dir():
-            run("train", "--resume", "--out", str(folder))
-        else:
-            limit = ("--max-minutes", f"{minutes:g}")
-            run("train", recipe, "--data", str(pairs), "--out", str(folder), *limit, *options)
+        limit = ("--max-minutes", f"{minutes:g}")
+        resume = ("--resume",) if (folder / "checkpoints" / "last.ckpt").exists() else ()
+        try:
+            run("train", recipe, "--data", str(pairs), "--out", str(folder), *limit, *options, *resume)
+        except subprocess.CalledProcessError as error:
+            print(f"{folder.name} FAILED: exit status {error.returncode}")
+            return None
         (folder / "trained").touch()
     return folder
+
+
+def steps_of(folder: Path) -> int:
+    """Return how many steps a training took in its time."""
+    return int(pandas.read_csv(folder / "log.csv")["step"].iloc[-1])
+
+
+def weight_at(tests: Path, vary: str, level: float) -> str:
+    """Return the weight of TV that was tuned for a level, so that training sees the TV that is tested."""
+    for file in sorted((tests.parent / "tv-weights").glob("*.json")):
+        entries = json.loads(file.read_text(encoding="utf-8"))
+        if f"{column_of(vary)}={level:g}" in entries["level"].replace(";", " ").split():
+            return f"{entries['tuned']['weight']:.6g}"
+    raise SystemExit(f"{tests.parent} has no weight of TV for {vary}={level:g}")
 
 
 def column_of(vary: str) -> str:
@@ -109,11 +126,11 @@ def denoised(image: transmodal.Image, weight: float) -> np.ndarray:
     return denoise_tv(pixels, weight, 100, accelerated=True) if weight else pixels
 
 
-def weights_of(tests: Path, vary: str) -> dict[float, float]:
-    """Return level → the weight of TV on images with the least squared error on the training person's slices."""
+def weights_of(tests: Path, vary: str) -> dict[tuple[float, str], float]:
+    """Return (level, plane) → the weight of TV on images with the least squared error on training slices."""
     listed = pandas.read_csv(tests)
-    found: dict[float, float] = {}
-    for level, part in listed[listed["split"] == "train"].groupby(column_of(vary)):
+    found: dict[tuple[float, str], float] = {}
+    for (level, plane), part in listed[listed["split"] == "train"].groupby([column_of(vary), "plane"]):
         errors = dict.fromkeys(WEIGHTS, 0.0)
         for _, case in part.groupby(["subject", "session"]):
             files = case.set_index("modality")["path"]
@@ -122,7 +139,10 @@ def weights_of(tests: Path, vary: str) -> dict[float, float]:
             for weight in WEIGHTS:
                 made = np.clip(denoised(image, weight), LOW, HIGH)
                 errors[weight] += float(np.mean(np.square(made - truth), dtype=np.float64))
-        found[float(str(level))] = min(errors, key=lambda weight: errors[weight])
+        best = min(errors, key=lambda weight: errors[weight])
+        if best == WEIGHTS[-1]:
+            print(f"{DENOISED}, {plane} at {level:g}: the largest weight, {best:g} HU, is the best; more may be better")
+        found[float(level), str(plane)] = best
     return found
 
 
@@ -137,8 +157,12 @@ def scored(tests: Path, runs: dict[str, Path], vary: str) -> pandas.DataFrame:
         files = case.set_index("modality")["path"]
         images = {name: transmodal.read(tests.parent / files[name]) for name in ("degraded", "TV", "CT")}
         about = case.iloc[0]
-        level = float(about[column_of(vary)])
-        made = {"FBP": images["degraded"], DENOISED: denoised(images["degraded"], weights[level]), "TV": images["TV"]}
+        level, plane = float(about[column_of(vary)]), str(about["plane"])
+        made = {
+            "FBP": images["degraded"],
+            DENOISED: denoised(images["degraded"], weights[level, plane]),
+            "TV": images["TV"],
+        }
         made |= {name: restored(translator, images) for name, translator in translators.items()}
         truth = np.clip(np.asarray(images["CT"], np.float32), LOW, HIGH)
         for system, image in made.items():
@@ -147,7 +171,7 @@ def scored(tests: Path, runs: dict[str, Path], vary: str) -> pandas.DataFrame:
                 {
                     "subject": subject,
                     "session": session,
-                    "plane": about["plane"],
+                    "plane": plane,
                     "level": level,
                     "system": system,
                     "psnr": psnr(pixels, truth, data_range=HIGH - LOW),
@@ -181,6 +205,24 @@ def table(scores: pandas.DataFrame) -> list[str]:
             mean, low, high = interval(part["psnr"])
             cells.append(f"{mean:.2f} ({low:.1f}–{high:.1f}) / {part['ssim'].mean():.3f}")
         lines.append(f"| {system} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def gains(scores: pandas.DataFrame, study: Study) -> list[str]:
+    """Say what each network gains over the best classical row at the levels it was trained at, paired by slice."""
+    lines = ["| network | level | slices | dB | SSIM |", "|---|---:|---:|---|---|"]
+    for system in dict.fromkeys(scores["system"]):
+        if system in CLASSICAL:
+            continue
+        for level in study.trained[system.rsplit(", ", 1)[1]]:
+            part = scores[scores["level"] == level]
+            said = []
+            for metric, digits in (("psnr", 2), ("ssim", 3)):
+                wide = part.pivot_table(index=["subject", "session"], columns="system", values=metric)
+                best = str(wide[list(CLASSICAL)].mean().idxmax())
+                mean, low, high = interval(wide[system] - wide[best])
+                said.append(f"{mean:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f}) over {best}")
+            lines.append(f"| {system} | {level:g} | {len(wide)} | {' | '.join(said)} |")
     return lines
 
 
@@ -248,27 +290,35 @@ def main() -> None:
     if not split.exists():
         run("data", "index", str(arguments.slices), "-o", str(arguments.out / "slices.csv"))
         run("data", "split", str(arguments.out / "slices.csv"), "--fractions", "0.7", "0", "0.3", "-o", str(split))
-    few = arguments.out / "tested.csv"  # TV is slow: of those who train, one person is enough to find its weight
+    few = arguments.out / "tested.csv"  # TV is slow: of those who train, six slices are enough to find its weight
     listed = pandas.read_csv(split, dtype=str, keep_default_na=False)
-    training = listed[listed["split"] == "train"]["subject"].iloc[0]
-    listed[(listed["split"] == "test") | (listed["subject"] == training)].to_csv(few, index=False)
+    own = listed[listed["split"] == "train"]
+    tuning = [own[own["plane"] == plane].iloc[[0, -1]] for plane in sorted(set(own["plane"]))]
+    pandas.concat([listed[listed["split"] == "test"], *tuning]).to_csv(few, index=False)
     tests = degraded(few, out / "tests", arguments.vary, study.tested, "--each", "--also", "tv")
     runs: dict[str, Path] = {}
     for level in arguments.trained or list(study.trained):
-        spread = ["--mix"] if len(study.trained[level]) > 1 else []
+        levels = study.trained[level]
         networks = [name for name in arguments.networks if name != ON_TV or level in arguments.on_tv]
-        tv = ["--also", "tv"] if ON_TV in networks else []
-        name = level.replace("/", "-") + ("-tv" if tv else "")
-        options = (*spread, *tv, "--copies", str(arguments.copies))
-        pairs = degraded(split, out / f"train-{name}", arguments.vary, study.trained[level], *options)
+        name, options = level.replace("/", "-"), ["--copies", str(arguments.copies)]
+        if len(levels) > 1:
+            options.append("--mix")
+        if ON_TV in networks:
+            name = f"{name}-tv"
+            weight = [] if len(levels) > 1 else ["--tv-weight", weight_at(tests, arguments.vary, levels[0])]
+            options += ["--also", "tv", *weight]
+        pairs = degraded(split, out / f"train-{name}", arguments.vary, levels, *options)
         for network in networks:
-            folder = trained(
-                network, pairs, out / f"{network}-{level}".replace(" ", "-").replace("/", "-"), arguments.minutes
-            )
-            runs[f"{network}, {level}"] = folder
+            folder = out / f"{network}-{level}".replace(" ", "-").replace("/", "-")
+            found = trained(network, arguments.vary, pairs, folder, arguments.minutes)
+            if found is not None:
+                runs[f"{network}, {level}"] = found
     scores = scored(tests, runs, arguments.vary)
     scores.to_csv(out / "scores.csv", index=False)
-    lines = ["all planes", "", *table(scores), "", "axial", "", *table(scores[scores["plane"] == "axial"])]
+    lines = []
+    for title, part in (("all planes", scores), ("axial", scores[scores["plane"] == "axial"])):
+        lines += [title, "", *table(part), "", *gains(part, study), ""]
+    lines += ["steps: " + ", ".join(f"{name} {steps_of(folder)}" for name, folder in runs.items())]
     (out / "tables.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
     curves(scores, study).savefig(out / "curves.png", dpi=110)
