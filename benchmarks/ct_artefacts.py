@@ -4,8 +4,8 @@
     python benchmarks/ct_artefacts.py phantoms --out artefacts --minutes 2 --size 128 --copies 0
 
 CT_SLICES is a folder PERSON/PLANE/DATE-NUMBER.dcm; five people train, two are tested; or simulated bodies. Pairs are
-made as the comment of each recipe says (1e6 photons, for two materials 1e5; FBP by Shepp-Logan), of slices averaged
-down to --size pixels. What is finished is not made again.
+made as the comment of each recipe says, with 1e6 photons (for two materials 1e5) and FBP by Shepp-Logan, of slices
+averaged down to --size pixels. What is finished is not made again.
 
 Two rows keep the comparison honest. "filtered": the classical remedy, sharpened and then denoised by total variation,
 both as strongly as is best on training slices, since networks sharpen and denoise as well. "no artefact": what FBP
@@ -48,7 +48,7 @@ WINDOWS = {
     "true-water": ((0.0, 1.3), 0.15),
     "true-cortical_bone": ((0.0, 0.8), 0.15),
 }  # of pictures, and of their errors
-TUNED_ON = 6  # training slices
+TUNED_ON = 9  # training slices, as many of each plane
 
 
 @dataclass(frozen=True)
@@ -167,21 +167,21 @@ def split_of(source: str, out: Path, size: int, phantoms: int) -> Path:
 
 
 def degraded(manifest: Path, folder: Path, *options: str) -> Path:
-    """Make pairs, unless they are there; return their manifest."""
-    made = folder / "manifest.csv"
-    if not made.exists():
-        run("data", "degrade", str(manifest), "-o", str(folder), *options)
-    return made
+    """Make the pairs that are not there yet; return their manifest."""
+    run("data", "degrade", str(manifest), "-o", str(folder), *options)
+    return folder / "manifest.csv"
 
 
-def trained(artefact: Artefact, pairs: Path, folder: Path, minutes: float) -> Path:
-    """Train the recipe on pairs, unless that is done."""
+def trained(artefact: Artefact, pairs: Path, folder: Path, minutes: float) -> Path | None:
+    """Train the recipe on pairs, unless that is done; None where it fails, which is no reason to leave the others."""
     if not (folder / "trained").exists():
-        if folder.is_dir():
-            run("train", "--resume", "--out", str(folder))
-        else:
-            words = ("train", artefact.recipe, "--data", str(pairs), "--out", str(folder))
+        resume = ("--resume",) if (folder / "checkpoints" / "last.ckpt").exists() else ()
+        words = ("train", artefact.recipe, "--data", str(pairs), "--out", str(folder), *resume)
+        try:
             run(*words, "--max-minutes", f"{minutes:g}")
+        except subprocess.CalledProcessError as error:
+            print(f"{artefact.recipe} FAILED: exit status {error.returncode}")
+            return None
         (folder / "trained").touch()
     return folder
 
@@ -208,7 +208,7 @@ def pixels_of(image: transmodal.Image) -> Pixels:
 
 def tuned(pairs: Path, target: str, modality: str, low: float, high: float, unit: float) -> Filter:
     """Return the filter with the least squared error on training slices."""
-    cases = list(cases_of(pairs, "train").values())
+    cases = sorted(cases_of(pairs, "train").values(), key=lambda rows: str(rows.iloc[0].get("plane", "")))
     chosen = [cases[index] for index in np.linspace(0, len(cases) - 1, min(TUNED_ON, len(cases))).astype(int)]
     read = [pictures_of(pairs, rows) for rows in chosen]
     slices = [(pixels_of(images[modality]), np.clip(pixels_of(images[target]), low, high)) for images in read]
@@ -301,7 +301,8 @@ def table(scores: pandas.DataFrame) -> list[str]:
             mean = part[part["system"] == system][["psnr", "ssim", "mae"]].mean()
             error = f"{mean['mae']:.1f} HU" if target == "CT" else f"{mean['mae']:.4f} g/cm³"
             lines.append(f"| {artefact}{material} | {system} | {mean['psnr']:.2f} | {mean['ssim']:.3f} | {error} |")
-        gains.append(f"- {artefact}{material}: {NETWORK} {gain(part)}")
+        count = len(part[["subject", "session"]].drop_duplicates())
+        gains.append(f"- {artefact}{material}, {count} slices: {NETWORK} {gain(part)}")
     return [*lines, "", *gains]
 
 
@@ -377,6 +378,8 @@ def main() -> None:
         artefact, folder = ARTEFACTS[name], out / name.replace(" ", "-")
         pairs = degraded(split, folder / "pairs", *artefact.options, *size, "--copies", str(arguments.copies))
         model = trained(artefact, pairs, folder / "run", arguments.minutes)
+        if model is None:
+            continue
         all_systems[name] = Systems(artefact, pairs, model, unharmed if artefact.in_hu else None)
         rows += scored(name, all_systems[name])
     scores = pandas.DataFrame(rows)
