@@ -9,7 +9,8 @@ import pandas
 import pydicom
 import pytest
 
-from transmodal.datasets.ct_pairs import PairSettings, degrade_manifest
+from transmodal.datasets.ct_pair_settings import PairSettings
+from transmodal.datasets.ct_pairs import degrade_manifest
 from transmodal.datasets.layouts import Options, index_folder
 from transmodal.datasets.manifest import Manifest
 from transmodal.errors import UserError

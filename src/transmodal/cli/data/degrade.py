@@ -10,7 +10,8 @@ from transmodal.cli.data.output import counted, print_json, print_list, print_ta
 from transmodal.errors import UserError
 
 if TYPE_CHECKING:
-    from transmodal.datasets.ct_pairs import Pairs, PairSettings
+    from transmodal.datasets.ct_pair_settings import PairSettings
+    from transmodal.datasets.ct_pairs import Pairs
     from transmodal.datasets.manifest import Manifest
 
 EXAMPLES = """
@@ -175,7 +176,7 @@ def settings_of(
     Raises:
         UserError: options that exclude each other, or that would be ignored.
     """
-    from transmodal.datasets.ct_pairs import PairSettings
+    from transmodal.datasets.ct_pair_settings import PairSettings
     from transmodal.simulation.ct.companions import Companion
     from transmodal.simulation.ct.pairs import Output
     from transmodal.simulation.ct.steps import all_steps, levels_of
