@@ -10,10 +10,9 @@ The defaults of `micro_ct` are those of a mouse scanner with voxels of 0.085 mm 
 3); its distances are not published and stay settings.
 """
 
-import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -72,22 +71,15 @@ class Grid:
 def _angles(angles: Sequence[float] | npt.NDArray[Any]) -> tuple[float, ...]:
     """Return view angles as floats.
 
+    Whether they look like degrees is asked where a user's own list comes in (`geometry_json`): a few neighbouring
+    views of a fine scan reach no further than radians do.
+
     Raises:
-        UserError: none, not finite, or apparently in radians.
+        UserError: none, or not finite.
     """
     values = np.asarray(angles, dtype=np.float64).ravel()
     if values.size == 0 or not np.isfinite(values).all():
         raise UserError("view angles must be finite numbers, in degrees, and at least one")
-    reach = float(np.abs(values).max())
-    if values.size > 7 and 0 < reach <= 2 * np.pi + 1e-6:
-        raise UserError(
-            f"{values.size} view angles reach no further than {reach:.3f}: degrees are wanted, these look like "
-            "radians; multiply by 180/π"
-        )
-    if reach > 3600:
-        raise UserError(
-            f"a view angle of {reach:g}: degrees are wanted, at most ten turns; are these indices or times?"
-        )
     return tuple(float(value) for value in values)
 
 
@@ -236,11 +228,6 @@ class ConeBeam:
 
 
 Beam = ParallelBeam | FanBeam | ConeBeam
-_KINDS: dict[str, type[ParallelBeam] | type[FanBeam] | type[ConeBeam]] = {
-    "parallel": ParallelBeam,
-    "fan": FanBeam,
-    "cone": ConeBeam,
-}
 
 
 def _check_detector(count: int, pitch: float) -> None:
@@ -321,48 +308,3 @@ def check_projections(projections: npt.NDArray[Any], beam: Beam, name: str = "th
     hint = "; its axes look swapped: (views, bins) is wanted" if found == wanted[::-1] else ""
     axes = "(views, rows, bins)" if len(wanted) == 3 else "(views, bins)"
     raise UserError(f"{name} has shape {projections.shape}, the geometry {wanted} {axes}{hint}")
-
-
-def to_json(grid: Grid, beam: Beam) -> str:
-    """Return a scan's geometry as JSON: what `ct project` writes beside its sinograms."""
-    return json.dumps({"grid": asdict(grid), "beam": asdict(beam)}, indent=2) + "\n"
-
-
-def beam_from(entries: Mapping[str, Any], name: str = "geometry") -> Beam:
-    """Build a geometry from what a JSON or YAML file holds.
-
-    Args:
-        entries: `kind` and the attributes of its class; instead of `angles` also `views` with `degrees` and `start`.
-        name: of the file, for messages.
-
-    Raises:
-        UserError: an unknown kind or key, a missing one, a value that is none.
-    """
-    given = dict(entries)
-    kind = given.pop("kind", None)
-    if kind not in _KINDS:
-        raise UserError(f"{name}: kind must be parallel, fan or cone, not {kind!r}")
-    if "angles" not in given and "views" in given:
-        arc = given.pop("degrees", 180.0 if kind == "parallel" else 360.0)
-        given["angles"] = evenly(int(given.pop("views")), float(arc), float(given.pop("start", 0.0)))
-    made = _KINDS[kind]
-    known = {entry.name for entry in fields(made) if entry.init}
-    if unknown := sorted(set(given) - known):
-        raise UserError(f"{name}: unknown {', '.join(unknown)}; a {kind} beam has {', '.join(sorted(known))}")
-    try:
-        return made(**given)
-    except TypeError as error:
-        raise UserError(f"{name}: {str(error).replace(made.__name__ + '.__init__()', f'a {kind} beam')}") from error
-
-
-def grid_from(entries: Mapping[str, Any], name: str = "geometry") -> Grid:
-    """Build a grid from what a JSON or YAML file holds: `shape`, `spacing` and perhaps `centre`.
-
-    Raises:
-        UserError: an unknown or missing key.
-    """
-    if unknown := sorted(set(entries) - {"shape", "spacing", "centre"}):
-        raise UserError(f"{name}: unknown {', '.join(unknown)}; a grid has shape, spacing and centre")
-    if missing := sorted({"shape", "spacing"} - set(entries)):
-        raise UserError(f"{name}: {', '.join(missing)} missing from the grid")
-    return Grid(tuple(entries["shape"]), tuple(entries["spacing"]), tuple(entries.get("centre", ())))

@@ -2,7 +2,7 @@
 
 The file's axes are those that its format's readers expect: .npy as in memory, (views, bins), (slices, views, bins) or
 (views, rows, bins); a page of a TIFF for each slice or cone-beam view; NIfTI, MetaImage and NRRD with bins first, as
-their fastest axis. The JSON holds `grid` and `beam` as `geometry.to_json` writes them and, where an image was
+their fastest axis. The JSON holds `grid` and `beam` as `geometry_json.to_json` writes them and, where an image was
 projected, `image`: shape, affine, axis of the slices, quantity, so that a reconstruction lies where the image lay.
 """
 
@@ -19,7 +19,8 @@ from transmodal.images import Image, read, write
 from transmodal.images.files import write_text
 from transmodal.images.formats import format_of_name, recognise
 from transmodal.images.guard import reading, require_file
-from transmodal.tomography.geometry import Beam, ConeBeam, Grid, beam_from, check_projections, grid_from, to_json
+from transmodal.tomography.geometry import Beam, ConeBeam, Grid, check_projections
+from transmodal.tomography.geometry_json import beam_from, grid_from, to_json
 from transmodal.tomography.sidecar import geometry_beside
 from transmodal.tomography.slices import Place
 
@@ -118,7 +119,7 @@ def _require_numbers(beam: dict[str, Any], name: str) -> None:
         if entry == "angles":
             if not isinstance(value, list) or not all(_is_number(angle) for angle in value):
                 raise UserError(f"{name}: angles must be numbers, in degrees, one a view")
-        elif entry not in ("kind", "curved") and not _is_number(value):
+        elif entry not in ("kind", "curved", "angle_unit") and not _is_number(value):
             raise UserError(f"{name}: {entry} must be a number, not {value!r}")
 
 

@@ -3,7 +3,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from transmodal.tomography.degradations import Breathing, RigidMotion
+from transmodal.tomography.degradations import Breathing, LimitedAngle, RigidMotion
 from transmodal.tomography.scan import degrade
 
 Discs = Callable[..., np.ndarray]
@@ -64,3 +64,25 @@ def test_motion_within_a_scan_blurs_and_streaks(disc_hu: Discs) -> None:
 def test_no_motion_is_refused() -> None:
     with pytest.raises(ValueError, match="neither shift_mm nor degrees"):
         RigidMotion()
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        RigidMotion(shift_mm=(1.0, 0.0), moment=0.03),
+        RigidMotion(degrees=3.0, course="steady", steps=40),
+        Breathing(amplitude_mm=2.0, period_s=0.5, steps=40),
+    ],
+    ids=["early", "steady", "breathing"],
+)
+def test_motion_within_the_first_degrees_of_a_fine_scan_is_simulated(disc_hu: Discs, step: RigidMotion) -> None:
+    # Poses of a few neighbouring views reach no further than 6.28°, and are degrees all the same.
+    made = degrade(disc_hu(24, (0, 0, 8, 0)), (2.0, 2.0), [step], beam=720)
+    assert made.sinogram.shape[0] == 720
+
+
+@pytest.mark.parametrize("degrees", [5.0, 60.0])
+def test_motion_within_a_limited_angle_is_simulated(disc_hu: Discs, degrees: float) -> None:
+    steps = [RigidMotion(shift_mm=(1.0, 0.0), course="steady"), LimitedAngle(degrees=degrees)]
+    made = degrade(disc_hu(24, (0, 0, 8, 0)), (2.0, 2.0), steps, beam=720)
+    assert made.sinogram.shape[0] == 4 * degrees
