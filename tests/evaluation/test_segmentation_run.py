@@ -22,8 +22,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two runs on the same manifest, one of them barely trained."""
     folder = tmp_path_factory.mktemp("abdomens")
     manifest = write_abdomens(folder)
-    for name, epochs in (("good", 20), ("poor", 1)):
-        recipe = {**TINY_SEGMENTATION, "train": TINY_SEGMENTATION["train"] | {"epochs": epochs}}
+    for name, epochs, flips in (("good", 20, []), ("poor", 1, [1])):
+        recipe = {
+            **TINY_SEGMENTATION,
+            "segmentation": TINY_SEGMENTATION["segmentation"] | {"flips": flips},
+            "train": TINY_SEGMENTATION["train"] | {"epochs": epochs},
+        }
         train(Recipe.model_validate(recipe), manifest, folder / name, cache=folder / "cache", quiet=True)
     return folder
 
@@ -82,6 +86,17 @@ def test_the_command_prints_sizes_and_takes_edges(folder: Path) -> None:
 def test_json_tells_sizes_too(folder: Path) -> None:
     told = json.loads(run_cli("evaluate", folder / "poor", "--split", "validation", "--workers", "1", "--json").output)
     assert told["segmentation"]["areas"][0]["size"] == "< 50" and "dice[liver]" in told["summary"]
+
+
+def test_flips_are_those_of_the_recipe_unless_asked_for(folder: Path) -> None:
+    told = []
+    for words in ((), ("--flips", "none")):
+        result = run_cli("evaluate", folder / "poor", "--split", "validation", "--workers", "1", *words)
+        assert result.exit_code == 0, result.output
+        summary = json.loads((folder / "poor" / "evaluation" / "summary.json").read_text())
+        told.append((summary.get("translation", {}).get("flips"), summary["summary"]["dice[liver]"]["mean"]))
+        assert ("--flips none" in (folder / "poor" / "report.html").read_text()) == bool(words)
+    assert told[0][0] == [1] and told[1][0] is None and told[0][1] != told[1][1]
 
 
 def test_what_makes_no_sense_of_label_maps_is_refused(folder: Path) -> None:

@@ -16,7 +16,7 @@ from transmodal.metrics.overlap import dice
 from transmodal.training.recipe import Recipe
 from transmodal.training.train import train
 from transmodal.translation import Translator, load_translator
-from transmodal.translation.apply import apply_translator, find_jobs
+from transmodal.translation.apply import apply_translator, find_jobs, sidecar_of
 from transmodal.translation.options import Options
 
 
@@ -121,6 +121,26 @@ def test_mirrored_inputs_are_averaged_as_probabilities(data: Path, translator: T
     image, truth = read(data / "m3_w1_ct.nii.gz"), read(data / "m3_w1_organs.nii.gz")
     made = translator.translate_case(image, options=Options(flips=(0, 1)))["organs"].pixels
     assert set(np.unique(made)) <= {0, LIVER, TUMOUR} and dice(made, truth.pixels, label=LIVER) > 0.9
+
+
+def test_flips_are_the_cards_unless_asked_for(data: Path, translator: Translator, tmp_path: Path) -> None:
+    image = read(data / "m3_w1_ct.nii.gz")
+    card = translator.card.model_copy(update={"settings": translator.card.settings | {"flips": [0, 1]}})
+    by_card = Translator(translator.method, card)
+
+    def probabilities(of: Translator, flips: tuple[int, ...] | None) -> np.ndarray:
+        return of._exact(of.prepare(image, None, None), None, Options(flips=flips))["organs"]
+
+    mirrored, plain = probabilities(translator, (0, 1)), probabilities(translator, None)
+    assert not np.array_equal(mirrored, plain)
+    np.testing.assert_array_equal(probabilities(by_card, None), mirrored)
+    np.testing.assert_array_equal(probabilities(by_card, ()), plain)
+    jobs = find_jobs(data / "m3_w1_ct.nii.gz", ["ct"], volumes=True)
+    for flips, told in ((None, [0, 1]), ((), [])):
+        results = apply_translator(by_card, jobs, tmp_path / f"{flips}.nii.gz", single_file=True,
+                                   options=Options(flips=flips))  # fmt: skip
+        ((_, written),) = results.written
+        assert json.loads(sidecar_of(written).read_text())["options"]["flips"] == told
 
 
 def test_an_ensemble_tells_its_doubt_as_a_probability(data: Path, translator: Translator) -> None:

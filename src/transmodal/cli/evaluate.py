@@ -132,8 +132,11 @@ def evaluate(
         Path | None, typer.Option("--out", "-o", help="Folder of a comparison. Default: RUN/comparison of the first.")
     ] = None,
     flips: Annotated[
-        str, typer.Option(metavar="AXES", help="As 'translate': mirrored along these axes too.", show_default=False)
-    ] = "",
+        str | None,
+        typer.Option(
+            metavar="AXES", help="As 'translate': mirrored along these axes too, or none.", show_default=False
+        ),
+    ] = None,
     precision: Annotated[str, typer.Option(help="As 'translate': fp32 or bf16.")] = "fp32",
     window: Annotated[
         str | None,

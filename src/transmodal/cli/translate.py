@@ -77,8 +77,13 @@ def translate(
         ),
     ] = 0,
     flips: Annotated[
-        str, typer.Option(metavar="AXES", help="Translate mirrored along these axes too, and average: 1, or 0,1.")
-    ] = "",
+        str | None,
+        typer.Option(
+            metavar="AXES",
+            help="Translate mirrored along these axes too, and average: 1, or 0,1; none: along none. Default: as the "
+            "model says, which is none but of some segmentations.",
+        ),
+    ] = None,
     precision: Annotated[str, typer.Option(help="fp32 or bf16.")] = "fp32",
     window: Annotated[
         str | None,
@@ -242,7 +247,7 @@ def _what_is_made(translator: "Translator", jobs: "Sequence[Job]", wanted: list[
 
 
 def translation_options(
-    flips: str,
+    flips: str | None,
     precision: str,
     window: str | None,
     memory: float | None,
@@ -259,8 +264,8 @@ def translation_options(
     from transmodal.errors import UserError
     from transmodal.translation.options import Options
 
-    axes = _whole_numbers(flips, "--flips")
-    if any(axis >= spatial_dims for axis in axes):
+    axes = None if flips is None else () if flips == "none" else _whole_numbers(flips, "--flips")
+    if any(axis >= spatial_dims for axis in axes or ()):
         raise UserError(f"--flips {flips}: samples have the axes 0 to {spatial_dims - 1}")
     return Options(
         flips=axes,

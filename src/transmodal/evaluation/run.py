@@ -174,7 +174,7 @@ def evaluate_run(
     inputs = None if given is None else tuple(given)
     chosen_policy, progress = policy or run.recipe.evaluation, on_progress or Asked.on_progress
     dims = parts[0][1].card.preparation.spatial_dims
-    if translation is not None and any(axis >= dims for axis in translation.flips):
+    if translation is not None and any(axis >= dims for axis in translation.flips or ()):
         raise UserError(f"Samples of {run.name} have the axes 0 to {dims - 1}; flip along these")
     asked = Asked(split, chosen_policy, inputs, files, workers, progress, translation or Options(), tuple(beside))
     by_part: list[dict[str, TargetJob]] = [{} for _ in parts]
@@ -213,7 +213,8 @@ def evaluate_run(
                 on_progress=asked.on_progress,
             )
     about: dict[str, Any] = {"run": run.name, "recipe": run.recipe.name}
-    about |= {"translation": asked.options.to_json()} if asked.options != Options() else {}
+    how = parts[0][1].filled_in(asked.options)
+    about |= {"translation": how.to_json()} if how != Options(flips=()) else {}
     about |= {"not_evaluated": skipped} if skipped else {}
     for target, details in segmentations.items():
         about["segmentation"] = for_json(details.to_json(scores[target].policy))
@@ -349,7 +350,7 @@ def options_in_words(asked: Asked, own: Policy, groupings: Sequence[Sequence[str
 
 def _translation_in_words(options: Options) -> list[str]:
     window = options.window if isinstance(options.window, str) else ",".join(map(str, options.window or ()))
-    words = ["--flips", ",".join(map(str, options.flips))] if options.flips else []
+    words = [] if options.flips is None else ["--flips", ",".join(map(str, options.flips)) or "none"]
     words += ["--precision", options.precision] if options.precision != "fp32" else []
     words += ["--window", window] if window else []
     return words + (["--memory", f"{options.memory / 1e9:g}"] if options.memory is not None else [])

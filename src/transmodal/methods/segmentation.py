@@ -97,6 +97,9 @@ class SegmentationSettings(BaseModel):
     )
     largest_component: tuple[str, ...] = Field((), description="classes of which one connected piece is kept in use")
     fill_holes: tuple[str, ...] = Field((), description="classes whose holes are filled in use")
+    flips: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (), description="spatial axes of a sample along which mirrored ones are looked at too in use, and averaged"
+    )
     network: SegmentationNetwork = SegmentationNetwork()
     loss: SegmentationLoss = SegmentationLoss()
     adam: SegmentationAdam = SegmentationAdam()
@@ -116,6 +119,8 @@ class SegmentationSettings(BaseModel):
         if classes.overlap and self.activation == "softmax":
             raise ValueError("classes share values, and a softmax gives a pixel one class; set activation: sigmoid")
         require_classes(classes.names, self.lesions or (), "lesions")
+        if len(set(self.flips)) < len(self.flips):
+            raise ValueError(f"flips names an axis twice: {list(self.flips)}; name each once")
         if isinstance(self.class_weights, dict):
             require_classes((BACKGROUND, *classes.names), tuple(self.class_weights), "class_weights")
         return self

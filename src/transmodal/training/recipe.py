@@ -141,6 +141,11 @@ class Recipe(BaseModel):
         patch = self.sampling.patch
         if patch is not None and len(patch) != self.spatial_dims:
             raise ValueError(f"sampling.patch has {len(patch)} numbers for samples of {self.spatial_dims} axes")
+        if self.method == "segmentation" and any(axis >= self.spatial_dims for axis in self.segmentation.flips):
+            raise ValueError(
+                f"segmentation.flips: samples have the axes 0 to {self.spatial_dims - 1}, not all of "
+                f"{list(self.segmentation.flips)}"
+            )
         return self
 
     @model_validator(mode="after")

@@ -91,7 +91,7 @@ def apply_translator(
             translator of images. What goes wrong with one job stands in the results.
     """
     results = Results()
-    options, ensemble = options or Options(), tuple(ensemble)
+    options, ensemble = translator.filled_in(options or Options()), tuple(ensemble)
     label_maps = {name: translator.label_classes(name, options) for name in translator.card.targets}
     only_label_maps = all(classes is not None for classes in label_maps.values())
     as_segments = as_segments or (only_label_maps and single_file and out.suffix.lower() == SUFFIX["dicom"])

@@ -55,6 +55,11 @@ class Card(BaseModel):
     weights_sha256: str = ""
 
     @property
+    def flips(self) -> tuple[int, ...]:
+        """Spatial axes along which mirrored inputs are translated too, unless one asks for others."""
+        return tuple(int(axis) for axis in self.settings.get("flips", ()))
+
+    @property
     def ports(self) -> Ports:
         """What goes into the method and what comes out."""
         slices, region = self.preparation.slices, self.preparation.region
@@ -72,6 +77,8 @@ class Card(BaseModel):
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> "Card":
+        if any(axis not in range(self.preparation.spatial_dims) for axis in self.flips):
+            raise ValueError(f"flips names axes that samples do not have: {list(self.flips)}")
         for modality, channels in (self.inputs | self.targets).items():
             # A modality becomes part of file names: it must not lead out of the output folder.
             if not modality.isprintable() or set(modality) & set("/\\"):

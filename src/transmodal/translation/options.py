@@ -15,7 +15,8 @@ class Options:
     """How a translator runs its network.
 
     Attributes:
-        flips: spatial axes of a sample along which mirrored inputs are translated too and averaged.
+        flips: spatial axes of a sample along which mirrored inputs are translated too and averaged; None: as the
+            translator's card says.
         precision: "fp32", or "bf16" for weights and activations of 16 bits: faster, off by about a per cent.
         window: volumes only: shape of overlapping windows; "whole" takes volumes in one pass; None takes the patches
             of the training where the network normalises by the statistics of what it sees, else what memory allows.
@@ -33,7 +34,7 @@ class Options:
         UserError: a window without pixels, an axis to flip twice, an overlap out of range, or another blend.
     """
 
-    flips: tuple[int, ...] = ()
+    flips: tuple[int, ...] | None = None
     precision: Literal["fp32", "bf16"] = "fp32"
     window: tuple[int, ...] | Literal["whole"] | None = None
     overlap: float = 0.5
@@ -48,8 +49,9 @@ class Options:
         if isinstance(self.window, tuple) and min(self.window, default=1) < 1:
             sides = ",".join(map(str, self.window))
             raise UserError(f"A window of {sides} holds nothing; give sides of at least 1, for example 96,96,96")
-        if len(set(self.flips)) < len(self.flips):
-            named = ",".join(map(str, self.flips))
+        flips = self.flips or ()
+        if len(set(flips)) < len(flips):
+            named = ",".join(map(str, flips))
             raise UserError(f"The axes to flip, {named}, name one twice; name each axis once")
         if not 0 <= self.overlap < 1:
             raise UserError(f"An overlap of {self.overlap:g} is no share of a window; give one from 0 to 0.9")
@@ -59,7 +61,11 @@ class Options:
     def to_json(self) -> dict[str, Any]:
         """Return what changes the output, for the record; lists, as JSON gives them back."""
         window = list(self.window) if isinstance(self.window, tuple) else self.window
-        own: dict[str, Any] = {"flips": list(self.flips), "precision": self.precision, "window": window}
+        own: dict[str, Any] = {"precision": self.precision, "window": window}
         own |= {"overlap": self.overlap, "blend": self.blend}
-        tidying = {"largest_component": self.largest_component, "fill_holes": self.fill_holes}
-        return own | {name: list(classes) for name, classes in tidying.items() if classes is not None}
+        of_the_card: dict[str, tuple[Any, ...] | None] = {
+            "flips": self.flips,
+            "largest_component": self.largest_component,
+            "fill_holes": self.fill_holes,
+        }
+        return own | {name: list(chosen) for name, chosen in of_the_card.items() if chosen is not None}

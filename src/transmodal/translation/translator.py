@@ -157,6 +157,10 @@ class Translator:
             results[name] = (like.with_pixels(mean, channels=target.channels, quantity=target.quantity), like)
         return results
 
+    def filled_in(self, options: Options) -> Options:
+        """Return how the network is run, with the flips of the card where the options leave them open."""
+        return options if options.flips is not None else replace(options, flips=self.card.flips)
+
     def warnings(self, images: Image | Mapping[str, Image], mask: Image | None = None) -> list[str]:
         """Return one line for each input that looks unlike those of the training; see `familiarity`."""
         return self._unfamiliar(self.prepare(images, mask, None))
@@ -287,7 +291,7 @@ class Translator:
                 Inputs(stacks, self.card.ports),
                 self.device,
                 stochastic=seed is not None,
-                flips=options.flips,
+                flips=self.filled_in(options).flips or (),
                 predict_volume=predictor,
                 slices_together=None if options.memory is None else self._slices_within(options.memory, options.say),
             )
