@@ -10,7 +10,7 @@ import pydicom
 import pytest
 
 from transmodal.datasets.ct_pair_settings import PairSettings
-from transmodal.datasets.ct_pairs import degrade_manifest
+from transmodal.datasets.ct_pairs import degrade_manifest, spread_out
 from transmodal.datasets.layouts import Options, index_folder
 from transmodal.datasets.manifest import Manifest
 from transmodal.errors import UserError
@@ -178,3 +178,18 @@ def test_without_training_cases_no_weight_is_tuned(clean: Manifest, tmp_path: Pa
     with pytest.raises(UserError, match="data split"):
         degrade_manifest(unsplit, tmp_path / "tv", wanted, workers=1)
     assert not (tmp_path / "tv").exists()
+
+
+def test_cases_to_tune_on_are_of_all_planes_and_subjects() -> None:
+    rows = [
+        {"subject": f"s{person}", "session": plane, "plane": plane}
+        for person in range(6)
+        for plane in ("axial", "coronal", "sagittal")
+    ]
+    drawn = spread_out(rows, 6, seed=0)
+    assert sorted(row["plane"] for row in drawn) == ["axial", "axial", "coronal", "coronal", "sagittal", "sagittal"]
+    assert len({row["subject"] for row in drawn}) == 6
+    assert spread_out(rows, 6, seed=1) != drawn
+    assert spread_out(rows[:2], 6, seed=0) == rows[:2]
+    without = [{"subject": f"s{number % 2}", "session": str(number)} for number in range(8)]
+    assert sorted(row["subject"] for row in spread_out(without, 4, seed=0)) == ["s0", "s0", "s1", "s1"]

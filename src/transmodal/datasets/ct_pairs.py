@@ -6,6 +6,7 @@ The new rows keep subject, session, split and free columns of the old, and get t
 
 import hashlib
 import zlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -132,6 +133,31 @@ def _make_missing(
             progress(done, total)
 
 
+def spread_out(rows: Sequence[dict[str, str]], count: int, seed: int) -> list[dict[str, str]]:
+    """Draw rows of a manifest so that all planes, where it has that column, and all subjects are as often in it.
+
+    Args:
+        rows: one an image.
+        count: how many to draw, or all where there are fewer.
+        seed: of the draw.
+
+    Returns:
+        The rows drawn, in their order.
+    """
+    random = np.random.default_rng([seed, zlib.crc32(b"total variation")])
+    left = [int(index) for index in random.permutation(len(rows))]
+    drawn: list[int] = []
+    planes: Counter[str] = Counter()
+    subjects: Counter[str] = Counter()
+    while left and len(drawn) < count:
+        best = min(left, key=lambda index: (planes[rows[index].get("plane", "")], subjects[rows[index]["subject"]]))
+        left.remove(best)
+        drawn.append(best)
+        planes[rows[best].get("plane", "")] += 1
+        subjects[rows[best]["subject"]] += 1
+    return [rows[index] for index in sorted(drawn)]
+
+
 def _tuned(
     rows: Sequence[dict[str, str]],
     manifest: Manifest,
@@ -141,8 +167,7 @@ def _tuned(
     progress: Progress | None,
 ) -> dict[str, TunedWeight]:
     """Return the weight of each level, from the folder where the same cases gave it before."""
-    random = np.random.default_rng([settings.seed, zlib.crc32(b"total variation")])
-    chosen = [rows[index] for index in sorted(random.permutation(len(rows))[:CASES])]
+    chosen = spread_out(rows, CASES, settings.seed)
     sources = tuple(manifest.absolute(row["path"]) for row in chosen)
     names = [case_name(row["subject"], row["session"]) for row in chosen]
     tasks = [

@@ -17,7 +17,7 @@ from transmodal.simulation.ct.steps import Level
 from transmodal.tomography.tv_tuning import log_grid, tune_tv
 
 RANGE_HU = (-1024.0, 1500.0)
-CASES = 4
+CASES = 6
 
 _WEIGHTS = log_grid(0.0006, 0.0162, 4)  # of rays that count 1 in the open beam; the search goes on beyond
 
