@@ -9,18 +9,21 @@ import numpy as np
 import pytest
 import torch
 from tests.data.abdomens import SHAPE, TINY_SEGMENTATION, abdomen, write_abdomens
+from tests.data.patches import write_patches
 
 from transmodal.datasets.cache import prepare_cases
 from transmodal.datasets.label_classes import LabelClasses
 from transmodal.datasets.manifest import Manifest
 from transmodal.datasets.preparation import Preparation
+from transmodal.datasets.splits import split_by_subject
+from transmodal.datasets.stacked import Stack, unpack
 from transmodal.errors import UserError
 from transmodal.training import fit
 from transmodal.training.checkpoint import load_checkpoint
 from transmodal.training.recipe import Recipe
 from transmodal.training.recipe_loading import load_recipe
 from transmodal.training.run import Run
-from transmodal.training.segmentation_validation import label_frequencies
+from transmodal.training.segmentation_validation import _chosen, label_frequencies
 from transmodal.training.train import train
 
 
@@ -160,6 +163,8 @@ def test_what_does_not_go_together_is_refused(data: Path, tmp_path: Path) -> Non
         ({"labels": {"modality": "organs"}}, "leave labels out"),
         ({"train__best": "psnr"}, "a segmentation takes dice"),
         ({"train__best": "last", "train__patience": 3}, "patience waits for a better score"),
+        ({"segmentation__flips": [0, 2]}, "samples have the axes 0 to 1"),
+        ({"segmentation__flips": [1, 1]}, "names an axis twice"),
         ({"method": "supervised", "train__best": "dice"}, "dice is of label maps"),
         ({"method": "supervised", "sampling__strata": {}}, "strata needs label maps"),
     ):
@@ -198,6 +203,42 @@ def test_the_shipped_recipe_trains(data: Path, tmp_path: Path) -> None:
     recipe = load_recipe("liver-tumour", scale="smoke", overrides=["targets=[organs]"])
     run = trained(data, tmp_path / "run", recipe)
     assert log_of(run)[-1]["validation_dice"]
+
+
+def test_small_patches_of_few_people_train_without_validation(tmp_path: Path) -> None:
+    from transmodal.evaluation.run import evaluate_run
+
+    stack = Stack(write_patches(tmp_path / "patches.npz"), spacing=(2, 2), per_subject=5)
+    manifest = split_by_subject(Manifest.read(unpack(stack, tmp_path / "lung")), fractions=(1, 0, 0))
+    changes = [
+        "train.epochs=60",
+        "train.validate_every=60",
+        "train.batch_size=4",
+        "segmentation.adam.learning_rate=0.01",
+    ]
+    recipe = load_recipe("lung-tumour", scale="smoke", overrides=[*changes, "train.average_weights=0.9"])
+    run = train(recipe, manifest, tmp_path / "run", cache=tmp_path / "cache", quiet=True)
+    card = json.loads((run.model / "translator.json").read_text())
+    assert card["training"]["subjects"] == {"train": 3} and card["training"]["epochs"] == 60
+    (classes,) = (part["labels"] for part in card["preparation"]["modalities"].values() if part["labels"])
+    assert classes["largest_component"] == classes["fill_holes"] == ["tumour"]
+    scores = evaluate_run(run.folder, split="train").scores["seg"]
+    dice = {system: scores.summary_of("dice[tumour]", system).mean for system in scores.systems}
+    assert dice["translator"] > 0.5 > dice["empty map"]
+
+
+def test_three_quarters_of_the_slices_that_validate_show_a_class() -> None:
+    labels = np.zeros((40, 1, 4, 4), np.uint8)
+    labels[10:30] = 1
+    everything = np.arange(40)
+    chosen = _chosen(labels, everything, 16)
+    assert len(set(chosen)) == 16 and ((chosen >= 10) & (chosen < 30)).sum() == 12
+    assert chosen.min() == 0 and chosen.max() == 39 and {10, 29} <= set(chosen)  # evenly spaced over both
+    few = _chosen(labels[:14], everything[:14], 12)  # too few of them: the others make up for it
+    assert len(few) == 12 and (few >= 10).sum() == 4
+    many = _chosen(labels[8:31], everything[:23], 20)  # too few of the others
+    assert len(many) == 20 and ((many >= 2) & (many < 22)).sum() == 17
+    assert list(_chosen(labels, everything, None)) == list(everything) == list(_chosen(labels, everything, 40))
 
 
 def test_the_liver_of_a_real_abdomen_comes_back_on_its_dicom_series(real_data: Path, tmp_path: Path) -> None:
