@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from transmodal.datasets.sampling import EpochSampler
-from transmodal.datasets.strata import EMPTY, StrataSettings, lesion_area, stratified_order, stratum_of
+from transmodal.datasets.strata import EMPTY, StrataSettings, lesion_area, size_names, stratified_order, stratum_of
 
 
 def test_areas_are_in_square_millimetres() -> None:
@@ -23,8 +23,20 @@ def test_of_a_volume_the_fullest_axial_slice_counts() -> None:
     assert lesion_area(labels, None, (2.0, 2.0, 5.0)) == 36
 
 
-def test_an_edge_belongs_to_the_stratum_above_it() -> None:
-    assert [stratum_of(area, (50, 100)) for area in (0, 49.9, 50, 99, 100, 1000)] == [EMPTY, 0, 1, 1, 2, 2]
+def test_both_edges_belong_to_the_middle_stratum() -> None:
+    areas = (0, 1e-9, 49.9, 50, 99, 100, 100.1, 1000)
+    assert [stratum_of(area, (50, 100)) for area in areas] == [EMPTY, 0, 0, 1, 1, 1, 2, 2]
+    assert size_names((50, 100)) == ["< 50", "50 to 100", "> 100"]
+    assert [stratum_of(area, (50, 100, 200)) for area in (50, 100, 200, 201)] == [1, 2, 2, 3]
+    assert size_names((50, 100, 200)) == ["< 50", "50 to 100", "100 to 200", "> 200"]
+    assert [stratum_of(area, (50,)) for area in (49, 50, 51)] == [0, 1, 1] and size_names((50,)) == ["< 50", "≥ 50"]
+    assert stratum_of(7.0, ()) == 0 and size_names(()) == ["any size"]
+
+
+def test_areas_that_differ_by_rounding_are_of_one_stratum() -> None:
+    area = lesion_area(np.ones((100, 100), np.uint8), None, (0.1, 0.1))
+    assert area > 100 and stratum_of(area, (50, 100)) == 1
+    assert [stratum_of(area, (50, 100)) for area in (49.99999999999999, 100.00000000000001)] == [1, 1]
 
 
 def test_every_stratum_comes_equally_often_and_every_member_of_it() -> None:

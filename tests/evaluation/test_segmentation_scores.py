@@ -97,9 +97,9 @@ def test_dice_is_told_by_the_true_area_of_the_slice() -> None:
     made[8:10, 8, 4] = 1
     made[0, 0, 0] = 2
     table = details_of(("m1", "w0", made, truth), ("m2", "w0", truth, truth)).by_area(POLICY).set_index("size")
-    assert table["slices"].to_dict() == {"< 10": 2, "10 to 40": 4, "≥ 40": 0, "all": 6, "none": 1}
+    assert table["slices"].to_dict() == {"< 10": 2, "10 to 40": 4, "> 40": 0, "all": 6, "none": 1}
     assert table.loc["< 10", "dice"] == pytest.approx((2 * 2 / 6 + 1) / 2)
-    assert table.loc["10 to 40", "dice"] == 1 and np.isnan(table.loc["≥ 40", "dice"])
+    assert table.loc["10 to 40", "dice"] == 1 and np.isnan(table.loc["> 40", "dice"])
     assert table.loc["< 10", "area_error"] == pytest.approx(-4 / 2)
     assert np.isnan(table.loc["none", "dice"])
 
@@ -160,7 +160,7 @@ def test_lines_for_a_terminal_tell_sizes_and_lesions() -> None:
     details = details_of(("m1", "w0", volume(), volume()))
     lines = describe_segmentation(details, SimpleNamespace(policy=POLICY, seed=0))  # type: ignore[arg-type]
     assert lines[0] == (
-        "Dice of tumour by its area in a slice (mm²): < 10: 1 (1 slice), 10 to 40: 1 (2 slices), ≥ 40: — (0 slices)"
+        "Dice of tumour by its area in a slice (mm²): < 10: 1 (1 slice), 10 to 40: 1 (2 slices), > 40: — (0 slices)"
     )
     assert lines[1] == "tumour: 2 of 2 lesions found, 0 missed, 0 false pieces"
 

@@ -2,10 +2,12 @@
 
 In a data base as it comes, most slices show whatever size is commonest; a network then learns the others badly.
 Boursier (2021) trains on a data base stratified by the area of the tumour, < 50, 50 to 100, > 100 mm², beside the
-reference one.
+reference one. Those are the sizes everywhere: an edge belongs to the size above it, the last of several to the one
+below.
 """
 
 from collections.abc import Collection, Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 EDGES = (50.0, 100.0)
 EMPTY = -1
+_DECIMALS = 6  # of mm²: pixels of 0.1 × 0.1 mm add up to 99.99999999999999 or to 100, which must be one size
 
 
 class StrataSettings(BaseModel):
@@ -49,8 +52,24 @@ def lesion_area(
 
 
 def stratum_of(area: float, edges: Sequence[float]) -> int:
-    """Return which stratum an area is in, from 0; an edge belongs to the one above it. EMPTY without a lesion."""
-    return int(np.searchsorted(edges, area, side="right")) if area > 0 else EMPTY
+    """Return which stratum an area is in, from 0; EMPTY without a lesion.
+
+    Between edges of 50 and 100 both belong to the middle one; see `size_names`.
+    """
+    if not area > 0:
+        return EMPTY
+    size = round(area, _DECIMALS)
+    if len(edges) < 2:
+        return sum(size >= edge for edge in edges)
+    return sum(size >= edge for edge in edges[:-1]) + (size > edges[-1])
+
+
+def size_names(edges: Sequence[float]) -> list[str]:
+    """Return the names of the strata that edges make: "< 50", "50 to 100", "> 100"; without edges there is one."""
+    if not edges:
+        return ["any size"]
+    between = [f"{low:g} to {high:g}" for low, high in pairwise(edges)]
+    return [f"< {edges[0]:g}", *between, f"{'>' if between else '≥'} {edges[-1]:g}"]
 
 
 def stratified_order(

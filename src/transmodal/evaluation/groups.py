@@ -119,9 +119,7 @@ def with_cuts(scores: Scores, groupings: Iterable[Sequence[str]]) -> Scores:
 
 
 def edge_names(edges: Sequence[float]) -> list[str]:
-    """Return the names of the groups that edges make: "< 20", "20 to 25", "≥ 25"; without edges there is one."""
-    if not edges:
-        return ["any size"]
+    """Return the names of the groups that edges make: "< 20", "20 to 25", "≥ 25"."""
     between = [f"{low:g} to {high:g}" for low, high in pairwise(edges)]
     return [f"< {edges[0]:g}", *between, f"≥ {edges[-1]:g}"]
 

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pandas
 
-from transmodal.datasets.strata import EMPTY, stratum_of
-from transmodal.evaluation.groups import edge_names
+from transmodal.datasets.strata import EMPTY, size_names, stratum_of
 from transmodal.evaluation.intervals import Summary, summarise
 from transmodal.evaluation.scores import Scores
 from transmodal.evaluation.segmentation_scores import ALL, SegmentationDetails
@@ -37,7 +36,7 @@ def compare_sizes(details: Mapping[str, SegmentationDetails], scores: Scores) ->
     for name, found in details.items():
         rows = found.slices
         tables[name] = rows[(rows["system"] == TRANSLATOR) & rows["case"].isin(shared) & (rows["area_true"] > 0)]
-    first, names = next(iter(tables)), edge_names(scores.policy.areas)
+    first, names = next(iter(tables)), size_names(scores.policy.areas)
     found_rows: list[dict[str, Any]] = []
     for of_class, part in tables[first].groupby("class", sort=False):
         strata = np.array([stratum_of(area, scores.policy.areas) for area in part["area_true"]], int)

@@ -18,8 +18,7 @@ import pandas
 from scipy import ndimage
 
 from transmodal.datasets.label_classes import LabelClasses
-from transmodal.datasets.strata import EMPTY, stratum_of
-from transmodal.evaluation.groups import edge_names
+from transmodal.datasets.strata import EMPTY, size_names, stratum_of
 from transmodal.evaluation.intervals import Summary, summarise
 from transmodal.evaluation.policy_application import slice_axis_of
 from transmodal.evaluation.scoring import CaseImages
@@ -126,7 +125,7 @@ class SegmentationDetails:
             dice_low, dice_high, dice_sd, dice_median; area_error, the mean of predicted − true, with _low and _high;
             for "none", slices are those that a lesion was predicted in.
         """
-        names, slices, rows = edge_names(policy.areas), self.slices, []
+        names, slices, rows = size_names(policy.areas), self.slices, []
         for (system, name), part in slices.groupby(["system", "class"], sort=False):
             strata = np.array([stratum_of(area, policy.areas) for area in part["area_true"]], int)
             groups = {names[stratum]: strata == stratum for stratum in range(len(names))}
@@ -150,7 +149,7 @@ class SegmentationDetails:
             One row a system, lesion class and size: lesions, found, missed, found_share with _low and _high, false,
             and false_per_case.
         """
-        names, lesions, rows = edge_names(policy.areas), self.lesions, []
+        names, lesions, rows = size_names(policy.areas), self.lesions, []
         cases = max(1, self.volumes["case"].nunique())
         for system in self.systems:
             for name in self.lesion_classes:

@@ -26,7 +26,7 @@ class Policy(BaseModel):
         classes: instead of labels, name → values that belong together in predicted and true label maps (none: all that
             is not 0), as a segmentation's classes; an evaluation takes those of the run.
         areas: edges in mm² between sizes of lesions, by which the Dice of a segmentation's slices and the lesions that
-            it finds are told apart; an edge belongs to the size above it.
+            it finds are told apart: below 50, 50 to 100 with both, above 100.
         range: (low, high) in the unit of the images: the R of PSNR and SSIM is high − low. None takes the range of the
             target's intensity map.
         unit: the unit of the images, for tables and colour bars ("HU", "intensity"). None takes the truth's quantity.
