@@ -14,7 +14,7 @@ def write_patches(file: Path, subjects: int = 3, per_subject: int = 5) -> Path:
     for number in range(subjects * per_subject):
         generator = np.random.default_rng(number)
         centre = generator.uniform(8, SIDE - 8, 2)
-        radius = 0.0 if number % 5 == 4 else 3.0 + number % 5  # 2 mm pixels: 28 to 113 mm² and more
+        radius = 0.0 if number % 5 == 4 else 3.0 + number % 5  # at 2 mm a pixel about 110 to 450 mm²
         tumour = np.hypot(down - centre[0], across - centre[1]) < radius
         images.append(0.2 + 0.5 * tumour + generator.normal(0, 0.03, tumour.shape))
         labels.append(tumour)
