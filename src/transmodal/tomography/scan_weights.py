@@ -80,8 +80,16 @@ def view_weights(angles: tuple[float, ...], period: float) -> NDArray[np.float64
     return weights
 
 
-def _scanned(angles: tuple[float, ...], period: float) -> list[tuple[float, float]]:
-    """Return (start, length) of each arc that was scanned, in degrees; none if nothing is missing."""
+def scanned_arcs(angles: tuple[float, ...], period: float) -> list[tuple[float, float]]:
+    """Return (start, length) of each arc that was scanned; none if nothing is missing.
+
+    Args:
+        angles: degrees, in any order.
+        period: degrees after which a view repeats.
+
+    Returns:
+        Degrees; each arc begins half a step before its first view and ends half a step behind its last.
+    """
     distinct, _, gaps, missing = _steps(angles, period)
     arcs = []
     ends = np.flatnonzero(missing)
@@ -100,11 +108,11 @@ def scan_kind(beam: Beam) -> ScanKind:
         "full": every line from both ends (360°). "half": every line at least once (180°, for a diverging beam with the
         fan angle added). "limited": less.
     """
-    arcs = _scanned(beam.angles, 360.0)
+    arcs = scanned_arcs(beam.angles, 360.0)
     if not arcs:
         return "full"
     if isinstance(beam, ParallelBeam):
-        return "limited" if _scanned(beam.angles, 180.0) else "half"
+        return "limited" if scanned_arcs(beam.angles, 180.0) else "half"
     if len(arcs) > 1:
         return "limited"
     wanted = 180 + 2 * math.degrees(float(np.abs(_fan_angles(beam)).max()))
@@ -177,7 +185,7 @@ def _displaced(across: NDArray[Any], beam: Beam) -> NDArray[Any]:
 
 def _parker(angles: tuple[float, ...], fan: NDArray[Any]) -> NDArray[Any]:
     """Return Parker's weights, (views, bins), with his fan angle widened to what was scanned."""
-    start, length = _scanned(angles, 360.0)[0]
+    start, length = scanned_arcs(angles, 360.0)[0]
     spread = max(math.radians(length) - math.pi, 1e-6) / 2
     view = np.deg2rad(np.mod(np.asarray(angles) - start, 360.0))[:, None]
     mirrored = -fan[None]  # Parker turns the other way
@@ -190,7 +198,7 @@ def _parker(angles: tuple[float, ...], fan: NDArray[Any]) -> NDArray[Any]:
 
 def _limited(angles: tuple[float, ...], fan: NDArray[Any]) -> NDArray[Any]:
     """Return Noo's weights, (views, bins), of arcs that do not see every line."""
-    arcs = _scanned(angles, 360.0)
+    arcs = scanned_arcs(angles, 360.0)
 
     def presence(view: NDArray[Any]) -> NDArray[Any]:
         found = np.zeros(view.shape)
