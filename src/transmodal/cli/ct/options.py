@@ -1,4 +1,4 @@
-"""Options that several commands on CT share, and what they become."""
+"""Options that several commands on CT share, each declared once, and what they become."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _SCANNER: dict[str, Any] = {"rich_help_panel": "Scanner"}
 _RECONSTRUCTION: dict[str, Any] = {"rich_help_panel": "Reconstruction"}
+_LEVELS: dict[str, Any] = {"rich_help_panel": "Levels"}
+_IMAGES: dict[str, Any] = {"rich_help_panel": "Images"}
 
 Geometry = Annotated[
     Path | None,
@@ -57,6 +59,45 @@ Finer = Annotated[
 ]
 RaysPerBin = Annotated[int, typer.Option(min=1, help="Whose intensities a bin averages.", **_SCANNER)]
 
+PairsFolder = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The folder to fill.")]
+Vary = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=LIST",
+        help="Levels: angles=30,60,90, dose=1,4,25 (divisors), photons=1e4,1e5, or any setting, as metal.count=1,2,3; "
+        "repeatable.",
+        **_LEVELS,
+    ),
+]
+Each = Annotated[bool, typer.Option("--each", help="Every level for every case, as sessions of their own.", **_LEVELS)]
+Mix = Annotated[bool, typer.Option("--mix", help="One level a case, all of them equally often.", **_LEVELS)]
+Copies = Annotated[
+    int,
+    typer.Option(
+        min=0, help="So many more of every training case, turned, scaled and moved before the scan.", **_LEVELS
+    ),
+]
+DegradedName = Annotated[str, typer.Option(metavar="NAME", help="Modality of the degraded images.", **_IMAGES)]
+Also = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Further images of the same data: tv, li, nmar, ring-suppressed, scatter-corrected, water-corrected, "
+        "spectral, densities; repeatable.",
+        **_IMAGES,
+    ),
+]
+TvWeight = Annotated[
+    float | None,
+    typer.Option(metavar="λ", help="Of --also tv; default the best on training cases, for each level.", **_IMAGES),
+]
+TvIterations = Annotated[int, typer.Option(min=1, help="Of --also tv, by FISTA.", **_IMAGES)]
+Sinograms = Annotated[bool, typer.Option("--keep-sinogram", help="As modality sinogram, with its geometry.", **_IMAGES)]
+LongerEdge = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="First average slices down to so many pixels along the longer edge.", **_IMAGES),
+]
+
 Uneven = Annotated[
     bool,
     typer.Option("--allow-uneven", help="Take volumes with tilted or uneven slices, slice by slice."),
@@ -65,6 +106,7 @@ PixelSize = Annotated[float | None, typer.Option("--spacing", metavar="MM", help
 Series = Annotated[str | None, typer.Option(metavar="UID", help="Where a DICOM folder holds several.")]
 Water = Annotated[float, typer.Option(metavar="1/MM", help="Attenuation of water, which fixes the Hounsfield scale.")]
 Device = Annotated[str, typer.Option(help="Where it is computed: cpu, or by torch cuda, cuda:1, mps.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes; default one a core.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")]
 
 

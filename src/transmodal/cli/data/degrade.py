@@ -24,66 +24,23 @@ EXAMPLES = """
   transmodal data degrade manifest.csv -o metal --step metal --name metal --also li --also nmar
 """
 
-_LEVELS: dict[str, Any] = {"rich_help_panel": "Levels"}
-_IMAGES: dict[str, Any] = {"rich_help_panel": "Images"}
-
-Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The folder to fill.")]
-Vary = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="NAME=LIST",
-        help="Levels: angles=30,60,90, dose=1,4,25 (divisors), photons=1e4,1e5, or any setting, as metal.count=1,2,3; "
-        "repeatable.",
-        **_LEVELS,
-    ),
-]
-Each = Annotated[bool, typer.Option("--each", help="Every level for every case, as sessions of their own.", **_LEVELS)]
-Mix = Annotated[bool, typer.Option("--mix", help="One level a case, all of them equally often.", **_LEVELS)]
-Copies = Annotated[
-    int,
-    typer.Option(
-        min=0, help="So many more of every training case, turned, scaled and moved before the scan.", **_LEVELS
-    ),
-]
-Name = Annotated[str, typer.Option(metavar="NAME", help="Modality of the degraded images.", **_IMAGES)]
-Also = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="NAME",
-        help="Further images of the same data: tv, li, nmar, ring-suppressed, scatter-corrected, water-corrected, "
-        "spectral, densities; repeatable.",
-        **_IMAGES,
-    ),
-]
-TvWeight = Annotated[
-    float | None,
-    typer.Option(metavar="λ", help="Of --also tv; default the best on training cases, for each level.", **_IMAGES),
-]
-TvIterations = Annotated[int, typer.Option(min=1, help="Of --also tv, by FISTA.", **_IMAGES)]
-Sinogram = Annotated[bool, typer.Option("--keep-sinogram", help="As modality sinogram, with its geometry.", **_IMAGES)]
-Size = Annotated[
-    int | None,
-    typer.Option(metavar="N", help="First average slices down to so many pixels along the longer edge.", **_IMAGES),
-]
-Workers = Annotated[int | None, typer.Option(min=1, help="Processes; default one a core.")]
-
 
 def degrade(
     manifest: Annotated[Path, typer.Argument(metavar="CSV", help="A manifest with clean CT in HU.")],
-    out: Out,
+    out: options.PairsFolder,
     modality: Annotated[str, typer.Option(metavar="NAME", help="The clean images.")] = "CT",
     step: options.Steps = None,
     recipe: options.StepsFile = None,
-    vary: Vary = None,
-    each: Each = False,
-    mix: Mix = False,
-    copies: Copies = 0,
-    name: Name = "degraded",
-    also: Also = None,
-    tv_weight: TvWeight = None,
-    tv_iterations: TvIterations = 150,
-    keep_sinogram: Sinogram = False,
-    size: Size = None,
+    vary: options.Vary = None,
+    each: options.Each = False,
+    mix: options.Mix = False,
+    copies: options.Copies = 0,
+    name: options.DegradedName = "degraded",
+    also: options.Also = None,
+    tv_weight: options.TvWeight = None,
+    tv_iterations: options.TvIterations = 150,
+    keep_sinogram: options.Sinograms = False,
+    size: options.LongerEdge = None,
     seed: options.Seed = 0,
     geometry: options.Geometry = None,
     views: options.Views = 720,
@@ -100,7 +57,7 @@ def degrade(
     cutoff: options.Cutoff = 1.0,
     padding: options.Padding = None,
     allow_uneven: options.Uneven = False,
-    workers: Workers = None,
+    workers: options.Workers = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Make pairs out of clean CT: for every case what a worse scan would have given, and the clean image.
