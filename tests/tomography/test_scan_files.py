@@ -9,7 +9,7 @@ import pytest
 
 from transmodal.errors import UserError
 from transmodal.images import Image, picture_affine
-from transmodal.tomography.geometry import ConeBeam, FanBeam, Grid, ParallelBeam, covering, evenly
+from transmodal.tomography.geometry import ConeBeam, FanBeam, Grid, ParallelBeam, covering, evenly, micro_ct
 from transmodal.tomography.hounsfield import HounsfieldScale
 from transmodal.tomography.projection import project
 from transmodal.tomography.reconstruction import Settings, reconstruct
@@ -22,7 +22,7 @@ from transmodal.tomography.scan_files import (
     write_geometry,
     write_projections,
 )
-from transmodal.tomography.scanners import Scanner, grid_seen
+from transmodal.tomography.scanners import SCANNERS, Scanner, grid_seen
 from transmodal.tomography.sidecar import is_projections
 from transmodal.tomography.slices import Place, attenuation_slices, hounsfield_slices, place_of, unknown_place
 
@@ -143,8 +143,43 @@ def test_a_scanner_that_cannot_be_is_refused() -> None:
         Scanner("fan", source_to_axis=140, source_to_detector=100).beam_for(grid)
     with pytest.raises(UserError, match="no source"):
         Scanner(source_to_axis=140)
-    with pytest.raises(UserError, match="pitch"):
-        Scanner(pitch=-1.0).beam_for(grid)
+    for wrong in (-1.0, 0.0):
+        with pytest.raises(UserError, match=f"--pitch {wrong:g}: .* above 0 mm"):
+            Scanner(pitch=wrong).beam_for(grid)
+        with pytest.raises(UserError, match=f"--row-pitch {wrong:g}: .* above 0 mm"):
+            Scanner("cone", row_pitch=wrong, source_to_axis=40, source_to_detector=100)
+    for name in ("offset", "start", "degrees", "pitch"):
+        with pytest.raises(UserError, match=f"--{name} nan is no number"):
+            Scanner(**{name: float("nan")})  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="at least one bin, not 0"):
+        Scanner(bins=0).beam_for(grid)
+    with pytest.raises(UserError, match="more than any scan has"):
+        Scanner(views=10**9)
+
+
+@pytest.mark.parametrize(
+    "scanner",
+    [
+        Scanner(pitch=1e-9),
+        Scanner(bins=10**12),
+        Scanner(beam=ParallelBeam(evenly(9, 180.0), 10**12, 1.0)),
+        Scanner("cone", rows=10**6, bins=10**6, source_to_axis=40, source_to_detector=100),
+    ],
+    ids=["narrow bins", "many bins", "of a file", "cone"],
+)
+def test_more_rays_than_memory_holds_are_refused_before_they_are_made(scanner: Scanner) -> None:
+    with pytest.raises(UserError, match="GiB are free: take fewer views, or fewer and wider bins"):
+        scanner.beam_for(
+            Grid((4, 20, 20) if scanner.kind == "cone" else (20, 20), (1.0,) * (3 if scanner.kind == "cone" else 2))
+        )
+
+
+def test_the_scanner_of_mice_is_known_by_name() -> None:
+    beam = SCANNERS["micro-ct"].beam_for(Grid((8, 8, 8), (0.085,) * 3))
+    assert beam == micro_ct()
+    assert isinstance(beam, ConeBeam)
+    assert beam.pitch / beam.magnification == pytest.approx(0.085)
+    assert beam.bins * beam.pitch / beam.magnification == pytest.approx(50, abs=0.1)
 
 
 def test_rows_of_a_detector_under_parallel_rays_are_slices() -> None:

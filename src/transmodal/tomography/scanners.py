@@ -5,9 +5,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from transmodal.errors import UserError
-from transmodal.tomography.geometry import Beam, ConeBeam, FanBeam, Grid, ParallelBeam, evenly
+from transmodal.tomography.geometry import Beam, ConeBeam, FanBeam, Grid, ParallelBeam, evenly, micro_ct
+from transmodal.tomography.geometry_json import MOST_DEGREES, MOST_VIEWS
+from transmodal.tomography.memory import require_memory
 
 Kind = Literal["parallel", "fan", "cone"]
+
+_COPIES = {"parallel": 16, "fan": 16, "cone": 2}
+"""Of a sinogram that its projection holds at least: where each ray of a plane runs takes several numbers."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,7 @@ class Scanner:
     def __post_init__(self) -> None:
         if self.beam is not None:
             return
+        self._check_numbers()
         distances = (self.source_to_axis, self.source_to_detector)
         if self.kind == "parallel" and any(distance is not None for distance in distances):
             raise UserError("parallel rays have no source: leave --source-to-axis out, or say --beam fan or cone")
@@ -57,23 +63,52 @@ class Scanner:
         if self.curved and self.kind != "fan":
             raise UserError("a curved detector belongs to a fan beam: say --beam fan, or leave --curved out")
 
+    def _check_numbers(self) -> None:
+        """Refuse lengths and angles that are none, and more views than any scan has.
+
+        Raises:
+            UserError: with the option.
+        """
+        for name in ("degrees", "start", "source_to_axis", "source_to_detector", "pitch", "row_pitch", "offset"):
+            value = getattr(self, name)
+            if value is not None and not math.isfinite(value):
+                raise UserError(f"--{name.replace('_', '-')} {value} is no number of degrees or mm")
+        for name in ("pitch", "row_pitch"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise UserError(
+                    f"--{name.replace('_', '-')} {value:g}: the pitch of a detector must be above 0 mm; leave it out "
+                    "for that of the image"
+                )
+        if self.views > MOST_VIEWS:
+            raise UserError(f"--views {self.views} is more than any scan has, at most {MOST_VIEWS}")
+
     def beam_for(self, grid: Grid) -> Beam:
         """Return the beam for a grid: a slice's of a parallel or fan beam, a volume's of a cone.
 
         Raises:
-            UserError: the source would run through the grid, or settings are out of range.
+            UserError: the source would run through the grid, settings are out of range, or more rays than fit into
+                memory.
         """
-        if self.beam is not None:
-            return self.beam
+        beam = self._beam_for(grid) if self.beam is None else self.beam
+        require_memory(
+            beam.shape,
+            "a sinogram of these views and bins",
+            "take fewer views, or fewer and wider bins",
+            copies=_COPIES[beam.kind],
+        )
+        return beam
+
+    def _beam_for(self, grid: Grid) -> Beam:
         arc = self.degrees if self.degrees is not None else 180.0 if self.kind == "parallel" else 360.0
-        if not 0 < arc <= 3600:
-            raise UserError(f"the arc of a scan lies above 0 and up to 3600 degrees, not {arc:g}")
+        if not 0 < arc <= MOST_DEGREES:
+            raise UserError(f"the arc of a scan lies above 0 and up to {MOST_DEGREES:g} degrees, not {arc:g}")
         angles = evenly(self.views, arc, self.start)
         pixel = min(grid.spacing[-2:])
         reach = math.hypot(*grid.extent[-2:]) / 2 + math.hypot(*grid.centre[-2:])
         if self.kind == "parallel":
-            pitch = self.pitch or pixel
-            return ParallelBeam(angles, self.bins or _bins(reach, pitch, self.offset), pitch, self.offset)
+            pitch = pixel if self.pitch is None else self.pitch
+            return ParallelBeam(angles, self._bins(reach, pitch), pitch, self.offset)
         assert self.source_to_axis is not None and self.source_to_detector is not None
         near, far = self.source_to_axis, self.source_to_detector
         if not 0 < near < far:  # the beam's own check says what is wrong
@@ -83,16 +118,37 @@ class Scanner:
                 f"the image reaches {reach:.4g} mm from the axis, the source runs at {near:.4g} mm: give a larger "
                 "--source-to-axis"
             )
-        pitch = self.pitch or pixel * far / near
+        pitch = pixel * far / near if self.pitch is None else self.pitch
         half = far * (math.asin(reach / near) if self.curved else math.tan(math.asin(reach / near)))
-        bins = self.bins or _bins(half, pitch, self.offset)
+        bins = self._bins(half, pitch)
         if self.kind == "fan":
             return FanBeam(angles, bins, pitch, near, far, self.offset, self.curved)
-        row_pitch = self.row_pitch or grid.spacing[0] * far / near
+        row_pitch = grid.spacing[0] * far / near if self.row_pitch is None else self.row_pitch
         tall = (grid.extent[0] / 2 + abs(grid.centre[0])) * far / (near - reach)
-        return ConeBeam(
-            angles, self.rows or _bins(tall, row_pitch, 0.0), bins, row_pitch, pitch, near, far, self.offset
-        )
+        rows = _enough(tall, row_pitch) if self.rows is None else self.rows
+        return ConeBeam(angles, rows, bins, row_pitch, pitch, near, far, self.offset)
+
+    def _bins(self, reach: float, pitch: float) -> int:
+        """Return the bins asked for, or as many as see so far on both sides."""
+        return _enough(reach + abs(self.offset), pitch) if self.bins is None else self.bins
+
+
+def _micro_ct() -> Scanner:
+    beam = micro_ct()
+    return Scanner(
+        "cone",
+        len(beam.angles),
+        source_to_axis=beam.source_to_axis,
+        source_to_detector=beam.source_to_detector,
+        bins=beam.bins,
+        pitch=beam.pitch,
+        rows=beam.rows,
+        row_pitch=beam.row_pitch,
+    )
+
+
+SCANNERS: dict[str, Scanner] = {"micro-ct": _micro_ct()}
+"""Scanners known by name: that of `geometry.micro_ct`, with voxels of 0.085 mm on the axis."""
 
 
 def grid_seen(beam: Beam) -> Grid:
@@ -104,8 +160,6 @@ def grid_seen(beam: Beam) -> Grid:
     return Grid((beam.bins, beam.bins), (pixel, pixel))
 
 
-def _bins(reach: float, pitch: float, offset: float) -> int:
+def _enough(reach: float, pitch: float) -> int:
     """Return how many bins of a pitch see so far on both sides."""
-    if not (math.isfinite(pitch) and pitch > 0):
-        raise UserError(f"the pitch of a detector must be above 0 mm, not {pitch}")
-    return math.ceil(2 * (reach + abs(offset)) / pitch) + 1
+    return math.ceil(2 * reach / pitch) + 1
