@@ -5,7 +5,7 @@ import pytest
 
 from transmodal.datasets.label_classes import LabelClasses
 from transmodal.evaluation.segmentation_baselines import SegmentationBaselines, fit_segmentation_baselines
-from transmodal.evaluation.segmentation_report import describe_segmentation, growth_of, visit_places
+from transmodal.evaluation.segmentation_report import describe_segmentation
 from transmodal.evaluation.segmentation_scores import (
     SegmentationDetails,
     SegmentedCase,
@@ -104,6 +104,22 @@ def test_dice_is_told_by_the_true_area_of_the_slice() -> None:
     assert np.isnan(table.loc["none", "dice"])
 
 
+def test_dice_of_images_with_a_lesion_leaves_out_those_without() -> None:
+    truth, empty = volume(), np.where(volume() > 0, 1, 0).astype(np.uint8)
+    half = truth.copy()
+    half[2:4, 2:6, 1:3] = half[8:10, 8:10, 4] = 1  # 16 of 36 pixels
+    invented = empty.copy()
+    invented[3, 3, 3] = 2
+    details = details_of(
+        ("m1", "w0", truth, truth), ("m2", "w0", half, truth), ("m3", "w0", invented, empty), ("m4", "w0", empty, empty)
+    )
+    (row,) = details.by_image(POLICY).to_dict("records")
+    assert (row["images"], row["without"], row["predicted_without"]) == (2, 2, 1)
+    assert row["dice"] == pytest.approx((1 + 32 / 52) / 2)
+    assert row["dice_of_all"] == pytest.approx((1 + 32 / 52 + 0) / 3)
+    assert details.to_json(POLICY)["images"] == [row]
+
+
 def test_intervals_are_over_subjects() -> None:
     truth = volume()
     worse = truth.copy()
@@ -137,32 +153,16 @@ def test_a_case_without_any_lesion_has_rows_all_the_same() -> None:
     assert len(details.by_volume(POLICY)) == 2
 
 
-def test_growth_is_told_for_subjects_that_came_twice() -> None:
-    first, second = volume(), volume()
-    second[2:9, 2:9, 1:3] = 2
-    details = details_of(("m1", "w10", second, second), ("m1", "w2", first, first), ("m2", "w2", first, first))
-    (growth,) = growth_of(details.volumes, "tumour")
-    assert growth.subject == "m1" and list(growth.sessions) == ["w2", "w10"] and list(growth.places) == [2, 10]
-    assert growth.truth == pytest.approx([6 * (each == 2).sum() for each in (first, second)])
-    assert growth.truth == growth.predicted
-
-
-def test_visits_stand_at_their_number_where_all_have_one() -> None:
-    assert visit_places(["D20", "D0"]) == {"D0": 0, "D20": 20}
-    assert visit_places(["baseline", "late"]) == {"baseline": 0, "late": 1}
-    assert visit_places(["2020-12-03", "2020-11-25"]) == {"2020-11-25": 0, "2020-12-03": 8}
-    assert visit_places(["20201125", "20201209"]) == {"20201125": 0, "20201209": 14}
-
-
 def test_lines_for_a_terminal_tell_sizes_and_lesions() -> None:
     from types import SimpleNamespace
 
     details = details_of(("m1", "w0", volume(), volume()))
     lines = describe_segmentation(details, SimpleNamespace(policy=POLICY, seed=0))  # type: ignore[arg-type]
-    assert lines[0] == (
+    assert lines[0] == ("Dice of tumour over 1 image with it: 1; over all, 1 (0 of 0 without it had some predicted)")
+    assert lines[1] == (
         "Dice of tumour by its area in a slice (mm²): < 10: 1 (1 slice), 10 to 40: 1 (2 slices), > 40: — (0 slices)"
     )
-    assert lines[1] == "tumour: 2 of 2 lesions found, 0 missed, 0 false pieces"
+    assert lines[2] == "tumour: 2 of 2 lesions found, 0 missed, 0 false pieces"
 
 
 def pair(seed: int, shape: tuple[int, ...] = (20, 20)) -> tuple[Image, Image]:

@@ -6,6 +6,8 @@
   lesion is found when at least a tenth of it is predicted, else missed; a predicted piece is false when less than a
   tenth of it is truly lesion. The size of a lesion is its area in the slice that shows most of it.
 - *Volumes*: true and predicted volume of each class at each visit of each subject.
+- *Images*: Dice over those that truly show a lesion. Over all, an image without one counts 0 where some was predicted,
+  and not at all where none was, so that the mean also depends on how many such images a collection has.
 """
 
 from collections.abc import Sequence
@@ -22,6 +24,7 @@ from transmodal.datasets.strata import EMPTY, size_names, stratum_of
 from transmodal.evaluation.intervals import Summary, summarise
 from transmodal.evaluation.policy_application import slice_axis_of
 from transmodal.evaluation.scoring import CaseImages
+from transmodal.metrics.overlap import dice
 from transmodal.metrics.policy import Policy
 
 FOUND_SHARE = 0.1
@@ -34,7 +37,7 @@ ALL, NONE = "all", "none"
 WHOSE = ("system", "case", "subject", "session", "class")
 SLICES = (*WHOSE, "slice", "area_true", "area_predicted", "dice")
 LESIONS = (*WHOSE, "lesion", "outcome", "area", "volume", "share")
-VOLUMES = (*WHOSE, "volume_true", "volume_predicted", "error", "error_percent")
+VOLUMES = (*WHOSE, "volume_true", "volume_predicted", "error", "error_percent", "dice")
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ class SegmentationDetails:
             made = self.classes.masks_of(predicted.pixels)
             for each, one, other in zip(self.classes.classes, made, true, strict=True):
                 whose = (system, images.case, images.subject, images.session, each.name)
-                details.volumes.append((*whose, *volumes_of(one, other, spacing)))
+                details.volumes.append((*whose, *volumes_of(one, other, spacing), dice(one, other)))
                 if each.name in self.lesion_classes:
                     details.slices += [(*whose, *row) for row in slices_of(one, other, spacing, axis)]
                     details.lesions += [(*whose, *row) for row in lesions_of(one, other, spacing, axis)]
@@ -169,6 +172,28 @@ class SegmentationDetails:
                     )
         return pandas.DataFrame(rows)
 
+    def by_image(self, policy: Policy, seed: int = 0) -> pandas.DataFrame:
+        """Return the Dice over images that truly show a lesion, beside that over all, with intervals over subjects.
+
+        Returns:
+            One row a system and lesion class: images and subjects with a lesion; dice of these, with _low, _high, _sd
+            and _median; without, the images without one, and predicted_without, those of them in which some was
+            predicted; dice_of_all with _low and _high, in which these count 0 and the rest of them not at all.
+        """
+        rows = []
+        lesions = self.volumes[self.volumes["class"].isin(self.lesion_classes)]
+        for (system, name), part in lesions.groupby(["system", "class"], sort=False):
+            own, without = part[part["volume_true"] > 0], part[part["volume_true"] == 0]
+            everything = _summary(part, "dice", policy, seed)
+            rows.append(
+                {"system": system, "class": name, "images": len(own), "subjects": own["subject"].nunique()}
+                | _spread("dice", _summary(own, "dice", policy, seed))
+                | {"without": len(without), "predicted_without": int((without["volume_predicted"] > 0).sum())}
+                | {"dice_of_all": everything.mean, "dice_of_all_low": everything.ci95[0]}
+                | {"dice_of_all_high": everything.ci95[1]}
+            )
+        return pandas.DataFrame(rows)
+
     def by_volume(self, policy: Policy, seed: int = 0) -> pandas.DataFrame:
         """Return the mean error of volume of each system and class, with intervals over subjects.
 
@@ -192,6 +217,7 @@ class SegmentationDetails:
             "area_edges": list(policy.areas),
             "area_unit": f"{self.unit}²" if self.unit == "mm" else self.unit,
             "criterion": CRITERION,
+            "images": self.by_image(policy, seed).to_dict("records"),
             "areas": self.by_area(policy, seed).to_dict("records"),
             "lesions": self.by_lesion(policy, seed).to_dict("records"),
             "volumes": self.by_volume(policy, seed).to_dict("records"),

@@ -1,5 +1,7 @@
 """Scores in words, for a terminal and a report alike: titles with units, counts, intervals, and what stands beside."""
 
+import math
+
 from transmodal.evaluation.baselines import is_baseline
 from transmodal.evaluation.intervals import Summary
 from transmodal.evaluation.lesions import LesionSummary
@@ -40,6 +42,21 @@ def is_better(metric: str, difference: float) -> bool:
 def counted(number: int, noun: str) -> str:
     """Return "1 case" or "2 cases"."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def is_absent(value: float | None) -> bool:
+    """Say whether a table has nothing to show for a value."""
+    return value is None or not math.isfinite(value)
+
+
+def in_words(value: float | None) -> str:
+    """Return a number for a table; a dash where there is none."""
+    return DASH if value is None or is_absent(value) else plain_number(float(value))
+
+
+def signed(value: float | None) -> str:
+    """Return a number with its sign for a table; a dash where there is none."""
+    return DASH if value is None or is_absent(value) else ("+" if value > 0 else "") + plain_number(float(value))
 
 
 def over(scores: Scores) -> str:
