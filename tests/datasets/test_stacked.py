@@ -81,6 +81,16 @@ def test_patches_become_images_of_subjects(tmp_path: Path) -> None:
     assert [case.factors["label_mm2"] for case in cases[:3]] == ["36", "36", "0"]
 
 
+def test_subjects_of_two_files_can_be_told_apart(tmp_path: Path) -> None:
+    write_hdf5(tmp_path / "a.h5", patches())
+    for words in ((), ("--prefix", "val-")):
+        command = ["data", "unpack", str(tmp_path / "a.h5"), "-o", str(tmp_path / f"out{len(words)}"), *words]
+        assert CliRunner().invoke(application, command).exit_code == 0
+    ours, theirs = (Manifest.read(tmp_path / f"out{number}" / "manifest.csv") for number in (0, 2))
+    assert theirs.subjects[:2] == ["val-0001", "val-0002"] and not set(ours.subjects) & set(theirs.subjects)
+    assert theirs.cases()[0].files["ct"].name == "val-0001_ct.nii.gz"
+
+
 def test_numpy_archives_do_as_well(tmp_path: Path) -> None:
     arrays = {name: array[:, 0] for name, array in patches().items()}
     np.savez(tmp_path / "a.npz", **arrays)
@@ -106,6 +116,7 @@ def test_what_cannot_be_unpacked_is_refused_in_words(tmp_path: Path) -> None:
     for file, more, reason in (
         ("a.h5", {"images": "image"}, "no array 'image'; .* did you mean 'images'"),
         ("a.h5", {"per_subject": 4}, "cannot be divided into 4 a subject"),
+        ("a.h5", {"prefix": "../s"}, "prefix '../s' cannot be part of a file name"),
         ("chunks.h5", {}, "compressed or in chunks; write it again in one piece"),
         ("odd.h5", {}, "are no labels: they must be whole numbers"),
         ("half.h5", {}, "is not all there; copy it again"),

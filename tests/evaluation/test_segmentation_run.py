@@ -1,6 +1,7 @@
 """`transmodal evaluate` on a segmentation run: the right metrics, baselines, files, report and comparison."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,14 @@ def test_its_files_hold_sizes_lesions_and_volumes(evaluation: RunEvaluation) -> 
 def test_the_report_tells_them_with_pictures_and_growth(evaluation: RunEvaluation) -> None:
     page = evaluation.report.read_text()
     sought = ["Dice of tumour", "Sizes", "area of tumour (mm²)", "Lesions", "is found when at least", "Volumes"]
-    sought += ["Volume of tumour over visits", "most frequent label", "the worst case by Dice of tumour", "--areas 20"]
+    sought += [
+        "Volume of tumour over visits",
+        "predicted doubling time",
+        "images with tumour",
+        "most frequent label",
+        "the worst case by Dice of tumour",
+        "--areas 20",
+    ]
     for words in sought:
         assert words in page, words
 
@@ -97,6 +105,52 @@ def test_flips_are_those_of_the_recipe_unless_asked_for(folder: Path) -> None:
         told.append((summary.get("translation", {}).get("flips"), summary["summary"]["dice[liver]"]["mean"]))
         assert ("--flips none" in (folder / "poor" / "report.html").read_text()) == bool(words)
     assert told[0][0] == [1] and told[1][0] is None and told[0][1] != told[1][1]
+
+
+def test_other_peoples_data_are_scored_beside_the_runs_own(folder: Path, tmp_path: Path) -> None:
+    run_cli("evaluate", folder / "poor", "--workers", "1")
+    own = (folder / "poor" / "evaluation" / "summary.json").read_bytes()
+    theirs = write_abdomens(tmp_path, subjects=2)
+    lines = theirs.read_text().replace("\nm", "\nx")
+    theirs.write_text("".join(line.rpartition(",")[0] + "\n" for line in lines.splitlines()))  # no split
+    result = run_cli("evaluate", folder / "poor", "--data", theirs, "--workers", "1")
+    assert result.exit_code == 0 and f"organs, all of {theirs}" in result.output.replace("\n", ""), result.output
+    place = folder / "poor" / "other-data"
+    cases = pandas.read_csv(place / "evaluation" / "cases.csv")
+    assert sorted(set(cases["case"])) == ["x0_w0", "x0_w1", "x1_w0", "x1_w1"]
+    assert {"translator", "intensity interval"} <= set(cases["system"]), "baselines are of the run's training subjects"
+    assert json.loads((place / "evaluation" / "summary.json").read_text())["data"] == f"all of {theirs}"
+    page = (place / "report.html").read_text()
+    assert f"Scored on other data: all of {theirs}" in page and f"--data {theirs}" in page
+    assert (folder / "poor" / "evaluation" / "summary.json").read_bytes() == own
+
+    split = theirs.read_text().splitlines()
+    theirs.write_text(
+        "\n".join([split[0] + ",split", *(line + ("," if "x0" in line else ",test") for line in split[1:])])
+    )
+    result = run_cli("evaluate", folder / "poor", "--data", theirs, "--workers", "1", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    cases = pandas.read_csv(tmp_path / "out" / "evaluation" / "cases.csv")
+    assert sorted(set(cases["case"])) == ["x1_w0", "x1_w1"]
+    assert json.loads((tmp_path / "out" / "evaluation" / "summary.json").read_text())["data"].startswith(
+        "the test split"
+    )
+
+
+def test_data_of_those_that_were_trained_on_are_refused(folder: Path, tmp_path: Path) -> None:
+    theirs = write_abdomens(tmp_path, subjects=5)
+    evaluate_run(folder / "poor", data=theirs, into=tmp_path / "out")  # m3 and m4, which test the run, too
+    text = theirs.read_text()
+    for changed, reason in (
+        (re.sub("(train|validation)$", "test", text, flags=re.M), r"3 subjects .*: m0 \(train\), m1 \(train\), m2 \(v"),
+        (text.replace(",ct,", ",CT,"), "no case with ct and organs; it has CT, organs"),
+    ):
+        theirs.write_text(changed)
+        with pytest.raises(UserError, match=reason):
+            evaluate_run(folder / "poor", data=theirs, into=tmp_path / "refused")
+    with pytest.raises(UserError, match="leave --split validation out"):
+        evaluate_run(folder / "poor", data=theirs, split="validation")
+    assert not (tmp_path / "refused").exists()
 
 
 def test_what_makes_no_sense_of_label_maps_is_refused(folder: Path) -> None:

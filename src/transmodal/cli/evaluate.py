@@ -24,6 +24,8 @@ EXAMPLES = """
 
   transmodal evaluate runs/t1-to-t2 --segment lesion
 
+  transmodal evaluate runs/lung --data elsewhere/manifest.csv   # other people's data
+
   transmodal evaluate runs/sparse-view --beside TV        # beside a TV reconstruction of the same data
 
   transmodal evaluate runs/t1-to-t2 --slice-pixels 0      # coarse volumes
@@ -35,6 +37,14 @@ EXAMPLES = """
 def evaluate(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs; several are compared.")],
     split: Annotated[str, typer.Option(help="test, validation or train.")] = "test",
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CSV",
+            help="Score this manifest instead: its test split, or all of it where it has none. Into RUN/other-data.",
+            show_default=False,
+        ),
+    ] = None,
     group_by: Annotated[
         list[str] | None,
         typer.Option(
@@ -129,7 +139,12 @@ def evaluate(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder of a comparison. Default: RUN/comparison of the first.")
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder of a comparison or of other data's scores. Default: RUN/comparison of the first.",
+        ),
     ] = None,
     flips: Annotated[
         str | None,
@@ -181,7 +196,7 @@ def evaluate(
     from transmodal.evaluation.files import taken_away_in_words, to_text
     from transmodal.evaluation.groups import parse_grouping
     from transmodal.evaluation.run import evaluate_run, recipe_of
-    from transmodal.evaluation.run_report import baseline_warnings
+    from transmodal.evaluation.run_report import baseline_warnings, scored_cases
     from transmodal.evaluation.scores import for_json
     from transmodal.evaluation.segmentation_report import describe_segmentation
     from transmodal.evaluation.segmenter import describe_tables
@@ -204,7 +219,8 @@ def evaluate(
     )
     names = [name.strip() for name in given.split(",") if name.strip()] if given is not None else None
     compared = out or runs[0] / "comparison"
-    kept: list[Path | None] = [*_kept_in(compared, runs)] if len(runs) > 1 else [None]
+    alone = out if data is not None else None
+    kept: list[Path | None] = [*_kept_in(compared, runs)] if len(runs) > 1 else [alone]
     for folder, into in zip(runs, kept, strict=True):
         with Progress(folder.name) as progress:
             evaluation = evaluate_run(
@@ -226,6 +242,7 @@ def evaluate(
                 beside=[name.strip() for name in (beside or "").split(",") if name.strip()],
                 on_progress=progress.show,
                 into=into,
+                data=data,
             )
         if len(evaluation.scores) == 1:
             policy = next(iter(evaluation.scores.values())).policy
@@ -256,7 +273,7 @@ def evaluate(
         typer.echo(to_text(first if len(content) == 1 else {**first, "targets": content}), nl=False)
     else:
         for target, part in scores.items():
-            which = "all folds" if evaluations[0].folds else f"{split} split"
+            which = scored_cases(evaluations[0], split)
             print_scores(part, title=f"{target}, {which}", comparison=systems.get(target))
         for evaluation in evaluations:
             for target, details in evaluation.segmentations.items():

@@ -32,6 +32,7 @@ class Stack:
         per_subject: consecutive patches of one person; 1 makes a subject of each.
         modality, label_modality: in the manifest.
         quantity: of the image's values.
+        prefix: before the number of each subject; other in each of several files, whose subjects are others.
     """
 
     path: Path
@@ -42,6 +43,7 @@ class Stack:
     modality: str = "ct"
     label_modality: str = "seg"
     quantity: str = "intensity"
+    prefix: str = "s"
 
 
 def unpack(stack: Stack, out: str | Path, *, progress: Callable[[int, int], None] = lambda done, total: None) -> Path:
@@ -49,12 +51,14 @@ def unpack(stack: Stack, out: str | Path, *, progress: Callable[[int, int], None
 
     Raises:
         UserError: the file or an array is missing, shapes or label values do not suit, patches cannot be divided among
-            subjects, or the folder holds something.
+            subjects, the prefix cannot begin a file's name, or the folder holds something.
     """
     images, labels = _arrays(stack)
     count = len(images)
     if stack.per_subject < 1 or count % stack.per_subject:
         raise UserError(f"{count} patches cannot be divided into {stack.per_subject} a subject; give a divisor")
+    if not stack.prefix.isprintable() or set(stack.prefix) & set("/\\") or stack.prefix != stack.prefix.strip():
+        raise UserError(f"The prefix {stack.prefix!r} cannot be part of a file name; use letters and digits")
     if min(stack.spacing) <= 0:
         raise UserError(f"A pixel size of {stack.spacing} is none; give two positive numbers in mm")
     out = Path(out)
@@ -63,7 +67,7 @@ def unpack(stack: Stack, out: str | Path, *, progress: Callable[[int, int], None
     affine, pixel = picture_affine(stack.spacing), stack.spacing[0] * stack.spacing[1]
     rows = []
     for number in range(count):
-        subject = f"s{number // stack.per_subject + 1:04d}"
+        subject = f"{stack.prefix}{number // stack.per_subject + 1:04d}"
         session = f"p{number % stack.per_subject + 1:02d}" if stack.per_subject > 1 else ""
         own = labels[number].astype(np.uint8)
         stem = f"{subject}_{session}" if session else subject

@@ -13,6 +13,7 @@ from transmodal.evaluation.combinations import Combinations, score_combinations
 from transmodal.evaluation.files import files_in, write_combinations, write_downstream, write_evaluation
 from transmodal.evaluation.folds import FOLD, pool_folds
 from transmodal.evaluation.groups import check_grouping, choose_groupings, group_table, with_cuts
+from transmodal.evaluation.other_data import OtherData, with_other_data
 from transmodal.evaluation.pictures import CasePicture, case_pictures, write_montages
 from transmodal.evaluation.scores import Scores, for_json
 from transmodal.evaluation.segmentation_files import with_areas, write_segmentation
@@ -28,6 +29,8 @@ from transmodal.training.run import Run
 from transmodal.translation import Translator, load_translator
 from transmodal.translation.devices import choose_device
 from transmodal.translation.options import Options
+
+OTHER_DATA = "other-data"
 
 __all__ = ["TRANSLATOR", "RunEvaluation", "evaluate", "evaluate_run", "policy_for_target"]
 
@@ -65,6 +68,7 @@ class RunEvaluation:
         skipped: target → why it was not evaluated: no case of the split has it.
         taken_away: files of an evaluation before that this one has no such files to put in place of.
         segmentations: target → by size, lesion by lesion and visit by visit, where the target is a label map.
+        data: what was scored instead of the run's own cases.
     """
 
     run: Run
@@ -80,6 +84,7 @@ class RunEvaluation:
     skipped: Mapping[str, str] = field(default_factory=dict)
     taken_away: tuple[str, ...] = ()
     segmentations: Mapping[str, SegmentationDetails] = field(default_factory=dict)
+    data: OtherData | None = None
 
 
 def evaluate(run: Run | str | Path, *, split: str = "test", **options: Any) -> Scores:
@@ -117,6 +122,7 @@ def evaluate_run(
     beside: Sequence[str] = (),
     on_progress: Progress | None = None,
     into: str | Path | None = None,
+    data: str | Path | None = None,
 ) -> RunEvaluation:
     """Score a run and write RUN/evaluation/ and RUN/report.html.
 
@@ -146,11 +152,14 @@ def evaluate_run(
         beside: modalities whose images, in the target's unit and on its grid, are scored as baselines too: a TV
             reconstruction beside a restoration.
         on_progress: called with (what, done, of how many).
-        into: a folder for evaluation/ and report.html instead of the run's own, which then stay as they are.
+        into: a folder for evaluation/ and report.html instead of the run's own, which then stay as they are; of other
+            `data` RUN/other-data where it is None.
+        data: a manifest of other data, whose test split is scored, or all of whose cases where it has none, instead of
+            the run's own.
 
     Raises:
-        UserError: no run, no translator, no complete case in the split for any target, a metric lacks its file, or no
-            case could be scored.
+        UserError: no run, no translator, no complete case in the split for any target, a metric lacks its file, no
+            case could be scored, or a subject of the other data had a part in the training.
     """
     from transmodal.evaluation.run_report import write_report
 
@@ -158,6 +167,9 @@ def evaluate_run(
         raise UserError("--combinations scores every choice of inputs, and --given makes one; give one of the two")
     device = choose_device(device)
     run, runs = _opened(folder, split)
+    other = None if data is None else _other_data(run, runs, data, split)
+    if other is not None:
+        run, runs, into = other.run, [other.run], into or run.folder / OTHER_DATA
     parts = [(each, load_translator(each.model, device=device)) for each in runs]
     if segment is not None and _label_maps(parts[0][1]):
         raise UserError(f"{run.name} makes label maps, which need no segmenter; leave --segment out")
@@ -216,6 +228,7 @@ def evaluate_run(
     how = parts[0][1].filled_in(asked.options)
     about |= {"translation": how.to_json()} if how != Options(flips=()) else {}
     about |= {"not_evaluated": skipped} if skipped else {}
+    about |= {} if other is None else {"data": str(other)}
     for target, details in segmentations.items():
         about["segmentation"] = for_json(details.to_json(scores[target].policy))
     if into is not None:
@@ -231,10 +244,11 @@ def evaluate_run(
     options += ("--combinations",) if combinations else ()
     options += () if segment is None else ("--segment", segment)
     options += () if segment_steps is None else ("--segment-steps", str(segment_steps))
+    options += () if other is None else ("--data", str(other.manifest))
     folds = tuple(runs) if len(runs) > 1 else ()
     evaluation = RunEvaluation(
         run, scores, groups, pictures, run.report, groupings, options, folds, table, downstream, skipped,
-        tuple(sorted(before - files_in(run.evaluation))), segmentations,
+        tuple(sorted(before - files_in(run.evaluation))), segmentations, other,
     )  # fmt: skip
     write_report(evaluation, parts[0][1].card)
     return evaluation
@@ -267,6 +281,16 @@ def _opened(folder: str | Path, split: str) -> tuple[Run, list[Run]]:
         raise UserError(f"{folder} is a cross-validation, of which test subjects are pooled; leave --split out, or "
                         f"evaluate one fold, such as {whole.run_folder(1)}")  # fmt: skip
     return Run(whole.folder, whole.recipe, whole.manifest), whole.runs()
+
+
+def _other_data(run: Run, runs: Sequence[Run], data: str | Path, split: str) -> OtherData:
+    if CrossValidation.is_at(run.folder):
+        raise UserError(f"{run.folder} is a cross-validation, and --data scores one translator; give it one fold, such "
+                        f"as {runs[0].folder}")  # fmt: skip
+    if split != "test":
+        raise UserError(f"--data scores the test split of other data, or all of it where it has none; leave --split "
+                        f"{split} out")  # fmt: skip
+    return with_other_data(run, data)
 
 
 def _scored(

@@ -70,6 +70,8 @@ def write_report(evaluation: "RunEvaluation", card: Card) -> None:
     if curves:
         sections.append(Section("Training", curves))
     of_data = fold_blocks(evaluation, card) if evaluation.folds else data_blocks(run, card)
+    if evaluation.data is not None:
+        of_data.insert(0, Text(f"Scored on other data: {evaluation.data}. These are the test cases below.", "note"))
     sections += [Section("Data", of_data), Section("Repeat it", repeat_blocks(evaluation, card))]
     today = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     page = Report(
@@ -78,7 +80,7 @@ def write_report(evaluation: "RunEvaluation", card: Card) -> None:
         facts=(
             f"recipe {run.recipe.name}",
             f"method {run.recipe.method}",
-            f"{'all folds' if evaluation.folds else f'{first.split} split'}: "
+            f"{scored_cases(evaluation, first.split)}: "
             f"{counted(len(first.cases), 'case')} of {counted(first.subjects, 'subject')}",
             f"evaluated {today}",
         ),
@@ -87,6 +89,13 @@ def write_report(evaluation: "RunEvaluation", card: Card) -> None:
         footer=f"Made by transmodal {transmodal.__version__}. This file holds everything it shows and loads nothing.",
     )
     write_text(run.report, render(page))
+
+
+def scored_cases(evaluation: "RunEvaluation", split: str) -> str:
+    """Return which cases were scored, for titles."""
+    if evaluation.data is not None:
+        return str(evaluation.data)
+    return "all folds" if evaluation.folds else f"{split} split"
 
 
 def warnings(evaluation: "RunEvaluation", target: str, card: Card) -> list[str]:

@@ -103,8 +103,8 @@ class TargetJob:
         if not self.cases:
             beside = "" if not card.missing_inputs else f" and one of {', '.join(self.inputs)}"
             raise NoCases(
-                f"{run.folder} has no {asked.split} case with {', '.join(needed)}{beside}; choose another split with "
-                "--split, or train on a manifest that has one"
+                f"{run.manifest.name} has no {asked.split} case with {', '.join(needed)}{beside}; choose another split "
+                "with --split, or train on a manifest that has one"
             )
         self.training = self._cases("train")
         # torch has one set of threads and one random state: translations take turns, reading and scoring do not.

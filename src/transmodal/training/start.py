@@ -65,6 +65,23 @@ def refuse_known_subjects(source: str | Path, manifest: Manifest) -> None:
             )
 
 
+def subjects_learnt_from(source: str | Path) -> dict[str, str]:
+    """Return the subjects that trained a run or chose its best checkpoint, or trained what it started from.
+
+    Args:
+        source: as for `refuse_known_subjects`.
+
+    Returns:
+        Subject → "train" or "validation", with the run's folder where it is an earlier one.
+    """
+    found: dict[str, str] = {}
+    for number, run in enumerate(_earlier_runs(Path(source))):
+        for case in run.manifest.cases():
+            if case.split == "train" or (case.split == "validation" and not number):
+                found.setdefault(case.subject, f"{case.split} in {run.folder}" if number else str(case.split))
+    return found
+
+
 def _earlier_runs(source: Path) -> list[Run]:
     """Return the run that weights come from, then the one that it started from, and so on."""
     found: dict[Path, Run] = {}

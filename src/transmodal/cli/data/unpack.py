@@ -35,12 +35,18 @@ def unpack(
     modality: Annotated[str, typer.Option(help="Of the images, in the manifest.")] = "ct",
     label_modality: Annotated[str, typer.Option(help="Of the label maps.")] = "seg",
     quantity: Annotated[str, typer.Option(help="What the images' values are, such as HU.")] = "intensity",
+    prefix: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="Before each subject's number, so that those of two files differ: val- for val-0001."
+        ),
+    ] = "s",
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Write the patches of a file as NIfTI images and label maps, with a manifest to split and train on."""
     from transmodal.datasets.stacked import Stack, unpack
 
-    stack = Stack(file, images, labels, spacing, per_subject, modality, label_modality, quantity)
+    stack = Stack(file, images, labels, spacing, per_subject, modality, label_modality, quantity, prefix)
     with progress_bar("Unpacking") as on_progress:
         manifest = unpack(stack, out, progress=on_progress)
     patches = (len(manifest.read_text().splitlines()) - 1) // 2
