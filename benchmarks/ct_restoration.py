@@ -48,7 +48,7 @@ NETWORKS = {
 }
 SHOWN = {"angles": 60, "dose": 10}
 CLASSICAL = ("FBP", DENOISED, "TV")
-WEIGHTS = (0.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)  # HU, of TV on images
+WEIGHTS = (0.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0)  # HU, of TV on images
 
 
 @dataclass(frozen=True)
