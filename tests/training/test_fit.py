@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -117,6 +118,45 @@ def test_resume_in_mid_epoch_gives_the_same_weights(
         for clock in ("seconds", "waiting_share"):
             mine.pop(clock), theirs.pop(clock)
         assert mine == theirs
+
+
+def test_short_epochs_are_not_all_saved_and_a_resume_gives_the_same_weights(
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[tuple[str, int]] = []
+    save = fit.save_checkpoint
+
+    def recording(path: Path, content: dict[str, Any]) -> None:
+        written.append((path.name, content["position"]["epoch"] if "position" in content else content["epoch"]))
+        save(path, content)
+
+    monkeypatch.setattr(fit, "save_checkpoint", recording)
+    monkeypatch.setattr(fit, "SECONDS_BETWEEN_SAVES", 1e9)  # whatever this machine takes for an epoch
+    recipe = tiny_recipe(**{"train.epochs": 5, "train.validate_every": 3})
+    whole = train(recipe, pairs, tmp_path / "whole", cache=tmp_path / "cache", quiet=True)
+    last = [epoch for name, epoch in written if name == "last.ckpt"]
+    assert {epoch for name, epoch in written if name == "best.ckpt"} <= set(last), "a new best is saved whole"
+    assert last[0] == 1 and 3 in last and last[-1] == 5 and not {2, 4} & set(last)
+
+    original = fit.Trainer.train_step
+
+    def crashing(self: fit.Trainer, batch: dict[str, torch.Tensor]) -> dict[str, float]:
+        if self.position.step == 18:  # in the fifth epoch
+            raise KeyboardInterrupt
+        return original(self, batch)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(fit.Trainer, "train_step", crashing)
+        train(recipe, pairs, tmp_path / "broken", cache=tmp_path / "cache", quiet=True)
+    assert load_checkpoint(tmp_path / "broken" / "checkpoints" / "last.ckpt")["position"]["epoch"] == 3
+    broken = train(recipe, pairs, tmp_path / "broken", cache=tmp_path / "cache", resume=True, quiet=True)
+    assert_same_weights(whole, broken)
+    assert [row["step"] for row in rows(whole)] == [row["step"] for row in rows(broken)]
+
+    written.clear()
+    monkeypatch.setattr(fit, "SECONDS_BETWEEN_SAVES", 0.0)
+    train(recipe, pairs, tmp_path / "long", cache=tmp_path / "cache", quiet=True)
+    assert {1, 2, 3, 4, 5} <= {epoch for name, epoch in written if name == "last.ckpt"}
 
 
 def start_training(recipe: Path, pairs: Path, run: Path, cache: Path, *more: str) -> subprocess.Popen[bytes]:

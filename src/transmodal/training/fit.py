@@ -43,6 +43,8 @@ from transmodal.training.weight_average import WeightAverage
 from transmodal.translation.memory import is_out_of_memory
 from transmodal.translation.volume_predictor import VolumePredictor, learnt_window
 
+SECONDS_BETWEEN_SAVES = 10.0  # at the ends of short epochs, whose checkpoints would take longer than they do
+
 
 @dataclass
 class Position:
@@ -83,6 +85,7 @@ class Trainer:
         self.recipe, self.settings = run.recipe, run.recipe.train
         self.training, self.validation = training, validation
         self.position, self.stop_asked = Position(minutes=minutes), False
+        self.saved_at: float | None = None  # on the monotonic clock
         self.told: set[str] = set()  # notices of the method
         slices = run.recipe.preparation.slices
         self.minimum_foreground = slices.minimum_foreground if slices else 0.0
@@ -271,7 +274,7 @@ class Trainer:
         )
 
     def _train_epoch(self, loader: Any, started: float) -> None:
-        position, saved = self.position, time.monotonic()
+        position, began = self.position, time.monotonic()
         self.sampler.start(position.epoch, position.batch)
         self.method.train()
         asked = time.monotonic()
@@ -288,9 +291,8 @@ class Trainer:
             self.monitor.step(position.epoch, position.batch, self.progress, parts)
             if self.stop_asked or self.progress >= 1:
                 break
-            if time.monotonic() - saved > 60 * self.settings.checkpoint_minutes:
+            if time.monotonic() - (self.saved_at or began) > 60 * self.settings.checkpoint_minutes:
                 self.save()
-                saved = time.monotonic()
             position.working += time.monotonic() - asked
             asked = time.monotonic()
 
@@ -404,6 +406,7 @@ class Trainer:
         position.epoch += 1 if whole else 0
         at_end = self.is_over
         scores: dict[str, float] = {}
+        best_before = position.best_score
         if position.epoch % settings.validate_every == 0 or at_end:
             scores = self._validate()
         losses = {name: position.sums[name] / position.counts[name] for name in position.sums}
@@ -425,7 +428,9 @@ class Trainer:
             position.batch, position.sums, position.counts = 0, {}, {}
             position.waiting = position.working = 0.0
         self.monitor.epoch(row)
-        self.save()
+        lately = self.saved_at is not None and time.monotonic() - self.saved_at < SECONDS_BETWEEN_SAVES
+        if not lately or position.best_score != best_before:  # the end and a stop are saved by `fit`
+            self.save()
 
     def _validate(self) -> dict[str, float]:
         position = self.position
@@ -502,6 +507,7 @@ class Trainer:
             **({"average": self.average.state()} if self.average is not None else {}),
         }
         save_checkpoint(self.run.last_checkpoint, content)
+        self.saved_at = time.monotonic()
 
     def resume(self) -> None:
         """Take up the position of last.ckpt.
