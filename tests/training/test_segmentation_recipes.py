@@ -23,7 +23,7 @@ from transmodal.training.checkpoint import load_checkpoint
 from transmodal.training.recipe import Recipe
 from transmodal.training.recipe_loading import load_recipe
 from transmodal.training.run import Run
-from transmodal.training.segmentation_validation import _chosen, label_frequencies
+from transmodal.training.segmentation_validation import label_frequencies, mostly_labelled
 from transmodal.training.train import train
 
 
@@ -72,7 +72,7 @@ def test_the_weights_at_the_end_count_as_best_where_asked(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, best: str, kept: int
 ) -> None:
     scores = iter([0.9, 0.2, 0.1])
-    monkeypatch.setattr(fit, "validate_segmentation", lambda *_, **__: {"dice": next(scores)})
+    monkeypatch.setattr(fit.SegmentationValidator, "scores", lambda *_: {"dice": next(scores)})
     run = trained(data, tmp_path / "run", recipe_with(train__best=best, train__epochs=3, train__validate_every=1))
     assert load_checkpoint(run.best_checkpoint)["epoch"] == kept
     assert json.loads((run.model / "translator.json").read_text())["training"]["epochs"] == kept
@@ -231,14 +231,14 @@ def test_three_quarters_of_the_slices_that_validate_show_a_class() -> None:
     labels = np.zeros((40, 1, 4, 4), np.uint8)
     labels[10:30] = 1
     everything = np.arange(40)
-    chosen = _chosen(labels, everything, 16)
+    chosen = mostly_labelled(labels, everything, 16)
     assert len(set(chosen)) == 16 and ((chosen >= 10) & (chosen < 30)).sum() == 12
     assert chosen.min() == 0 and chosen.max() == 39 and {10, 29} <= set(chosen)  # evenly spaced over both
-    few = _chosen(labels[:14], everything[:14], 12)  # too few of them: the others make up for it
+    few = mostly_labelled(labels[:14], everything[:14], 12)  # too few of them: the others make up for it
     assert len(few) == 12 and (few >= 10).sum() == 4
-    many = _chosen(labels[8:31], everything[:23], 20)  # too few of the others
+    many = mostly_labelled(labels[8:31], everything[:23], 20)  # too few of the others
     assert len(many) == 20 and ((many >= 2) & (many < 22)).sum() == 17
-    assert list(_chosen(labels, everything, None)) == list(everything) == list(_chosen(labels, everything, 40))
+    assert list(mostly_labelled(labels, everything, 40)) == list(everything)
 
 
 def test_the_liver_of_a_real_abdomen_comes_back_on_its_dicom_series(real_data: Path, tmp_path: Path) -> None:

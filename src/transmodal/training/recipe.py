@@ -241,6 +241,11 @@ class Recipe(BaseModel):
         return self.preparation.slices.neighbours if self.preparation.slices is not None else 0
 
     @property
+    def minimum_foreground(self) -> float:
+        """Share of non-zero pixels below which a slice is neither trained on nor scored in training."""
+        return self.preparation.slices.minimum_foreground if self.preparation.slices is not None else 0.0
+
+    @property
     def method_settings(self) -> BaseModel:
         """The section of the chosen method."""
         settings: BaseModel = getattr(self, self.method)
