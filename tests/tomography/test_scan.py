@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from transmodal.errors import UserError
-from transmodal.tomography.acquisition import Scan, acquire, upsampled
+from transmodal.tomography.acquisition import Scan, acquire
 from transmodal.tomography.degradations import (
     BeamHardening,
     FewerAngles,
@@ -18,6 +18,7 @@ from transmodal.tomography.degradations import (
     degradation_from,
 )
 from transmodal.tomography.degradations.degradation import stream
+from transmodal.tomography.finer_projection import upsampled
 from transmodal.tomography.geometry import ConeBeam, FanBeam, Grid, ParallelBeam, covering, evenly, micro_ct
 from transmodal.tomography.hounsfield import LODOPAB, HounsfieldScale
 from transmodal.tomography.scan import DegradedScan, degrade
@@ -98,6 +99,10 @@ def test_the_simulation_never_uses_the_grid_of_the_reconstruction() -> None:
         assert np.abs(coarse[:, None] - fine[None]).min() > 0.1 * scan.fine_grid.spacing[0]
     with pytest.raises(UserError, match="at least 2 times finer"):
         degrade(_phantom(), SPACING, [], beam=30, finer=1)
+    with pytest.raises(UserError, match="GiB are free: take a smaller --finer"):
+        degrade(_phantom(), SPACING, [], beam=30, finer=10**6)
+    with pytest.raises(UserError, match="GiB are free: take fewer --rays-per-bin"):
+        degrade(_phantom(), SPACING, [], beam=30, rays_per_bin=10**9)
 
 
 def test_interpolation_to_the_fine_grid_keeps_places_and_slopes() -> None:
@@ -137,10 +142,11 @@ def test_one_seed_gives_one_scan_whatever_else_is_listed() -> None:
 
 def test_a_stack_is_its_slices_in_turn() -> None:
     stack = np.stack([_phantom(), np.roll(_phantom(), 5, axis=1)])
-    together = degrade(stack, SPACING, [FewerAngles(angles=30), Scatter(amplitude=0.1)], beam=60)
+    stack[1][30:40, 20:50] = 1500.0
+    together = degrade(stack, SPACING, [FewerAngles(angles=30), Scatter(ratio=0.5)], beam=60)
     assert together.image.shape == stack.shape and together.sinogram.shape == (2, *together.beam.shape)
     for index, image in enumerate(stack):
-        alone = degrade(image, SPACING, [FewerAngles(angles=30), Scatter(amplitude=0.1)], beam=60)
+        alone = degrade(image, SPACING, [FewerAngles(angles=30), Scatter(ratio=0.5)], beam=60)
         assert together.image[index] == pytest.approx(alone.image, abs=0.1)
 
 

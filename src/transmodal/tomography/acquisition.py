@@ -20,13 +20,14 @@ from transmodal.tomography.degradations.metal import Metal
 from transmodal.tomography.degradations.motion import Motion, Pose
 from transmodal.tomography.degradations.polychromatic import Polychromatic
 from transmodal.tomography.degradations.spectral import SpectralBins
+from transmodal.tomography.finer_projection import finer_grid, upsampled
 from transmodal.tomography.geometry import Grid
 from transmodal.tomography.hounsfield import HounsfieldScale
 from transmodal.tomography.materials import mass_attenuation
+from transmodal.tomography.memory import require_memory
 from transmodal.tomography.polychromatic import Response
 from transmodal.tomography.projection import project
 
-_SHIFT = 0.25  # of a fine pixel: with it no fine pixel's centre meets one of the reconstruction
 _DARKEST = 1e-9  # least transmission that a logarithm takes where nothing else sets a floor
 _METAL = 2  # its place among the materials, behind water and bone
 _NOTHING = 1e-4  # mm of metal that still count as none
@@ -63,9 +64,7 @@ class Scan:
     @property
     def fine_grid(self) -> Grid:
         """The grid on which the object is projected."""
-        fine = self.grid.finer(self.finer)
-        centre = tuple(place + _SHIFT * length for place, length in zip(fine.centre, fine.spacing, strict=True))
-        return replace(fine, centre=centre)
+        return finer_grid(self.grid, self.finer)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +105,7 @@ def acquire(scan: Scan, steps: Sequence[Degradation]) -> Acquired:
             f"simulate on a grid at least 2 times finer than the reconstruction's and with a ray per bin or more, not "
             f"{scan.finer} and {scan.rays_per_bin}"
         )
+    _check_size(scan)
     ordered = in_order(steps)
     beam = scan.beam
     for step in ordered:
@@ -125,6 +125,19 @@ def acquire(scan: Scan, steps: Sequence[Degradation]) -> Acquired:
     lowest = reading.floor.astype(np.float32)[:, None, None, None]
     line_integrals = -np.log(np.maximum(reading.transmission, lowest))
     return Acquired(reading, line_integrals, source, response, placed, trace, notes)
+
+
+def _check_size(scan: Scan) -> None:
+    """Refuse a simulation that does not fit into memory.
+
+    Raises:
+        UserError: with the setting that makes it so large.
+    """
+    count = len(scan.attenuation)
+    fine = (count, *scan.fine_grid.shape)
+    require_memory(fine, "the finer grid of the simulation", "take a smaller --finer, or smaller images", copies=2)
+    rays = (count, len(scan.beam.angles), scan.beam.bins * scan.rays_per_bin)
+    require_memory(rays, "a sinogram of these rays", "take fewer --rays-per-bin, bins or views", copies=4)
 
 
 def _open_reading(
@@ -152,26 +165,6 @@ def _open_reading(
         shares = response.shares
     averaged = transmission.reshape(*transmission.shape[:-1], beam.bins, -1).mean(axis=-1)
     return Reading(averaged, beam, shares, np.full(len(shares), _DARKEST)), response, trace
-
-
-def upsampled(images: NDArray[np.float32], grid: Grid, fine: Grid) -> NDArray[np.float32]:
-    """Return images (…, rows, columns) of one grid on another by linear interpolation, held beyond the edge."""
-    down, across = (_interpolation(grid, fine, axis) for axis in (0, 1))
-    return (down @ images @ across.T).astype(np.float32, copy=False)
-
-
-def _interpolation(grid: Grid, fine: Grid, axis: int) -> NDArray[np.float32]:
-    """Return the matrix (fine pixels, pixels) of a linear interpolation."""
-    count = grid.shape[axis]
-    place = (fine.positions(axis) - grid.positions(axis)[0]) / grid.spacing[axis]
-    place = np.clip(place, 0.0, count - 1)
-    lower = np.minimum(np.floor(place).astype(np.intp), max(count - 2, 0))
-    upper = np.minimum(lower + 1, count - 1)
-    matrix = np.zeros((len(place), count), dtype=np.float32)
-    rows = np.arange(len(place))
-    matrix[rows, lower] += (1 - (place - lower)).astype(np.float32)
-    matrix[rows, upper] += (place - lower).astype(np.float32)
-    return matrix
 
 
 def _source(steps: Sequence[Degradation]) -> Polychromatic | None:
@@ -241,19 +234,30 @@ def _denser(beam: PlaneBeam, rays: int) -> PlaneBeam:
 
 
 def _project(images: NDArray[np.float32], scan: Scan, beam: PlaneBeam, motion: Motion | None) -> NDArray[np.float32]:
-    """Project (materials, n, rows, columns) into (materials, n, views, bins), pose by pose."""
-    grid = scan.fine_grid
-    stack = images.reshape(-1, *grid.shape)
+    """Project (materials, n, rows, columns) into (materials, n, views, bins)."""
     if motion is None:
-        paths = project(stack, grid, beam)
-    else:
-        tissue = (scan.attenuation > scan.scale.water / 2).any(axis=(0, 2))
-        rows = scan.grid.positions(0)[tissue] if tissue.any() else scan.grid.positions(0)
-        paths = np.empty((len(stack), *beam.shape), dtype=np.float32)
-        for pose in motion.poses(len(beam.angles), float(rows[0]), float(rows[-1])):
-            moved = stack if pose.at_rest else np.stack([_moved(image, grid, pose) for image in stack])
-            paths[:, pose.views] = project(moved, grid, beam.at(np.asarray(beam.angles)[pose.views]))
-    return paths.reshape(*images.shape[:2], *beam.shape)
+        paths = project(images.reshape(-1, *scan.fine_grid.shape), scan.fine_grid, beam)
+        return paths.reshape(*images.shape[:2], *beam.shape)
+    # Each slice moves by itself: its front and its back are its own.
+    moving = [
+        _project_moving(images[:, index], tissue, scan, beam, motion)
+        for index, tissue in enumerate(scan.attenuation > scan.scale.water / 2)
+    ]
+    return np.stack(moving, axis=1)
+
+
+def _project_moving(
+    materials: NDArray[np.float32], tissue: NDArray[np.bool_], scan: Scan, beam: PlaneBeam, motion: Motion
+) -> NDArray[np.float32]:
+    """Project the materials of one slice, (materials, rows, columns), pose by pose into (materials, views, bins)."""
+    grid = scan.fine_grid
+    with_tissue = tissue.any(axis=1)
+    rows = scan.grid.positions(0)[with_tissue] if with_tissue.any() else scan.grid.positions(0)
+    paths = np.empty((len(materials), *beam.shape), dtype=np.float32)
+    for pose in motion.poses(len(beam.angles), float(rows[0]), float(rows[-1])):
+        moved = materials if pose.at_rest else np.stack([_moved(image, grid, pose) for image in materials])
+        paths[:, pose.views] = project(moved, grid, beam.at(np.asarray(beam.angles)[pose.views]))
+    return paths
 
 
 def _moved(image: NDArray[np.float32], grid: Grid, pose: Pose) -> NDArray[np.float32]:

@@ -86,3 +86,11 @@ def test_motion_within_a_limited_angle_is_simulated(disc_hu: Discs, degrees: flo
     steps = [RigidMotion(shift_mm=(1.0, 0.0), course="steady"), LimitedAngle(degrees=degrees)]
     made = degrade(disc_hu(24, (0, 0, 8, 0)), (2.0, 2.0), steps, beam=720)
     assert made.sinogram.shape[0] == 4 * degrees
+
+
+def test_each_slice_of_a_stack_breathes_by_itself(disc_hu: Discs) -> None:
+    stack = np.stack([disc_hu(32, (0, 0, 14, 0)), disc_hu(32, (6, 0, 5, 0))])
+    step = Breathing(amplitude_mm=8.0, period_s=1.0)
+    together = degrade(stack, (2.0, 2.0), [step], beam=30)
+    for index, image in enumerate(stack):
+        assert np.array_equal(together.sinogram[index], degrade(image, (2.0, 2.0), [step], beam=30).sinogram)
