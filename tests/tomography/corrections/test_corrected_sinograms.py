@@ -13,7 +13,7 @@ from transmodal.tomography.corrections.metal import (
     reduce_metal,
 )
 from transmodal.tomography.corrections.scatter import deconvolve_scatter, subtract_constant_scatter
-from transmodal.tomography.degradations import BeamHardening, Insert, Metal, Rings, Scatter
+from transmodal.tomography.degradations import BeamHardening, Insert, LimitedField, Metal, Rings, Scatter
 from transmodal.tomography.filtered_back_projection import fbp
 from transmodal.tomography.geometry import Grid
 from transmodal.tomography.hounsfield import HounsfieldScale
@@ -112,6 +112,33 @@ def test_metal_is_found_by_its_value_and_its_trace_by_projection() -> None:
     assert (trace & scan.trace).sum() > 0.9 * scan.trace.sum()
     with pytest.raises(UserError, match="'guess'"):
         reduce_metal(scan.sinogram, found, scan.grid, scan.beam, method="guess")
+
+
+def test_a_slice_is_normalised_by_its_own_prior() -> None:
+    generator = np.random.default_rng(0)
+    sinograms = generator.uniform(0.0, 1.0, (2, 6, 40)).astype(np.float32)
+    priors = np.stack([np.full((6, 40), 0.2), np.full((6, 40), 90.0)]).astype(np.float32)
+    priors[0, :, 10:20] = 0.05
+    trace = np.zeros((2, 6, 40), dtype=bool)
+    trace[..., 12:17] = True
+    together = interpolate_normalised(sinograms, trace, priors)
+    for index in range(2):
+        alone = interpolate_normalised(sinograms[index], trace[index], priors[index])
+        assert np.array_equal(together[index], alone)
+
+
+@pytest.mark.parametrize("method", ["linear", "normalised"])
+def test_truncated_projections_are_padded_for_metal_too(method: str) -> None:
+    made = degrade(_body(), SPACING, [Metal(material="iron"), LimitedField(diameter_mm=100)], beam=90)
+    assert made.metal is not None
+    metal = made.metal >= 0.5
+    plain, padded = (
+        reduce_metal(made.sinogram, metal, made.grid, made.beam, method=method, trace=made.trace, padding=padding)
+        for padding in (None, "water")
+    )
+    seen = np.hypot(*(np.mgrid[:96, :96] - 47.5)) < 22
+    body = _body()
+    assert _error(padded, body, seen & ~metal) < 0.7 * _error(plain, body, seen & ~metal)
 
 
 def test_a_prior_is_air_soft_tissue_or_bone() -> None:

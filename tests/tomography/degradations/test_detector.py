@@ -3,6 +3,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from transmodal.errors import UserError
 from transmodal.tomography.degradations import DetectorBlur, ImageNoise, Rings, Scatter
 from transmodal.tomography.degradations.degradation import Reading, stream
 
@@ -67,9 +68,40 @@ def test_scatter_has_the_ratio_asked_for_behind_the_object(reading: Maker, shape
     scatter = after.transmission - before.transmission
     behind = before.transmission < 0.9
     assert scatter[behind].sum() / before.transmission[behind].sum() == pytest.approx(ratio, rel=1e-3)
-    assert notes["scatter_to_primary"] == pytest.approx(ratio)
+    assert notes["scatter_to_primary"] == pytest.approx([ratio])
     assert (scatter > 0).all()
-    assert notes["largest_scatter_to_primary"] == pytest.approx((scatter / before.transmission).max(), rel=1e-4)
+    assert notes["largest_scatter_to_primary"] == pytest.approx([(scatter / before.transmission).max()], rel=1e-4)
+
+
+@pytest.mark.parametrize("shape", ["constant", "gaussian", "forward"])
+def test_each_slice_has_the_ratio_asked_for(reading: Maker, shape: str) -> None:
+    views = np.zeros((2, 12, 120))
+    views[0, :, 30:90] = 5.0
+    views[1, :, 50:70] = 0.8
+    step = Scatter(shape=shape, ratio=0.4, fwhm_mm=60.0)
+    together, notes = _read(step, reading(views))
+    for index in range(2):
+        alone, its = _read(step, reading(views[index : index + 1]))
+        assert np.array_equal(together.transmission[:, index], alone.transmission[:, 0])
+        assert [notes["amplitude"][index]] == its["amplitude"]  # type: ignore[index]
+    assert notes["scatter_to_primary"] == pytest.approx([0.4, 0.4])
+
+
+@pytest.mark.parametrize(
+    ("step", "limit"),
+    [
+        (DetectorBlur(fwhm_mm=1e9), "its width at most, 64"),
+        (Scatter(ratio=0.1, fwhm_mm=1e9), "10 times its width at most, 640"),
+        (Scatter(ratio=0.1, shape="forward", fwhm_mm=641), "10 times its width at most, 640"),
+    ],
+)
+def test_a_gaussian_far_wider_than_the_detector_is_refused(
+    reading: Maker, step: DetectorBlur | Scatter, limit: str
+) -> None:
+    with pytest.raises(UserError, match=limit):
+        step.acquire(reading(1.0).beam)
+    for fits in (DetectorBlur(fwhm_mm=64), Scatter(ratio=0.1), Scatter(ratio=0.1, shape="constant", fwhm_mm=1e9)):
+        assert fits.acquire(reading(1.0).beam) == reading(1.0).beam
 
 
 def test_scatter_of_a_given_amplitude_is_the_formula(reading: Maker) -> None:

@@ -101,6 +101,20 @@ def test_drawn_inserts_lie_in_the_body_and_follow_the_seed(disc_hu: Discs) -> No
         step.place(np.full((1, 64, 64), -1000.0, dtype=np.float32), grid, stream(5, "metal-places"))
 
 
+def test_metal_that_is_wider_than_the_image_is_refused_and_its_share_of_the_body_told(disc_hu: Discs) -> None:
+    image = disc_hu(64, (0, 0, 20, 40))[None]
+    grid = Grid((64, 64), (2.0, 2.0))
+    for step in (Metal(radius_mm=(500, 600)), Metal(inserts=(Insert(y=0, x=0, radius=900, other_radius=65),))):
+        with pytest.raises(UserError, match="wider than the image, 128 mm"):
+            step.place(image, grid, stream(5, "metal-places"))
+    shares = []
+    for radius in (4.0, 60.0):
+        placed = Metal(inserts=(Insert(y=0, x=0, radius=radius),)).place(image, grid, stream(5, "metal-places"))
+        shares += placed.notes["share_of_body"]
+    assert shares[0] == pytest.approx((4 / 40) ** 2, rel=0.1)
+    assert shares[1] == 1.0
+
+
 def test_windows_split_the_photons() -> None:
     step = SpectralBins(thresholds_kev=(20, 50, 80))
     response = step.response()

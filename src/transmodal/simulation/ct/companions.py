@@ -174,6 +174,7 @@ def _without_metal(scan: DegradedScan, name: str, process: "Process") -> Pixels:
         scale=scan.scale,
         filter=process.filter,
         cutoff=process.cutoff,
+        padding=process.padding,
     )
 
 
@@ -189,7 +190,7 @@ def _ring_suppressed(scan: DegradedScan, level: Level) -> Pixels:
 def _scatter_corrected(scan: DegradedScan, level: Level) -> Pixels:
     scatter = next(step for step in level.steps if isinstance(step, Scatter))
     found = next(step["found"] for step in scan.record["steps"] if step["kind"] == "scatter")
-    amplitude = float(found["amplitude"])
+    (amplitude,) = found["amplitude"]  # of the one slice
     if scatter.shape == "gaussian" and 0 < amplitude < _DECONVOLVED:
         return deconvolve_scatter(scan.sinogram, scan.beam, amplitude, scatter.fwhm_mm)
     return subtract_constant_scatter(scan.sinogram)

@@ -20,6 +20,7 @@ from transmodal.tomography.filters import Filter
 from transmodal.tomography.geometry import FanBeam, Grid, ParallelBeam, check_projections
 from transmodal.tomography.hounsfield import HounsfieldScale
 from transmodal.tomography.projection import project
+from transmodal.tomography.truncation import Padding
 
 Mask = NDArray[np.bool_]
 _PRIOR_FLOOR = 0.01  # of the prior's largest line integral: thinner rays are not normalised by less
@@ -86,8 +87,8 @@ def interpolate_normalised(sinogram: NDArray[Any], trace: Mask, prior: NDArray[n
         float32; outside the trace the sinogram itself.
     """
     values = np.asarray(sinogram, dtype=np.float32)
-    lowest = np.float32(max(_PRIOR_FLOOR * float(prior.max()), 1e-6))
-    divisor = np.maximum(prior, lowest)
+    highest = prior.max(axis=(-2, -1), keepdims=True)  # of each slice
+    divisor = np.maximum(prior, np.maximum(np.float32(_PRIOR_FLOOR) * highest, np.float32(1e-6)))
     return np.where(trace, interpolate_trace(values / divisor, trace) * divisor, values)
 
 
@@ -131,6 +132,7 @@ def reduce_metal(
     scale: HounsfieldScale | None = None,
     filter: Filter = "hann",
     cutoff: float = 1.0,
+    padding: Padding | None = None,
 ) -> NDArray[np.float32]:
     """Reconstruct with less metal artefact; the metal itself is not put back.
 
@@ -141,7 +143,7 @@ def reduce_metal(
         method: "linear" or "normalised".
         trace: bins that see metal; by default those of `metal_trace`.
         scale: of the Hounsfield units.
-        filter, cutoff: of the reconstruction.
+        filter, cutoff, padding: of the reconstruction.
 
     Returns:
         HU, in the shape of `metal`.
@@ -155,9 +157,9 @@ def reduce_metal(
     units = scale or HounsfieldScale()
     hidden = metal_trace(metal, grid, beam) if trace is None else trace
     filled = interpolate_trace(sinogram, hidden)
-    image = units.to_hounsfield(fbp(filled, grid, beam, filter, cutoff))
+    image = units.to_hounsfield(fbp(filled, grid, beam, filter, cutoff, padding))
     if method == "linear":
         return image
     prior = units.to_attenuation(prior_image(image, grid, metal))
     filled = interpolate_normalised(sinogram, hidden, project(np.maximum(prior, 0.0), grid, beam))
-    return units.to_hounsfield(fbp(filled, grid, beam, filter, cutoff))
+    return units.to_hounsfield(fbp(filled, grid, beam, filter, cutoff, padding))

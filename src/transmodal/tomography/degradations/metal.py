@@ -106,15 +106,32 @@ class Metal(Polychromatic):
             random: draws the inserts.
 
         Raises:
-            UserError: a slice without tissue.
+            UserError: a slice without tissue, inserts that no image of this size can hold.
         """
-        fractions, notes = [], []
+        self._check_radii(grid)
+        fractions, notes, shares = [], [], []
         for slice_hu in image_hu:
             inserts = self.inserts or self._drawn(slice_hu, grid, random)
             parts = [insert.fraction(grid) for insert in inserts]
             fractions.append(np.maximum.reduce(parts))
             notes.append([insert.model_dump() for insert in inserts])
-        return PlacedMetal(np.stack(fractions), {"inserts": notes})
+            shares.append(round(_share_of_body(fractions[-1], slice_hu), 4))
+        return PlacedMetal(np.stack(fractions), {"inserts": notes, "share_of_body": shares})
+
+    def _check_radii(self, grid: Grid) -> None:
+        """Refuse inserts that are wider than the image.
+
+        Raises:
+            UserError: with both lengths.
+        """
+        half = min(grid.extent) / 2
+        radii = [min(insert.radius, insert.other_radius or insert.radius) for insert in self.inserts]
+        smallest = max(radii) if radii else self.radius_mm[0]
+        if smallest > half:
+            raise UserError(
+                f"metal: an insert of {smallest:g} mm radius or more is wider than the image, {2 * half:.4g} mm; give "
+                "a smaller radius_mm"
+            )
 
     def edges_thinned(self, path: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the metal's path (…, bins) divided where its trace begins and ends."""
@@ -142,3 +159,9 @@ class Metal(Polychromatic):
             y, x, radius, other, degrees = (round(float(number), 3) for number in numbers)
             drawn.append(Insert(y=y, x=x, radius=radius, other_radius=other, degrees=degrees))
         return tuple(drawn)
+
+
+def _share_of_body(fraction: NDArray[np.float32], slice_hu: NDArray[np.float32]) -> float:
+    """Return how much of the body is metal, 0 to 1."""
+    body = slice_hu > _BODY_HU
+    return float(fraction[body].mean()) if body.any() else 0.0

@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from scipy.ndimage import gaussian_filter1d
 
-from transmodal.tomography.degradations.degradation import Degradation, Reading
-from transmodal.tomography.degradations.detector import FWHM_PER_SIGMA
+from transmodal.tomography.degradations.degradation import Degradation, PlaneBeam, Reading
+from transmodal.tomography.degradations.detector import FWHM_PER_SIGMA, check_width
 
 _DARK = 1e-9
 _SHADOW = 0.9  # a ray with less transmission has passed the object
+_WIDEST = 10.0  # times the detector's width: beyond, a Gaussian is a constant, and takes ever longer
 
 
 class Scatter(Degradation):
@@ -60,19 +61,31 @@ class Scatter(Degradation):
         made: NDArray[np.float32] = gaussian_filter1d(light, sigma, axis=-1, mode="nearest")
         return made
 
+    def acquire(self, beam: PlaneBeam) -> PlaneBeam:
+        """Return the beam as it is.
+
+        Raises:
+            UserError: the Gaussian is far wider than the detector.
+        """
+        if self.shape != "constant":
+            check_width(self.kind, self.fwhm_mm, beam, _WIDEST)
+        return beam
+
     def read(self, reading: Reading, random: np.random.Generator) -> tuple[Reading, dict[str, Any]]:
-        """Return primary and scatter together; note the ratios found behind the object and the amplitude."""
+        """Return primary and scatter together; note for each slice the ratios found behind the object and k."""
         primary = reading.transmission
-        pattern = self.pattern(primary, reading.beam.pitch)
-        shadow = primary < _SHADOW
-        if not shadow.any():
-            shadow = np.ones_like(shadow)
-        of_unit = float(pattern[shadow].mean(dtype=np.float64) / primary[shadow].mean(dtype=np.float64))
-        amplitude = self.ratio / of_unit if self.ratio is not None else float(self.amplitude or 0.0)
-        scatter = np.float32(amplitude) * pattern
-        notes = {
-            "amplitude": amplitude,
-            "scatter_to_primary": amplitude * of_unit,
-            "largest_scatter_to_primary": float((scatter / np.maximum(primary, 1e-9)).max()),
-        }
+        scatter = self.pattern(primary, reading.beam.pitch)
+        amplitudes, ratios, largest = [], [], []
+        for index in range(primary.shape[1]):  # each slice is an object of its own
+            before, light = primary[:, index], scatter[:, index]
+            shadow = before < _SHADOW
+            if not shadow.any():
+                shadow = np.ones_like(shadow)
+            of_unit = float(light[shadow].mean(dtype=np.float64) / before[shadow].mean(dtype=np.float64))
+            amplitude = self.ratio / of_unit if self.ratio is not None else float(self.amplitude or 0.0)
+            light *= np.float32(amplitude)
+            amplitudes.append(amplitude)
+            ratios.append(amplitude * of_unit)
+            largest.append(float((light / np.maximum(before, _DARK)).max()))
+        notes = {"amplitude": amplitudes, "scatter_to_primary": ratios, "largest_scatter_to_primary": largest}
         return replace(reading, transmission=primary + scatter), notes
