@@ -13,6 +13,8 @@ from transmodal.tomography.raw import (
     RingMethod,
     find_bad_bins,
     interpolate_bad_bins,
+    lifted_rays,
+    open_beam,
     suppress_rings,
     to_line_integrals,
 )
@@ -51,6 +53,17 @@ def test_bins_that_counted_nothing_are_lifted_to_the_floor() -> None:
     made = to_line_integrals(counts, 100.0, 0.0)
     assert made[0, 1] == pytest.approx(np.log(100 / 0.1), rel=1e-6)
     assert to_line_integrals(counts, 100.0, 5.0, floor=1.0)[1, 1] == pytest.approx(np.log(95), rel=1e-6)
+
+
+def test_rays_at_the_floor_are_told_and_the_floor_of_normalised_intensities_may_be_low() -> None:
+    intensities = np.array([[1.0, np.exp(-2.0), np.exp(-6.0)], [1.0, 0.0, np.exp(-6.0)]])
+    assert to_line_integrals(intensities, 1.0)[0, 2] == pytest.approx(np.log(10))  # capped at the floor of counts
+    assert lifted_rays(intensities, 1.0).tolist() == [[False, False, True], [False, True, True]]
+    assert to_line_integrals(intensities, 1.0, floor=1e-5)[0, 2] == pytest.approx(6.0, rel=1e-4)
+    assert lifted_rays(intensities, 1.0, floor=1e-5).tolist() == [[False] * 3, [False, True, False]]
+    dead = lifted_rays(intensities, np.array([1.0, 0.0, 1.0]), floor=1e-5)
+    assert not dead.any()  # a bin without open beam has no floor
+    assert open_beam(np.array([900.0, 1000.0, 1100.0]), 100.0) == 900.0
 
 
 def test_bad_bins_are_found_and_bridged(integrals: NDArray[np.float32]) -> None:

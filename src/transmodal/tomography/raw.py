@@ -1,7 +1,8 @@
 """What a scanner delivers, made into line integrals: fields, logarithm, bad bins, rings.
 
 Counts I, flat field I₀ (no object) and dark field d (no beam) give p = −ln((I − d) / (I₀ − d)). A bin that counted
-nothing would give infinity: its counts are lifted to a floor, 0.1 as in LoDoPaB-CT unless told otherwise.
+nothing would give infinity: its counts are lifted to a floor, 0.1 as in LoDoPaB-CT unless told otherwise. Intensities
+that were divided by the open beam already need a far lower one: at 0.1 no line integral passes 2.3.
 
 A bin whose gain has drifted since its flat field was taken adds the same error to every view, which back-projection
 turns into a ring. Two published ways to remove what stays constant along the angle:
@@ -50,7 +51,47 @@ def to_line_integrals(
         UserError: shapes that disagree, values that are not finite, a flat field nowhere above the dark one, counts
             that are nowhere above it (no photons), a floor that is not above 0.
     """
-    if not floor > 0:
+    signal, beam = _signal(counts, flat, dark, floor)
+    np.maximum(signal, np.float32(floor), out=signal)
+    alive = np.broadcast_to(beam > 0, signal.shape)
+    transmission = np.divide(signal, beam, out=np.ones(signal.shape, np.float32), where=alive)
+    integrals: NDArray[np.float32] = -np.log(transmission)
+    return integrals
+
+
+def lifted_rays(
+    counts: NDArray[Any], flat: NDArray[Any] | float, dark: NDArray[Any] | float = 0.0, *, floor: float = 0.1
+) -> NDArray[np.bool_]:
+    """Return which rays counted less than the floor, and thus have a line integral of the floor and not their own.
+
+    Args:
+        counts, flat, dark, floor: as for `to_line_integrals`.
+
+    Returns:
+        Of the shape of `counts`; False in bins whose flat field is not above the dark one.
+
+    Raises:
+        UserError: as `to_line_integrals`.
+    """
+    signal, beam = _signal(counts, flat, dark, floor)
+    lifted: NDArray[np.bool_] = (signal < np.float32(floor)) & (beam > 0)
+    return lifted
+
+
+def open_beam(flat: NDArray[Any] | float, dark: NDArray[Any] | float = 0.0) -> float:
+    """Return what a bin counts without object, above the dark field: the median over the bins."""
+    return float(np.median(np.asarray(flat, np.float32)) - np.median(np.asarray(dark, np.float32)))
+
+
+def _signal(
+    counts: NDArray[Any], flat: NDArray[Any] | float, dark: NDArray[Any] | float, floor: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return counts and flat field above the dark one, once they agree.
+
+    Raises:
+        UserError: as `to_line_integrals`.
+    """
+    if not (np.isfinite(floor) and floor > 0):
         raise UserError(f"the floor of the counts must be above 0, not {floor}: the logarithm of 0 is infinite")
     given = np.asarray(counts)
     if given.ndim < 2:
@@ -64,11 +105,7 @@ def to_line_integrals(
     signal = given - darkness
     if not (signal > 0).any():
         raise UserError("no bin counted a photon above the dark field: was the beam on, are counts and dark swapped?")
-    np.maximum(signal, np.float32(floor), out=signal)
-    alive = np.broadcast_to(beam > 0, signal.shape)
-    transmission = np.divide(signal, beam, out=np.ones(signal.shape, np.float32), where=alive)
-    integrals: NDArray[np.float32] = -np.log(transmission)
-    return integrals
+    return signal, beam
 
 
 def find_bad_bins(flat: NDArray[Any], dark: NDArray[Any] | float = 0.0) -> NDArray[np.bool_]:
