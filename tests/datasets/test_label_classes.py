@@ -16,6 +16,7 @@ def test_each_class_is_written_as_a_value_of_its_own() -> None:
     whole = LabelClasses.named({"lesion": ()}, exclusive=True)
     assert whole.classes[0].value == 1 and whole.atoms == ()
     assert NESTED.overlap and not APART.overlap
+    assert [NESTED.inside(number) for number in (0, 1)] == [[1], []] and APART.inside(0) == []
 
 
 def test_prepared_numbers_belong_to_the_classes_of_their_value() -> None:

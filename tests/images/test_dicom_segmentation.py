@@ -1,5 +1,6 @@
 """DICOM segmentations: what pydicom reads of them, and that grid, values, names and colours come back."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,10 +8,11 @@ import pydicom
 import pytest
 
 from transmodal.errors import UserError
-from transmodal.images import Image, read, write
+from transmodal.images import Image, Source, read, write
 from transmodal.images.dicom_segmentation import Segment, segments_of, to_cielab, to_rgb
 from transmodal.images.dicom_segmentation import write as write_segmentation
 from transmodal.images.formats import read_geometry
+from transmodal.images.reorientation import label_map_onto
 
 SEGMENTS = (Segment(1, "liver", "#E69F00"), Segment(7, "liver tumour", "#D55E00"))
 
@@ -114,21 +116,84 @@ def test_one_slice_and_segments_that_are_nowhere_are_kept(tmp_path: Path) -> Non
     assert back.shape == (5, 3) and not back.pixels.any() and back.same_grid(image)
 
 
-def test_segmentations_without_their_empty_frames_are_read(tmp_path: Path) -> None:
-    ct = series(tmp_path / "ct")
-    write_segmentation(ct.with_pixels(label_map(ct.shape)), tmp_path / "seg.dcm", SEGMENTS)
-    made = pydicom.dcmread(tmp_path / "seg.dcm")
-    kept = [1, 3, 7]  # of the first segment slices 1 and 3, of the second slice 3
-    frames = made.pixel_array[kept]
+def sparse(ct: Image, path: Path, kept: list[int], *, rows: slice = slice(None), thick: bool = False) -> Image:
+    """Write some frames alone of a segmentation of `label_map`, as other programs do, and read it."""
+    write_segmentation(ct.with_pixels(label_map(ct.shape)), path, SEGMENTS)
+    made = pydicom.dcmread(path)
+    frames = made.pixel_array[kept, rows]
     made.PerFrameFunctionalGroupsSequence = [made.PerFrameFunctionalGroupsSequence[index] for index in kept]
-    made.NumberOfFrames = 3
+    made.NumberOfFrames, made.Rows = len(kept), frames.shape[1]
+    if rows.start:
+        for group in made.PerFrameFunctionalGroupsSequence:
+            position = group.PlanePositionSequence[0]
+            down = (ct.affine @ [rows.start, 0, 0, 0])[:3] * [-1, -1, 1]
+            position.ImagePositionPatient = [
+                f"{value:.6f}" for value in np.array(position.ImagePositionPatient, float) + down
+            ]
+    if thick:
+        measures = made.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+        measures.SpacingBetweenSlices = measures.SliceThickness = 5.0
     bits = np.packbits(frames.reshape(-1), bitorder="little").tobytes()
     made.PixelData = bits + b"\0" * (len(bits) % 2)
-    made.save_as(tmp_path / "sparse.dcm")
-    back = read(tmp_path / "sparse.dcm")
+    made.save_as(path)
+    return read(path)
+
+
+SPARSE = [1, 3, 7]  # of the first segment slices 1 and 3, of the second slice 3
+
+
+def test_segmentations_without_their_empty_frames_are_read(tmp_path: Path) -> None:
+    ct = series(tmp_path / "ct")
+    back = sparse(ct, tmp_path / "sparse.dcm", SPARSE)
     assert back.shape == (7, 9, 2)
     np.testing.assert_array_equal(back.pixels[..., 0], np.where(label_map(ct.shape)[..., 1] == 1, 1, 0))
     np.testing.assert_allclose(back.affine[:3, 3], (ct.affine @ [0, 0, 1, 1])[:3], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kept", "rows"),
+    [(SPARSE, slice(None)), (SPARSE, slice(1, 6)), ([2], slice(None)), ([2, 3, 6, 7], slice(1, None))],
+)
+def test_such_a_segmentation_is_laid_onto_its_series(tmp_path: Path, kept: list[int], rows: slice) -> None:
+    ct = series(tmp_path / "ct")
+    back = sparse(ct, tmp_path / "sparse.dcm", kept, rows=rows)
+    expected, labels = np.zeros(ct.shape, np.uint8), label_map(ct.shape)
+    for frame in kept:  # numbers of segments, 1 and 2
+        expected[..., frame % 4][labels[..., frame % 4] == (1, 7)[frame // 4]] = 1 + frame // 4
+    placed = label_map_onto(back, ct)
+    assert placed.same_grid(ct) and placed.quantity == "label" and expected.any()
+    np.testing.assert_array_equal(placed.pixels, expected)
+
+
+def test_segmentations_of_another_grid_are_still_refused(tmp_path: Path) -> None:
+    ct = series(tmp_path / "ct")
+    between, outside = ct.affine.copy(), ct.affine.copy()
+    between[:3, 3] += 0.5 * ct.affine[:3, 2]
+    outside[:3, 3] += 2 * ct.affine[:3, 2]  # the last slice of the labels lies above it
+    part = sparse(ct, tmp_path / "part.dcm", SPARSE)
+    for labels, like in (
+        (part, replace(ct, affine=between)),
+        (part, replace(ct, affine=outside)),
+        (sparse(ct, tmp_path / "thick.dcm", SPARSE, thick=True), ct),
+        (replace(part, source=Source()), ct),  # no segmentation: what it leaves out may hold anything
+    ):
+        with pytest.raises(UserError, match="transmodal data align"):
+            label_map_onto(labels, like)
+
+
+def test_a_segment_holds_those_inside_it(tmp_path: Path) -> None:
+    ct = series(tmp_path / "ct")
+    labels = ct.with_pixels(label_map(ct.shape))
+    nested = (replace(SEGMENTS[0], inner=(7,)), SEGMENTS[1])
+    write_segmentation(labels, tmp_path / "seg.dcm", nested)
+    made = pydicom.dcmread(tmp_path / "seg.dcm")
+    np.testing.assert_array_equal(made.pixel_array[2], labels.pixels[..., 2] > 0)
+    np.testing.assert_array_equal(made.pixel_array[6], labels.pixels[..., 2] == 7)
+    assert made.SegmentsOverlap == "YES"
+    assert made.SegmentSequence[0].SegmentDescription == "liver, value 1, with 7 inside it"
+    np.testing.assert_array_equal(read(tmp_path / "seg.dcm").pixels, np.where(labels.pixels == 7, 2, labels.pixels))
+    write_segmentation(labels, tmp_path / "apart.dcm", SEGMENTS)
+    assert pydicom.dcmread(tmp_path / "apart.dcm").SegmentsOverlap == "NO"
 
 
 @pytest.mark.parametrize("colour", ["#000000", "#FFFFFF", "#E69F00", "#0072B2", "#123456"])

@@ -10,6 +10,7 @@ import pytest
 import torch
 from tests.data.abdomens import SHAPE, TINY_SEGMENTATION, abdomen, write_abdomens
 from tests.data.patches import write_patches
+from tests.data.segments import drop_empty_frames
 
 from transmodal.datasets.cache import prepare_cases
 from transmodal.datasets.label_classes import LabelClasses
@@ -239,6 +240,32 @@ def test_three_quarters_of_the_slices_that_validate_show_a_class() -> None:
     many = mostly_labelled(labels[8:31], everything[:23], 20)  # too few of the others
     assert len(many) == 20 and ((many >= 2) & (many < 22)).sum() == 17
     assert list(mostly_labelled(labels, everything, 40)) == list(everything)
+
+
+def test_dicom_segmentations_without_their_empty_slices_are_learnt_from_and_scored(tmp_path: Path) -> None:
+    from transmodal.evaluation.run import evaluate_run
+    from transmodal.images import Image, read, write
+    from transmodal.images.dicom_segmentation import Segment
+    from transmodal.images.dicom_segmentation import write as write_segmentation
+
+    rows, affine, volumes = ["subject,modality,path,split"], np.diag([-1.0, -1.0, -2.0, 1.0]), {}
+    for subject, split in enumerate(("train", "test")):
+        values, labels = abdomen(subject, 1)
+        write(Image(np.rint(values).astype(np.int16), affine, quantity="HU"), tmp_path / f"m{subject}" / "ct")
+        ct, place = read(tmp_path / f"m{subject}" / "ct"), tmp_path / f"m{subject}" / "seg.dcm"
+        segments = (Segment(1, "liver", "#E69F00", (2,)), Segment(2, "tumour", "#D55E00"))
+        write_segmentation(ct.with_pixels(labels, quantity="label"), place, segments)
+        drop_empty_frames(place)
+        assert read(place).shape == (32, 40, 4)  # of 6 slices
+        rows += [f"m{subject},ct,m{subject}/ct,{split}", f"m{subject},organs,m{subject}/seg.dcm,{split}"]
+        volumes[f"m{subject}"] = 2.0 * (labels == 2).sum()
+    (tmp_path / "manifest.csv").write_text("\n".join(rows) + "\n")
+    recipe = recipe_with(train__epochs=1, train__validate_every=1)
+    run = train(recipe, tmp_path / "manifest.csv", tmp_path / "run", cache=tmp_path / "cache", quiet=True)
+    details = evaluate_run(run.folder).segmentations["organs"].volumes
+    tumours = details[(details["class"] == "tumour") & (details["system"] == "translator")]
+    assert tumours["volume_true"].tolist() == pytest.approx([volumes["m1"]])
+    assert set(details["system"]) > {"translator", "most frequent label"}, "baselines are fitted on such maps, too"
 
 
 def test_the_liver_of_a_real_abdomen_comes_back_on_its_dicom_series(real_data: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pydicom
 import pytest
 from tests.data.abdomens import AFFINE, LIVER, TINY_SEGMENTATION, TUMOUR, abdomen, write_abdomens
 
+from transmodal.datasets.label_classes import LabelClasses
 from transmodal.errors import UserError
 from transmodal.images import Image, read, write
 from transmodal.metrics.overlap import dice
@@ -94,6 +95,26 @@ def test_dicom_comes_back_as_a_segmentation_of_its_series(translator: Translator
     assert plain[0][1].name == "scan.nii.gz"
     apply_translator(translator, jobs, tmp_path / "one.dcm", single_file=True)
     assert pydicom.dcmread(tmp_path / "one.dcm").Modality == "SEG"
+
+
+def test_a_segment_of_nested_classes_holds_the_inner_ones(translator: Translator, tmp_path: Path) -> None:
+    values, _ = abdomen(4, 1)
+    affine = AFFINE.copy()
+    affine[2, 2] *= -1
+    write(Image(np.rint(values).astype(np.int16), affine, quantity="HU"), tmp_path / "ct" / "scan")
+    classes = LabelClasses.named({"liver": (LIVER, TUMOUR), "tumour": (TUMOUR,)}, exclusive=False)
+    modalities = translator.card.preparation.modalities
+    organs = modalities["organs"].model_copy(update={"labels": classes})
+    preparation = translator.card.preparation.model_copy(update={"modalities": modalities | {"organs": organs}})
+    nested = Translator(translator.method, translator.card.model_copy(update={"preparation": preparation}))
+    jobs = find_jobs(tmp_path / "ct", ["ct"], volumes=True)
+    ((_, path),) = apply_translator(nested, jobs, tmp_path / "out", as_segments=True).written
+    dataset, made = pydicom.dcmread(path), nested(read(tmp_path / "ct" / "scan")).pixels
+    frames = np.moveaxis(dataset.pixel_array.reshape(2, made.shape[2], *made.shape[:2]), 1, -1)
+    np.testing.assert_array_equal(frames[0], made > 0)
+    np.testing.assert_array_equal(frames[1], made == TUMOUR)
+    assert dataset.SegmentsOverlap == "YES" and (made == TUMOUR).any()
+    np.testing.assert_array_equal(read(path).pixels, made)
 
 
 def test_tidying_is_the_cards_unless_asked_for(data: Path, translator: Translator) -> None:

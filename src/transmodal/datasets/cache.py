@@ -25,7 +25,7 @@ from transmodal.datasets.regions import Region
 from transmodal.errors import UserError
 from transmodal.images import Image, read, require_same_grid
 from transmodal.images.files import atomic_path
-from transmodal.images.reorientation import turned_onto
+from transmodal.images.reorientation import label_map_onto
 
 VERSION = 3  # raise it when the meaning of cached arrays changes
 
@@ -180,7 +180,7 @@ class _CasePreparation:
                 shape = (len(self.preparation.sample_shares(np.zeros(first.shape, bool), first)), 1)
                 _store(files[LABELS], np.zeros(shape + self.preparation.prepared_shape(first), np.uint8))
             else:
-                image = turned_onto(read(own), first)
+                image = label_map_onto(read(own), first)
                 _store(files[LABELS], self.preparation.prepare_labels(image, self.labels))
         # Of a whole head, the brain alone makes a slice worth training on.
         drawn = mask is not None and self.preparation.region is not None and self.preparation.region.how == "nonzero"

@@ -143,7 +143,7 @@ class LabelClasses(BaseModel):
         one counts as part of it, so that it goes with a piece of the outer that is left out.
         """
         tidy = masks.copy()
-        inside = [self._inside(number) for number in range(len(self.classes))]
+        inside = [self.inside(number) for number in range(len(self.classes))]
         for number, inner in enumerate(inside):
             tidy[number] |= masks[inner].any(0)
         for number, each in enumerate(self.classes):  # outer classes stand before those inside them
@@ -162,8 +162,8 @@ class LabelClasses(BaseModel):
             tidy[number] |= tidy[inner].any(0)
         return tidy
 
-    def _inside(self, outer: int) -> list[int]:
-        """Return the numbers of the classes all of whose values an outer class has, too."""
+    def inside(self, outer: int) -> list[int]:
+        """Return the numbers of the classes all of whose values an outer class, by its number, has, too."""
         own = set(self.classes[outer].values)
         return [number for number, each in enumerate(self.classes) if set(each.values) < own]
 

@@ -20,7 +20,7 @@ from transmodal.datasets.labels import require_label_map
 from transmodal.errors import UserError
 from transmodal.evaluation.baselines import Baseline, orientations_of, oriented_like, resized, turned
 from transmodal.images import Image
-from transmodal.images.reorientation import turned_onto
+from transmodal.images.reorientation import label_map_onto
 from transmodal.reporting.display import luminance
 
 BINS = 512
@@ -48,7 +48,7 @@ class SegmentationBaselines:
             UserError: the target is no label map, or they lie on different grids.
         """
         require_label_map(target)
-        target = turned_onto(target, given)
+        target = label_map_onto(target, given)
         masks = self.classes.masks_of(target.pixels)
         bins = self._bins(given)
         self.counts[0] += np.bincount(bins.ravel(), minlength=BINS)

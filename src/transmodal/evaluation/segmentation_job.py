@@ -11,7 +11,7 @@ from transmodal.evaluation.segmentation_baselines import SegmentationBaselines, 
 from transmodal.evaluation.segmentation_scores import SegmentationDetails, SegmentedCase
 from transmodal.evaluation.target import TargetJob
 from transmodal.images import Image, read
-from transmodal.images.reorientation import turned_onto
+from transmodal.images.reorientation import label_map_onto
 from transmodal.metrics import METRICS
 from transmodal.metrics.policy import Policy
 
@@ -66,7 +66,7 @@ class SegmentationJob(TargetJob):
 
     def truth_of(self, case: CaseFiles, given: Mapping[str, Image]) -> Image:
         """Return the true label map with its axes as those of the inputs, whose grid a label map takes."""
-        return turned_onto(read(case.files[self.target]), next(iter(given.values())))
+        return label_map_onto(read(case.files[self.target]), next(iter(given.values())))
 
     def fitted_baselines(
         self,

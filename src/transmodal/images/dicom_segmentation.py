@@ -2,7 +2,9 @@
 
 Source: DICOM PS3.3 A.51 and C.8.20 (Segmentation), C.7.6.16 (multi-frame functional groups), C.7.6.17 (dimensions),
 C.10.7.1.1 (CIELab values); PS3.5 8.1.1 (one bit a pixel, the lowest bit first, frames without a gap).
-Every segment has a frame of every slice, empty ones too, so that the grid of the label map comes back whole.
+Every segment has a frame of every slice, empty ones too, so that the grid of the label map comes back whole. A segment
+has the pixels of those inside it, too (a liver those of its tumours): such segments overlap, and the inner ones, which
+come later, are painted over the others when they are read.
 """
 
 from collections.abc import Sequence
@@ -75,11 +77,13 @@ class Segment:
         value: in the label map.
         name: of the class; well-known organs and lesions get their SNOMED CT code, others that of tissue.
         colour: "#rrggbb", recommended for display.
+        inner: values of the segments inside this one, whose pixels it has, too.
     """
 
     value: int
     name: str
     colour: str
+    inner: tuple[int, ...] = ()
 
 
 def write(image: Image, path: Path, segments: Sequence[Segment], derivation: str | None = None) -> None:
@@ -88,7 +92,7 @@ def write(image: Image, path: Path, segments: Sequence[Segment], derivation: str
     Args:
         image: whole numbers; DICOM attributes of `image.source.header` give patient, study and references.
         path: the file.
-        segments: in the order of their numbers, from 1.
+        segments: in the order of their numbers, from 1; inner ones after those around them.
         derivation: what made the label map, at most 1024 characters.
 
     Raises:
@@ -110,10 +114,11 @@ def write(image: Image, path: Path, segments: Sequence[Segment], derivation: str
     with quiet():
         made = new_series(source, derivation)
         _describe(made, image, derivation)
+        made.SegmentsOverlap = "YES" if any(each.inner for each in segments) else "NO"
         made.SegmentSequence = [_segment(number, each) for number, each in enumerate(segments, 1)]
         _lay_out(made, image, source, volume.shape[2], len(segments))
         # (segment, slice, row, column), packed bit by bit over all frames.
-        masks = np.stack([np.moveaxis(volume == each.value, 2, 0) for each in segments])
+        masks = np.stack([np.moveaxis(np.isin(volume, [each.value, *each.inner]), 2, 0) for each in segments])
         bits = np.packbits(masks.reshape(-1), bitorder="little").tobytes()
         made.add_new("PixelData", "OB", bits + b"\0" * (len(bits) % 2))
         made.file_meta = pydicom.dataset.FileMetaDataset()
@@ -235,7 +240,7 @@ def _describe(made: Any, image: Image, derivation: str | None) -> None:
     made.ContentLabel = "SEGMENTATION"
     made.ContentDescription = (derivation or "Derived by transmodal")[:64]
     made.ContentCreatorName = "transmodal"
-    made.SegmentationType, made.SegmentsOverlap = "BINARY", "NO"
+    made.SegmentationType = "BINARY"
     made.BurnedInAnnotation = "NO"
     made.Rows, made.Columns = image.shape[:2]
     made.SamplesPerPixel, made.PhotometricInterpretation = 1, "MONOCHROME2"
@@ -254,7 +259,8 @@ def _segment(number: int, segment: Segment) -> Any:
     item = pydicom.Dataset()
     item.SegmentNumber = number
     item.SegmentLabel = segment.name[:64]
-    item.SegmentDescription = f"{segment.name[:40]}, value {segment.value}"
+    inner = f", with {', '.join(map(str, segment.inner))} inside it" if segment.inner else ""
+    item.SegmentDescription = f"{segment.name[:40]}, value {segment.value}{inner}"[:1024]
     item.SegmentAlgorithmType, item.SegmentAlgorithmName = "AUTOMATIC", "transmodal"
     item.RecommendedDisplayCIELabValue = to_cielab(segment.colour)
     item.SegmentedPropertyCategoryCodeSequence = [_code(*category)]

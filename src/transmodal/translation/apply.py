@@ -252,7 +252,15 @@ class _Call:
             from transmodal.images.dicom_segmentation import Segment
             from transmodal.images.dicom_segmentation import write as write_segmentation
 
-            segments = [Segment(each.value, each.name, each.colour) for each in classes.classes]
+            segments = [
+                Segment(
+                    each.value,
+                    each.name,
+                    each.colour,
+                    tuple(classes.classes[inner].value for inner in classes.inside(number)),
+                )
+                for number, each in enumerate(classes.classes)
+            ]
             write_segmentation(image, path, segments, derivation)
         else:
             values = ", ".join(f"{each.value} {each.name}" for each in classes.classes)
