@@ -6,6 +6,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from transmodal.datasets.labels import LabelSettings
 from transmodal.losses.overlap import class_cross_entropy, class_dice_loss
 from transmodal.methods import LABELS, METHODS, REGION, Ports, make_method
 from transmodal.methods.segmentation import Segmentation, SegmentationSettings
@@ -75,6 +76,26 @@ def test_a_known_mapping_is_learnt_in_seconds(dims: int, activation: str) -> Non
     made = method.eval().translate(given)["organs"]
     found = torch.where(made[:, 1] > 0.5, 2, torch.where(made[:, 0] > 0.5, 1, 0))
     assert (found == given[LABELS][:, 0]).float().mean() > 0.98
+
+
+@pytest.mark.parametrize("network", [{"kind": "slide-unet"}, {"kind": "slide-unet", "dense": True}, {"kind": "unet"}])
+def test_the_body_is_rectified_whatever_the_network(network: dict[str, Any]) -> None:
+    method = make({"network": {"filters": 4, "levels": 2} | network}, shape=(16, 16))
+    assert not [layer for layer in method.modules() if isinstance(layer, torch.nn.Tanh)]
+    assert [layer for layer in method.modules() if isinstance(layer, torch.nn.ReLU)]
+    (update,) = method.updates(batch(), 0)
+    update.loss.backward()
+    assert all(weights.grad is not None for weights in method.parameters())
+
+
+def test_more_values_than_bytes_can_tell_are_refused_by_name() -> None:
+    many = {f"c{value}": value for value in range(1, 257)}
+    with pytest.raises(ValidationError, match=r"classes name 256 values .* 255 can be told apart; .* such as 256"):
+        SegmentationSettings.model_validate({"classes": many})
+    del many["c7"]
+    assert len(SegmentationSettings.model_validate({"classes": many}).label_classes("organs").atoms) == 255
+    with pytest.raises(ValidationError, match="classes"):
+        LabelSettings.model_validate({"modality": "seg", "classes": list(range(1, 257))})
 
 
 def test_neighbours_and_several_inputs_are_fed() -> None:

@@ -9,6 +9,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from transmodal.errors import UserError
 from transmodal.images import Image
 
+MOST_CLASSES = 255  # prepared label maps hold bytes
+
 
 def _as_tuple(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
@@ -23,7 +25,9 @@ class LabelSettings(BaseModel):
         min_length=1, description="of the label maps in the manifest; of several names the first that a case has"
     )
     classes: tuple[int, ...] | None = Field(
-        None, description="values of the map that become the classes 1, 2, …; null: one class, all that is not 0"
+        None,
+        max_length=MOST_CLASSES,
+        description="values of the map that become the classes 1, 2, …; null: one class, all that is not 0",
     )
     required: bool = Field(False, description="leave cases without a label map out; else theirs is empty")
     segmentor_share: float = Field(

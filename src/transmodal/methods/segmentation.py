@@ -20,6 +20,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from torch import Tensor
 
 from transmodal.datasets.label_classes import LabelClasses, require_classes
+from transmodal.datasets.labels import MOST_CLASSES
 from transmodal.losses.overlap import class_cross_entropy, class_dice_loss
 from transmodal.methods.method import LABELS, REGION, AdamSettings, Batch, Ports, Update, set_dropout
 from transmodal.methods.one_network import OneNetwork
@@ -119,6 +120,11 @@ class SegmentationSettings(BaseModel):
         if classes.overlap and self.activation == "softmax":
             raise ValueError("classes share values, and a softmax gives a pixel one class; set activation: sigmoid")
         require_classes(classes.names, self.lesions or (), "lesions")
+        if len(classes.atoms) > MOST_CLASSES:
+            raise ValueError(
+                f"classes name {len(classes.atoms)} values of the label map, and {MOST_CLASSES} can be told apart; "
+                f"leave some out, such as {classes.atoms[MOST_CLASSES]}"
+            )
         if len(set(self.flips)) < len(self.flips):
             raise ValueError(f"flips names an axis twice: {list(self.flips)}; name each once")
         if isinstance(self.class_weights, dict):
@@ -149,7 +155,8 @@ class Segmentation(OneNetwork):
         logits = len(classes.names) + (settings.activation == "softmax")
         if ports.shape is not None:
             refuse_single_pixels(settings.network, ports.shape)
-        super().__init__(make_network(settings.network, replace(ports, targets={self.target: logits})), ports)
+        network = make_network(settings.network, replace(ports, targets={self.target: logits}), of_the_slide="relu")
+        super().__init__(network, ports)
         self.settings, self.adam = settings, settings.adam
         self.membership = torch.from_numpy(classes.membership())  # (classes, 1 + atoms)
         self.weights = class_weights(settings, classes, ports.frequencies)

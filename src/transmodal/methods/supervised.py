@@ -204,13 +204,20 @@ def _has_batch_norm(network: NetworkSettings) -> bool:
     return network.kind == "fbpconvnet" or (network.kind != "fcn8s" and network.norm == "batch")
 
 
-def make_network(settings: NetworkSettings, ports: Ports, corrects: Sequence[str] = ()) -> nn.Module:
+def make_network(
+    settings: NetworkSettings,
+    ports: Ports,
+    corrects: Sequence[str] = (),
+    *,
+    of_the_slide: Literal["tanh", "relu"] = "tanh",
+) -> nn.Module:
     """Build the network for these ports, with fresh weights.
 
     Args:
         settings: of the network.
         ports: what goes in and what comes out.
         corrects: of a network that adds its inputs, that of each target; empty takes the first for all.
+        of_the_slide: what its networks have in their body: tanh to restore, ReLU to segment.
 
     Raises:
         ValueError: a correction of the input is asked for, and the input has other channels than the target;
@@ -238,6 +245,7 @@ def make_network(settings: NetworkSettings, ports: Ports, corrects: Sequence[str
             dense=settings.dense,
             shape=ports.shape,
             output=settings.output,
+            activation=of_the_slide,
         )
     if settings.kind == "fbpconvnet":
         return FBPConvNet(*channels, **size)

@@ -11,7 +11,7 @@ What the slide leaves out is filled in here:
 - the outer half of the decoder, by symmetry: transposed 128, 64, 32, each concatenated and followed by two
   convolutions, then a 1×1 convolution to the image with tanh ("activation function for denoising: tanh");
 - the autoencoder, of which there is only a drawing: the same network without the concatenations.
-The second convolution of 512, whose output the slide does not use, is left out.
+The second convolution of 512, whose output the slide does not use, is left out. For segmentation the slides name ReLU.
 
 The first dense layer has 67.1 million weights, more than all the rest, and ties the network to one size of image.
 Without `dense`, two 3×3 convolutions take the place of both dense layers, and images may have any size.
@@ -38,6 +38,7 @@ from transmodal.networks.layers import (
 from transmodal.networks.unet import start_as_he
 
 Output = Literal["linear", "tanh"]
+Activation = Literal["tanh", "relu"]
 
 SECOND_LEVEL_DROPOUT, LAST_LEVEL_DROPOUT, DECODER_DROPOUT = 30 / 64, 0.5, 150 / 512
 
@@ -56,6 +57,7 @@ class SlideUNet(nn.Module):
         dense: the printed bottleneck, for images of `shape` only.
         shape: spatial shape of the images, for `dense` (512×512 as printed).
         output: "tanh" for values in [-1, 1] as printed, or "linear".
+        activation: of everything before: "tanh" as printed for restoring, or "relu" for segmentation.
         add_input: the input channel that each output channel is a correction of; see `UNet`.
 
     Raises:
@@ -74,6 +76,7 @@ class SlideUNet(nn.Module):
         dense: bool = False,
         shape: Sequence[int] | None = None,
         output: Output = "tanh",
+        activation: Activation = "tanh",
         add_input: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
@@ -84,12 +87,13 @@ class SlideUNet(nn.Module):
         self.add_input = corrected_channels(add_input, in_channels, out_channels, output)
         self.multiple, self.output, self.skips = 2**levels, output, skips
         widths = [filters * 2**level for level in range(levels)]
+        active = nn.ReLU if activation == "relu" else nn.Tanh
 
         def convolutions(width_in: int, width: int, number: int) -> list[nn.Module]:
             parts: list[nn.Module] = []
             for count in range(number):
                 convolution = CONVOLUTION[spatial_dims](width if count else width_in, width, 3, padding=1)
-                parts += [convolution, nn.Tanh()]
+                parts += [convolution, active()]
             return parts
 
         self.encoder, self.pools = nn.ModuleList(), nn.ModuleList()
@@ -106,7 +110,8 @@ class SlideUNet(nn.Module):
         self.bottleneck: nn.Module
         if dense:
             assert shape is not None
-            self.bottleneck = Dense(width, tuple(-(-size // self.multiple) for size in shape), self.multiple)
+            pixels = tuple(-(-size // self.multiple) for size in shape)
+            self.bottleneck = Dense(width, pixels, self.multiple, active())
         else:
             self.bottleneck = nn.Sequential(*convolutions(width, width, 2))
 
@@ -114,7 +119,7 @@ class SlideUNet(nn.Module):
         below = 1 if dense else width
         for level in reversed(range(levels)):
             width, innermost = widths[level], level == levels - 1
-            self.upsamplings.append(nn.Sequential(TRANSPOSED[spatial_dims](below, width, 2, stride=2), nn.Tanh()))
+            self.upsamplings.append(nn.Sequential(TRANSPOSED[spatial_dims](below, width, 2, stride=2), active()))
             parts = convolutions((2 if skips else 1) * width, width, 1 if innermost else 2)
             if innermost:
                 parts.append(SPATIAL_DROPOUT[spatial_dims](DECODER_DROPOUT))
@@ -148,17 +153,18 @@ class SlideUNet(nn.Module):
 
 
 class Dense(nn.Module):
-    """Flatten, two dense layers with tanh, and one channel of the same few pixels again.
+    """Flatten, two dense layers with their activation, and one channel of the same few pixels again.
 
     Args:
         channels: of what comes in, and units of the first layer.
         shape: spatial shape of what comes in.
         multiple: pixels of the image to one of these, for the message.
+        activation: of both layers.
     """
 
-    def __init__(self, channels: int, shape: tuple[int, ...], multiple: int) -> None:
+    def __init__(self, channels: int, shape: tuple[int, ...], multiple: int, activation: nn.Module) -> None:
         super().__init__()
-        self.shape, self.multiple = shape, multiple
+        self.shape, self.multiple, self.activation = shape, multiple, activation
         self.first = nn.Linear(channels * prod(shape), channels)
         self.second = nn.Linear(channels, prod(shape))
         for layer in (self.first, self.second):
@@ -174,5 +180,5 @@ class Dense(nn.Module):
                 f"The dense layer of this network takes images of {own} pixels, not {given}; bring them to that size "
                 "(preparation.grid.size in its recipe), or train with network.dense: false"
             )
-        units = torch.tanh(self.second(torch.tanh(self.first(features.flatten(1)))))
+        units = self.activation(self.second(self.activation(self.first(features.flatten(1)))))
         return units.view(len(features), 1, *self.shape)
