@@ -22,7 +22,7 @@ def test_no_training_at_all_has_no_progress() -> None:
 @pytest.mark.parametrize(("higher_is_better", "best"), [(True, 3.0), (False, 1.0)])
 def test_the_best_score_is_kept_with_its_epoch_and_patience_begins_anew(higher_is_better: bool, best: float) -> None:
     position = Position()
-    for position.epoch, score in enumerate((2.0, 2.0, best, 2.0), 1):
+    for position.epoch, score in enumerate((2.0, 2.0, best, best), 1):
         position.add_score(score, higher_is_better=higher_is_better)
     assert (position.best_score, position.best_epoch, position.validations_without_gain) == (best, 3, 1)
 
