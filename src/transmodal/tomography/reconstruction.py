@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transmodal.errors import UserError
+from transmodal.tomography.asd_pocs import asd_pocs
 from transmodal.tomography.devices import require_device
 from transmodal.tomography.fdk import fdk
 from transmodal.tomography.filtered_back_projection import checked_projections, fbp
@@ -19,7 +20,7 @@ from transmodal.tomography.operator import Projector
 from transmodal.tomography.total_variation import poisson_weights, tv_fista, tv_pdhg
 from transmodal.tomography.truncation import PADDINGS, Padding
 
-Method = Literal["fbp", "fdk", "sirt", "sart", "tv", "tv-fista"]
+Method = Literal["fbp", "fdk", "sirt", "sart", "tv", "tv-fista", "asd-pocs"]
 METHODS: tuple[Method, ...] = get_args(Method)
 Progress = Callable[[int, int], None]
 
@@ -30,10 +31,11 @@ _TAKES: dict[str, tuple[str, ...]] = {
     "fdk": _ANALYTIC,
     "sirt": (*_ITERATIVE, "relaxation", "discrepancy"),
     "sart": (*_ITERATIVE, "relaxation", "discrepancy", "subsets"),
-    "tv": (*_ITERATIVE, "weight", "photons"),
-    "tv-fista": (*_ITERATIVE, "weight", "photons"),
+    "tv": (*_ITERATIVE, "weight", "photons", "electronic_noise"),
+    "tv-fista": (*_ITERATIVE, "weight", "photons", "electronic_noise"),
+    "asd-pocs": ("iterations", "relaxation", "discrepancy", "subsets"),
 }
-ITERATIONS = {"sirt": 100, "sart": 10, "tv": 500, "tv-fista": 100}
+ITERATIONS = {"sirt": 100, "sart": 10, "tv": 500, "tv-fista": 100, "asd-pocs": 30}
 _SMOOTH: tuple[Filter, float] = ("hann", 0.25)
 _SAID = {
     "iterations": "after all iterations",
@@ -52,6 +54,7 @@ class Settings:
         filter, cutoff, padding: of fbp and fdk.
         weight: λ of total variation.
         photons: of the open beam, by which total variation weighs the rays.
+        electronic_noise: standard deviation of the detector's own noise in photons, beside `photons`.
         iterations, non_negative, tolerance, relaxation, subsets, discrepancy: of the iterative ones.
     """
 
@@ -61,6 +64,7 @@ class Settings:
     padding: Padding | None = None
     weight: float | None = None
     photons: float | None = None
+    electronic_noise: float | None = None
     iterations: int | None = None
     non_negative: bool | None = None
     tolerance: float | None = None
@@ -95,6 +99,13 @@ class Settings:
                 f"--method {method} needs --weight, of total variation against the rays: try 0.1, and ten times more "
                 "or less; 'data degrade --also tv' finds the best on training cases"
             )
+        if method == "asd-pocs" and self.discrepancy is None:
+            raise UserError(
+                "--method asd-pocs needs --discrepancy, the root mean square of the rays' residuals: the noise of the "
+                "line integrals, such as 0.01"
+            )
+        if self.electronic_noise is not None and self.photons is None:
+            raise UserError("--electronic-noise goes with --photons, those of the open beam; add them")
         if self.filter is not None and self.filter not in FILTERS:
             raise UserError(f"unknown filter {self.filter!r}: one of {', '.join(FILTERS)}")
         if self.padding is not None and self.padding not in PADDINGS:
@@ -240,8 +251,10 @@ def _iterate(
         told["progress"] = lambda done, total, _: progress(index * total + done, count * total)
     if method in ("sirt", "sart"):
         return (sirt if method == "sirt" else sart)(projections, projector, **told)
+    if method == "asd-pocs":
+        return asd_pocs(projections, projector, **told)
     assert chosen.weight is not None
     if chosen.photons is not None:
-        told["ray_weights"] = poisson_weights(projections, chosen.photons)
+        told["ray_weights"] = poisson_weights(projections, chosen.photons, chosen.electronic_noise or 0.0)
     told["start"] = smooth_start(projections, projector.grid, projector.beam, device)
     return (tv_pdhg if method == "tv" else tv_fista)(projections, projector, chosen.weight, **told)

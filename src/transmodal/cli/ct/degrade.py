@@ -56,7 +56,8 @@ def degrade(
     spectral-bins, detector-blur, scatter, photon-noise, rings, image-noise; docs/ct.md has their settings.
     """
     from transmodal.cli.data.output import progress_bar
-    from transmodal.simulation.ct.files import Reading, degrade_file
+    from transmodal.simulation.ct.degrade_files import degrade_file
+    from transmodal.simulation.ct.files import Reading
     from transmodal.simulation.ct.steps import all_steps, levels_of
 
     steps = all_steps(step or [], recipe)
@@ -85,6 +86,7 @@ def degrade(
             seed=seed,
             reading=Reading(spacing, series, allow_uneven),
             keep_sinogram=keep_sinogram,
+            geometry=geometry,
             progress=on_progress,
         )
     options.tell(done, as_json)

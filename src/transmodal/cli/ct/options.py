@@ -1,5 +1,6 @@
 """Options that several commands on CT share, each declared once, and what they become."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -25,7 +26,6 @@ Views = Annotated[int, typer.Option(min=1, help="Projections, evenly over the ar
 Degrees = Annotated[
     float | None, typer.Option(help="The arc; default 180 of parallel rays, 360 of others.", **_SCANNER)
 ]
-AnyBeam = Annotated[Literal["parallel", "fan", "cone"], typer.Option("--beam", help="Kind of rays.", **_SCANNER)]
 PlaneBeam = Annotated[Literal["parallel", "fan"], typer.Option("--beam", help="Kind of rays.", **_SCANNER)]
 SourceToAxis = Annotated[float | None, typer.Option(metavar="MM", help="Of a fan or cone beam.", **_SCANNER)]
 SourceToDetector = Annotated[float | None, typer.Option(metavar="MM", help="Of a fan or cone beam.", **_SCANNER)]
@@ -110,23 +110,34 @@ Workers = Annotated[int | None, typer.Option(min=1, help="Processes; default one
 AsJson = Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")]
 
 
-def scanner_of(geometry: Path | None, **settings: Any) -> "Scanner":
-    """Return the scanner of a file or of the options.
+def scanner_of(geometry: Path | None, preset: str | None = None, **settings: Any) -> "Scanner":
+    """Return the scanner of a file, one known by name with what was said otherwise, or that of the options.
+
+    Args:
+        geometry: a file.
+        preset: a key of `scanners.SCANNERS`.
+        settings: of `Scanner`; what is None was not said.
 
     Raises:
-        UserError: both were given.
+        UserError: options that exclude each other.
     """
     from transmodal.tomography.scan_files import read_geometry
-    from transmodal.tomography.scanners import Scanner
+    from transmodal.tomography.scanners import SCANNERS, Scanner
 
     plain = Scanner()
-    if geometry is None:
-        return Scanner(**settings)
-    said = [name for name, value in settings.items() if value != getattr(plain, name) and name != "views"]
-    if said:
-        names = ", ".join("--" + {"kind": "beam"}.get(name, name).replace("_", "-") for name in said)
-        raise UserError(f"{names} and --geometry exclude each other; leave one of them out")
-    return Scanner(beam=read_geometry(geometry).beam)
+    given = {name: value for name, value in settings.items() if value is not None}
+    if geometry is None and preset is None:
+        return Scanner(**given)
+    said = [name for name, value in given.items() if value != getattr(plain, name) and name != "views"]
+    if geometry is not None:
+        if said or preset is not None:
+            names = ", ".join("--" + {"kind": "beam"}.get(name, name).replace("_", "-") for name in said)
+            raise UserError(f"{names or '--scanner'} and --geometry exclude each other; leave one of them out")
+        return Scanner(beam=read_geometry(geometry).beam)
+    known = SCANNERS[str(preset)]
+    if given.get("kind", known.kind) != known.kind:
+        raise UserError(f"--scanner {preset} has a {known.kind} beam: leave --beam out")
+    return replace(known, **{name: value for name, value in given.items() if name in {*said, "views"}})
 
 
 def process_of(scanner: "Scanner", **settings: Any) -> "Process":

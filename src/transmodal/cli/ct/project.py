@@ -1,7 +1,7 @@
 """`transmodal ct project`: from an image to projections."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -16,8 +16,12 @@ EXAMPLES = """
 
   transmodal ct project mouse.nii.gz -o cone.mha --beam cone --views 360 --source-to-axis 200 --source-to-detector 306
 
+  transmodal ct project mouse.nii.gz -o mouse.mha --scanner micro-ct --views 180
+
   transmodal ct project slice.nii.gz -o again.npy --geometry sinogram.geometry.json
 """
+
+_SCANNER: dict[str, Any] = {"rich_help_panel": "Scanner"}
 
 
 def project(
@@ -26,29 +30,36 @@ def project(
         Path, typer.Option("--out", "-o", metavar="FILE", help="Line integrals: .npy, .tif, .nii.gz, .mha, .nrrd.")
     ],
     geometry: options.Geometry = None,
-    views: options.Views = 180,
+    scanner: Annotated[
+        Literal["micro-ct"] | None,
+        typer.Option(help="One known by name, a mouse's: cone beam, 588×588 bins, voxels of 0.085 mm.", **_SCANNER),
+    ] = None,
+    views: Annotated[
+        int | None,
+        typer.Option(min=1, help="Projections, evenly over the arc; default 180, of micro-ct 360.", **_SCANNER),
+    ] = None,
     degrees: options.Degrees = None,
-    beam: options.AnyBeam = "parallel",
+    beam: Annotated[
+        Literal["parallel", "fan", "cone"] | None, typer.Option(help="Kind of rays; default parallel.", **_SCANNER)
+    ] = None,
     source_to_axis: options.SourceToAxis = None,
     source_to_detector: options.SourceToDetector = None,
     bins: options.Bins = None,
     pitch: options.Pitch = None,
     rows: Annotated[
         int | None,
-        typer.Option(min=1, help="Of a cone beam's detector; default as many as see it.", rich_help_panel="Scanner"),
+        typer.Option(min=1, help="Of a cone beam's detector; default as many as see it.", **_SCANNER),
     ] = None,
     row_pitch: Annotated[
         float | None,
-        typer.Option(metavar="MM", help="Between rows; default a slice on the axis.", rich_help_panel="Scanner"),
+        typer.Option(metavar="MM", help="Between rows; default a slice on the axis.", **_SCANNER),
     ] = None,
     offset: options.Offset = 0.0,
     curved: options.Curved = False,
     finer: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Project on a grid so many times finer; default 2, of cone beams 1.", rich_help_panel="Scanner"
-        ),
-    ] = None,
+        int,
+        typer.Option(min=1, help="Project on a grid so many times finer, and shifted; 1: on the image's.", **_SCANNER),
+    ] = 2,
     unit: Annotated[Literal["HU", "attenuation"], typer.Option(help="Of the image; attenuation is in 1/mm.")] = "HU",
     water: options.Water = 0.0192,
     spacing: options.PixelSize = None,
@@ -62,13 +73,15 @@ def project(
     Beside FILE lies NAME.geometry.json: where rays and pixels were, and where the image lay.
     """
     from transmodal.cli.data.output import progress_bar
-    from transmodal.simulation.ct.files import Reading, project_file
+    from transmodal.simulation.ct.files import Reading
+    from transmodal.simulation.ct.project_files import project_file
     from transmodal.tomography.hounsfield import HounsfieldScale
 
-    scanner = options.scanner_of(
+    chosen = options.scanner_of(
         geometry,
+        scanner,
         kind=beam,
-        views=views,
+        views=views or (180 if scanner is None else None),
         degrees=degrees,
         source_to_axis=source_to_axis,
         source_to_detector=source_to_detector,
@@ -83,11 +96,12 @@ def project(
         done = project_file(
             image,
             out,
-            scanner,
+            chosen,
             reading=Reading(spacing, series, allow_uneven),
             unit=unit,
             scale=HounsfieldScale(water),
             finer=finer,
+            geometry=geometry,
             device=device,
             progress=on_progress,
         )

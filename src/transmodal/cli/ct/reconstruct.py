@@ -35,8 +35,11 @@ def reconstruct(
         Path | None, typer.Option(metavar="JSON", help="Of the scan; default NAME.geometry.json beside it.")
     ] = None,
     method: Annotated[
-        Literal["fbp", "fdk", "sirt", "sart", "tv", "tv-fista"] | None,
-        typer.Option(help="Default fbp, of a cone beam fdk. tv is total variation by PDHG, tv-fista by FISTA."),
+        Literal["fbp", "fdk", "sirt", "sart", "tv", "tv-fista", "asd-pocs"] | None,
+        typer.Option(
+            help="Default fbp, of a cone beam fdk. Total variation: tv by PDHG, tv-fista by FISTA, asd-pocs by sweeps "
+            "of sart and descents."
+        ),
     ] = None,
     filter: Annotated[
         str | None,
@@ -53,7 +56,9 @@ def reconstruct(
     ] = None,
     iterations: Annotated[
         int | None,
-        typer.Option(min=1, help="At most; default sirt 100, sart 10, tv 500, tv-fista 100.", **_ITERATIVE),
+        typer.Option(
+            min=1, help="At most; default sirt 100, sart 10, tv 500, tv-fista 100, asd-pocs 30.", **_ITERATIVE
+        ),
     ] = None,
     non_negative: Annotated[
         bool | None,
@@ -63,16 +68,23 @@ def reconstruct(
         float | None, typer.Option(min=0, help="Stop when so little changes, relative.", **_ITERATIVE)
     ] = None,
     relaxation: Annotated[
-        float | None, typer.Option(metavar="0…2", help="Of sirt (default 1) and sart (0.5).", **_ITERATIVE)
+        float | None, typer.Option(metavar="0…2", help="Of sirt (default 1), sart (0.5), asd-pocs (1).", **_ITERATIVE)
     ] = None,
-    subsets: Annotated[int | None, typer.Option(min=1, help="Of sart; default 10.", **_ITERATIVE)] = None,
+    subsets: Annotated[int | None, typer.Option(min=1, help="Of sart and asd-pocs; default 10.", **_ITERATIVE)] = None,
     discrepancy: Annotated[
         float | None,
-        typer.Option(help="Of sirt and sart: stop when the rays' residual is down to this.", **_ITERATIVE),
+        typer.Option(
+            help="Of sirt and sart: stop when the rays' residual is down to this; asd-pocs needs it: the noise.",
+            **_ITERATIVE,
+        ),
     ] = None,
     photons: Annotated[
         float | None,
         typer.Option(help="Of tv: weigh the rays by the noise of so many in the open beam.", **_ITERATIVE),
+    ] = None,
+    electronic_noise: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="COUNTS", help="Beside --photons: σ of the detector's own noise.", **_ITERATIVE),
     ] = None,
     unit: Annotated[
         Literal["HU", "attenuation"] | None,
@@ -88,6 +100,10 @@ def reconstruct(
         str | None, typer.Option(metavar="FILE|NUMBER", help="Counts without object; frames are averaged.", **_RAW)
     ] = None,
     dark: Annotated[str | None, typer.Option(metavar="FILE|NUMBER", help="Counts without beam.", **_RAW)] = None,
+    floor: Annotated[
+        float | None,
+        typer.Option(help="Counts to which fewer are lifted; default 0.1, normalised take 1e-6.", **_RAW),
+    ] = None,
     rings: Annotated[bool, typer.Option("--rings", help="Suppress rings.", **_RAW)] = False,
     ring_method: Annotated[
         Literal["sorting", "mean"], typer.Option(help="How: by sorting along the views, or by their mean.", **_RAW)
@@ -97,14 +113,14 @@ def reconstruct(
 ) -> None:
     """Reconstruct projections, on the grid of the image that was projected where that is known."""
     from transmodal.cli.data.output import progress_bar
-    from transmodal.simulation.ct.files import Raw, reconstruct_file
+    from transmodal.simulation.ct.reconstruct_files import Raw, reconstruct_file
     from transmodal.tomography.hounsfield import HounsfieldScale
     from transmodal.tomography.reconstruction import Settings
 
     if raw and flat is None:
         raise UserError("--raw needs --flat: counts without object, as a file or a number")
-    if not raw and (flat is not None or dark is not None):
-        raise UserError("--flat and --dark are for counts: say --raw, or leave them out")
+    if not raw and not flat is dark is floor is None:
+        raise UserError("--flat, --dark and --floor are for counts: say --raw, or leave them out")
     counts = options.numbers("--size", size)
     if any(not count.is_integer() for count in counts):
         raise UserError(f"--size {size} counts pixels; give whole numbers")
@@ -115,6 +131,7 @@ def reconstruct(
         padding=padding,  # type: ignore[arg-type]
         weight=weight,
         photons=photons,
+        electronic_noise=electronic_noise,
         iterations=iterations,
         non_negative=non_negative,
         tolerance=tolerance,
@@ -132,7 +149,7 @@ def reconstruct(
             scale=HounsfieldScale(water),
             size=tuple(int(count) for count in counts),
             spacing=options.numbers("--spacing", spacing),
-            raw=Raw(flat or "", dark or "0") if raw else None,
+            raw=Raw(flat or "", dark or "0", 0.1 if floor is None else floor) if raw else None,
             rings=ring_method if rings else None,
             device=device,
             progress=on_progress,

@@ -67,9 +67,12 @@ def step_from_text(text: str) -> Degradation:
         UserError: it is not written so, or the degradation refuses it.
     """
     try:
-        kind, *words = shlex.split(text)
+        words = shlex.split(text)
     except ValueError as error:
         raise UserError(f"--step {text!r} cannot be read: {error}; write it as {_EXAMPLE}") from error
+    if not words:
+        raise UserError(f"--step is empty; write it as {_EXAMPLE}, or leave it out")
+    kind = words.pop(0)
     entries: dict[str, Any] = {"kind": kind}
     for word in words:
         name, equals, value = word.partition("=")
