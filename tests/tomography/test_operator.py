@@ -13,6 +13,7 @@ SCANS = {
     "parallel": Projector(GRID, covering(GRID, 9)),
     "limited angle": Projector(GRID, ParallelBeam(evenly(9, 60.0), 16, 0.9)),
     "fan": Projector(GRID, FanBeam(evenly(9, 360.0), 19, 1.5, 30.0, 60.0, 0.4)),
+    "curved fan": Projector(GRID, FanBeam(evenly(9, 360.0), 19, 1.5, 30.0, 60.0, 0.4, curved=True)),
     "cone": Projector(
         Grid((4, 5, 6), (1.0, 0.9, 0.9)), ConeBeam(evenly(5, 360.0), 6, 7, 1.8, 1.8, 20.0, 40.0, 0.3, 0.2)
     ),
