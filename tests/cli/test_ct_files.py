@@ -53,6 +53,7 @@ def contents(folder: Path) -> dict[str, bytes]:
         ("ct", "reconstruct", "x.npy", "-o", "flat.npy", "--raw", "--flat", "flat.npy"),
         ("ct", "reconstruct", "x.npy", "-o", "flat.npy", "--raw", "--flat", "9", "--dark", "flat.npy"),
         ("ct", "degrade", "s.tif", "-o", "s.tif", "--step", "rings"),
+        ("ct", "degrade", "w.img", "-o", "w.hdr", "--step", "rings"),
         ("ct", "degrade", "series", "-o", "series/1.dcm", "--step", "rings"),
         ("ct", "degrade", "s.tif", "-o", "x.tif", "--step", "rings", "--keep-sinogram", "--geometry",
          "x.sinogram.geometry.json"),
@@ -61,6 +62,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_no_input_is_written_over(folder: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]) -> None:
     (folder / "link.npy").symlink_to(folder / "x.npy")
     (folder / "x.sinogram.geometry.json").write_text(json.dumps(BEAM))
+    write(read(folder / "v.nii.gz"), folder / "w.hdr")
     before = contents(folder)
     (folder / "series").mkdir()
     (folder / "series" / "1.dcm").write_bytes(b"one slice")

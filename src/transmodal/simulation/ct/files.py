@@ -12,6 +12,9 @@ from transmodal.images import Image, read
 from transmodal.images.formats import format_of_name
 
 
+_PAIRS = {".hdr": ".img", ".img": ".hdr"}  # one image in two files
+
+
 @dataclass
 class Done:
     """What was written.
@@ -58,13 +61,11 @@ def require_other_file(out: Path, *inputs: Path | None) -> None:
     Raises:
         UserError: it is one of them, or lies in such a folder and exists.
     """
-    if not out.exists():
-        return
-    for path in inputs:
-        if path is None or not path.exists():
-            continue
-        if out.samefile(path) or (path.is_dir() and out.parent.samefile(path)):
-            raise UserError(f"{out} is the input itself, or a part of it; choose another output")
+    written = [out, *([out.with_suffix(_PAIRS[out.suffix])] if out.suffix in _PAIRS else [])]
+    for file in (file for file in written if file.exists()):
+        for path in (path for path in inputs if path is not None and path.exists()):
+            if file.samefile(path) or (path.is_dir() and file.parent.samefile(path)):
+                raise UserError(f"{out} is the input itself, or a part of it; choose another output")
 
 
 def require_image_name(out: Path) -> None:
