@@ -11,7 +11,6 @@ from transmodal.errors import UserError
 from transmodal.images import Image, read
 from transmodal.images.formats import format_of_name
 
-
 _PAIRS = {".hdr": ".img", ".img": ".hdr"}  # one image in two files
 
 
