@@ -307,7 +307,8 @@ def test_a_manifest_without_split_is_split_by_subject(data: Path, tmp_path: Path
 
 def test_ctrl_c_while_images_are_prepared_ends_at_once(data: Path, tmp_path: Path) -> None:
     code = (
-        "import os, sys, time\n"
+        "import os, signal, sys, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # who runs the tests may ignore it\n"
         "from transmodal.datasets import cache\n"
         "from transmodal.cli import main\n"
         "original = cache._prepare_case\n"
