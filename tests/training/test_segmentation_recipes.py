@@ -72,11 +72,15 @@ def test_classes_are_learnt_and_the_best_is_chosen_by_dice(data: Path, tmp_path:
 def test_the_weights_at_the_end_count_as_best_where_asked(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, best: str, kept: int
 ) -> None:
+    from transmodal.evaluation.run import evaluate_run
+
     scores = iter([0.9, 0.2, 0.1])
     monkeypatch.setattr(fit.SegmentationValidator, "scores", lambda *_: {"dice": next(scores)})
     run = trained(data, tmp_path / "run", recipe_with(train__best=best, train__epochs=3, train__validate_every=1))
     assert load_checkpoint(run.best_checkpoint)["epoch"] == kept
     assert json.loads((run.model / "translator.json").read_text())["training"]["epochs"] == kept
+    page = evaluate_run(run.folder, split="validation").report.read_text()
+    assert ("the best checkpoint was chosen on them" in page) == (best == "dice")
 
 
 def test_a_resumed_training_has_the_same_weights(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from transmodal.images.files import write_text
 from transmodal.metrics import METRICS
 from transmodal.reporting.charts import curves_chart
 from transmodal.reporting.html import Block, Commands, Details, Picture, Report, Section, Table, Text, render
+from transmodal.training.recipe import LAST
 from transmodal.training.run import Run
 from transmodal.translation.card import Card
 
@@ -102,7 +103,7 @@ def warnings(evaluation: "RunEvaluation", target: str, card: Card) -> list[str]:
     """Return what a careful reader must know before believing the numbers."""
     scores = evaluation.scores[target]
     found = [f"{name} was not evaluated: {reason}." for name, reason in evaluation.skipped.items()]
-    if scores.split == "validation":
+    if scores.split == "validation" and evaluation.run.recipe.best != LAST:
         found.append(
             "These are validation cases: the best checkpoint was chosen on them, so the scores are somewhat too good. "
             "Report scores of test subjects."
