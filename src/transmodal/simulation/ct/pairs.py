@@ -23,7 +23,7 @@ from transmodal.simulation.ct.variants import Pose, shrunk
 from transmodal.tomography.scan_files import ScanGeometry, geometry_beside, write_geometry, write_projections
 from transmodal.tomography.slices import Place, hounsfield_slices, place_of
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the same request gives other pictures, so that an old folder is not continued with new ones."""
 
 NOTICE = "Simulated degradation, not for diagnosis."
