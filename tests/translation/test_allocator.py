@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from transmodal.translation import allocator
-from transmodal.translation.allocator import freed_memory_kept
+from transmodal.translation.allocator import freed_memory_given_back, freed_memory_kept, give_back_freed
 
 
 class _Library:
@@ -47,7 +47,18 @@ def test_memory_is_kept_until_the_last_block_ends_even_by_an_error(library: _Lib
     assert max(library.thresholds.values()) == 2 * allocator.USUAL and library.trims == 1
 
 
+def test_a_bound_goes_before_speed(library: _Library) -> None:
+    with freed_memory_kept():
+        with freed_memory_given_back():
+            assert set(library.thresholds.values()) == {allocator.GIVEN_BACK} and library.trims == 1
+            with freed_memory_kept():
+                assert set(library.thresholds.values()) == {allocator.GIVEN_BACK}
+        assert set(library.thresholds.values()) == {allocator.KEPT}
+    assert set(library.thresholds.values()) == {allocator.USUAL, 2 * allocator.USUAL} and library.trims == 2
+
+
 def test_without_glibc_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
-    with freed_memory_kept():
-        assert allocator._users == 0
+    give_back_freed()
+    with freed_memory_kept(), freed_memory_given_back():
+        assert allocator._keepers == 0

@@ -5,10 +5,8 @@ a fraction of a second for any size) while a dispatch mode adds up the tensors a
 runs and torch's own counters tell.
 """
 
-import ctypes
 import math
 import re
-import sys
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +20,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from transmodal.translation.allocator import give_back_freed
 from transmodal.translation.windows import Predict
 
 SHARE_OF_FREE = {"cpu": 0.7, "cuda": 0.9}  # a CPU's memory serves other programs too
@@ -216,18 +215,11 @@ def peak_memory(device: torch.device | str) -> Iterator[Peak]:
         yield peak
         peak.bytes = torch.cuda.max_memory_allocated(device) - before
         return
-    if sys.platform == "linux":
-        _give_back_freed()
+    give_back_freed()
     resident = psutil.Process().memory_info().rss
     start = max(resident, 0 if _reset_peak() else _highest_resident())
     yield peak
     peak.bytes = max(0, _highest_resident() - start)
-
-
-def _give_back_freed() -> None:
-    library = ctypes.CDLL(None)
-    if hasattr(library, "malloc_trim"):
-        library.malloc_trim(0)
 
 
 def _reset_peak() -> bool:

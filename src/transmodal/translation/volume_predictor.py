@@ -6,8 +6,7 @@ smaller windows, not the end.
 
 import logging
 import math
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Literal
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from transmodal.errors import UserError
 from transmodal.networks.layers import BATCH_NORM
 from transmodal.networks.unet import InstanceNorm
-from transmodal.translation.allocator import freed_memory_kept
+from transmodal.translation.allocator import freed_memory_given_back, freed_memory_kept, give_back_freed
 from transmodal.translation.memory import (
     KEPT_BY_ALLOCATOR,
     PROBE,
@@ -194,10 +193,9 @@ class VolumePredictor:
             if plan.whole:
                 made = predict(volume[None].to(self.device))
                 return {name: output[0].to(volume.device, torch.float32) for name, output in made.items()}
-            # What is kept between others can raise the peak: not where a bound is asked for.
-            with freed_memory_kept() if self.limit is None else nullcontext():
+            with freed_memory_kept() if self.limit is None else freed_memory_given_back():
                 return sliding_window(
-                    predict,
+                    predict if self.limit is None else _from_an_empty_heap(predict),
                     volume,
                     window=plan.window,
                     overlap=self.overlap,
@@ -328,6 +326,16 @@ def slices_that_fit(
             f"may be used{less}"
         )
     return count
+
+
+def _from_an_empty_heap(predict: Predict) -> Predict:
+    """Return `predict` that gives free memory back first: glibc takes up any of it again, and more each time."""
+
+    def predict_within_bound(pieces: Tensor) -> Mapping[str, Tensor]:
+        give_back_freed()
+        return predict(pieces)
+
+    return predict_within_bound
 
 
 def _within(window: Sequence[int] | None, spatial: tuple[int, ...]) -> tuple[int, ...] | None:
