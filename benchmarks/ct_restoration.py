@@ -4,7 +4,8 @@
     python benchmarks/ct_restoration.py CT_SLICES --out ct --minutes 12 --vary dose
 
 CT_SLICES is a folder PERSON/PLANE/DATE-NUMBER.dcm; five people train, two are tested. Slices are averaged down to 256
-pixels, projected with 720 parallel views and 1e5 photons a ray, and reconstructed by FBP (Hann) from fewer of them.
+pixels, projected with --views parallel views (720) and 1e5 photons a ray, and reconstructed by FBP (Hann), of fewer of
+them or of fewer photons.
 Networks are trained at 50 angles, at 60, at 140 and on an equal mix of 30, 60, 90, 120 and 150 (source document 3), and
 tested from 20 to 180; with --vary dose at 1/10 of the photons and on a mix, and tested from all of them to 1/100.
 
@@ -58,6 +59,7 @@ class Study:
     trained: dict[str, tuple[float, ...]]
     tested: tuple[float, ...]
     axis: str
+    tuned_on: int  # training slices of each plane, to find the weight of TV, which takes minutes of all views
 
 
 STUDIES = {
@@ -65,8 +67,9 @@ STUDIES = {
         {"50": (50,), "60": (60,), "140": (140,), "mix": (30, 60, 90, 120, 150)},
         (20, 30, 45, 60, 90, 120, 150, 180),
         "angles",
+        2,
     ),
-    "dose": Study({"1/10": (10,), "mix": (1, 4, 10, 25, 100)}, (1, 4, 10, 25, 100), "photons divided by"),
+    "dose": Study({"1/10": (10,), "mix": (1, 4, 10, 25, 100)}, (1, 4, 10, 25, 100), "photons divided by", 1),
 }
 
 
@@ -279,6 +282,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--vary", choices=list(STUDIES), default="angles")
     parser.add_argument("--minutes", type=float, default=12.0, help="of training, each network")
+    parser.add_argument("--views", type=int, default=720, help="of the scan that angles and photons are taken from")
     parser.add_argument("--copies", type=int, default=8, help="more of every training slice, turned and scaled")
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
     parser.add_argument("--trained", nargs="+", help="levels to train at; default all")
@@ -290,17 +294,18 @@ def main() -> None:
     if not split.exists():
         run("data", "index", str(arguments.slices), "-o", str(arguments.out / "slices.csv"))
         run("data", "split", str(arguments.out / "slices.csv"), "--fractions", "0.7", "0", "0.3", "-o", str(split))
-    few = arguments.out / "tested.csv"  # TV is slow: of those who train, six slices are enough to find its weight
+    few = out / "tested.csv"  # TV is slow: of those who train, a few slices are enough to find its weight
     listed = pandas.read_csv(split, dtype=str, keep_default_na=False)
     own = listed[listed["split"] == "train"]
-    tuning = [own[own["plane"] == plane].iloc[[0, -1]] for plane in sorted(set(own["plane"]))]
+    tuning = [own[own["plane"] == plane].iloc[[0, -1][: study.tuned_on]] for plane in sorted(set(own["plane"]))]
+    views = ("--views", str(arguments.views))
     pandas.concat([listed[listed["split"] == "test"], *tuning]).to_csv(few, index=False)
-    tests = degraded(few, out / "tests", arguments.vary, study.tested, "--each", "--also", "tv")
+    tests = degraded(few, out / "tests", arguments.vary, study.tested, *views, "--each", "--also", "tv")
     runs: dict[str, Path] = {}
     for level in arguments.trained or list(study.trained):
         levels = study.trained[level]
         networks = [name for name in arguments.networks if name != ON_TV or level in arguments.on_tv]
-        name, options = level.replace("/", "-"), ["--copies", str(arguments.copies)]
+        name, options = level.replace("/", "-"), [*views, "--copies", str(arguments.copies)]
         if len(levels) > 1:
             options.append("--mix")
         if ON_TV in networks:

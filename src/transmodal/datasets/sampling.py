@@ -5,6 +5,7 @@ inputs may be hidden at random, so that a translator learns to do without them.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import combinations
 from typing import Annotated, Any
 
@@ -17,12 +18,13 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from transmodal.datasets.augmentation import AugmentationSettings, Augmenter
 from transmodal.datasets.batch_keys import GIVEN, LABELS, REGION, WANTED
 from transmodal.datasets.cache import PreparedCase
+from transmodal.datasets.pasting import PasteSettings, paste_lesion
 from transmodal.datasets.strata import StrataSettings, lesion_area, stratified_order, stratum_of
 
 Key = tuple[int, int]
 """(epoch, index of the sample): what augmentation is drawn from."""
 
-_PLACE, _HIDE = 1, 2  # streams of random numbers beside augmentation's
+_PLACE, _HIDE, _PASTE, _DONOR = 1, 2, 3, 4  # streams of random numbers beside augmentation's
 
 
 class SamplingSettings(BaseModel):
@@ -44,6 +46,7 @@ class SamplingSettings(BaseModel):
     strata: StrataSettings | None = Field(
         None, description="draw lesions of all sizes equally often; null: samples as they come"
     )
+    paste: PasteSettings | None = Field(None, description="paste lesions of other subjects; null: none")
 
 
 class Samples(Dataset[dict[str, torch.Tensor]]):
@@ -62,6 +65,7 @@ class Samples(Dataset[dict[str, torch.Tensor]]):
         neighbours: slices on each side that inputs bring along.
         marks: name → one number a case, which goes along with each of its samples (SEGMENTOR, DATASET).
         makes_labels: the one target is the label map that goes along.
+        lesions: prepared numbers of the label map that are lesions; None takes all above 0.
     """
 
     def __init__(
@@ -79,8 +83,9 @@ class Samples(Dataset[dict[str, torch.Tensor]]):
         neighbours: int = 0,
         marks: Mapping[str, Sequence[int]] | None = None,
         makes_labels: bool = False,
+        lesions: Collection[int] | None = None,
     ) -> None:
-        self.makes_labels = makes_labels
+        self.makes_labels, self.lesions = makes_labels, lesions
         self.cases, self.inputs, self.targets, self.seed = list(cases), tuple(inputs), tuple(targets), seed
         self.channels, self.settings = channels or {}, settings or SamplingSettings()
         self.augmentation, self.spatial_dims, self.neighbours = augmentation, spatial_dims, neighbours
@@ -106,14 +111,11 @@ class Samples(Dataset[dict[str, torch.Tensor]]):
         window = self._window(stored, sample, epoch, index)
         arrays = {name: self._take(name, array, sample, window) for name, array in stored.items()}
         given, wanted = self._parted(set(arrays), epoch, index) if self.settings.missing_inputs else (set(), set())
-        if self.augmentation is not None:
-            generator = np.random.default_rng([self.seed, epoch, index])
-            # Where one modality is now input and now target, only what is given may change in tone.
-            toned = given if self.settings.missing_inputs else set(self.inputs)
-            inputs = [name for name in self.inputs if name in arrays and name in toned]
-            arrays = self._augmenter(case.spacing)(arrays, generator, inputs=inputs)
-        else:
-            arrays = {name: np.array(array) for name, array in arrays.items()}
+        # Where one modality is now input and now target, only what is given may change in tone.
+        toned = given if self.settings.missing_inputs else set(self.inputs)
+        arrays = self._augmented(case, arrays, toned, np.random.default_rng([self.seed, epoch, index]))
+        if self.settings.paste is not None:
+            arrays = self._with_pasted(case, arrays, epoch, index)
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         if LABELS in tensors:
             tensors[LABELS] = tensors[LABELS].long()
@@ -123,12 +125,8 @@ class Samples(Dataset[dict[str, torch.Tensor]]):
             tensors[name] = torch.tensor(values[number])
         return tensors
 
-    def strata(self, lesions: Collection[int] | None = None) -> npt.NDArray[np.intp] | None:
-        """Return the stratum of each sample; None where the settings have none.
-
-        Args:
-            lesions: prepared numbers that are lesions; None takes all above 0.
-        """
+    def strata(self) -> npt.NDArray[np.intp] | None:
+        """Return the stratum of each sample; None where the settings have none."""
         settings = self.settings.strata
         if settings is None:
             return None
@@ -136,9 +134,49 @@ class Samples(Dataset[dict[str, torch.Tensor]]):
         for number, sample in self.index:
             if (number, sample) not in found:
                 case = self.cases[number]
-                area = lesion_area(case.arrays()[LABELS][sample, 0], lesions, case.spacing)
+                area = lesion_area(case.arrays()[LABELS][sample, 0], self.lesions, case.spacing)
                 found[number, sample] = stratum_of(area, settings.edges)
         return np.array([found[key] for key in self.index], np.intp)
+
+    @cached_property
+    def _donors(self) -> dict[tuple[float, ...] | None, list[int]]:
+        """Spacing → the samples with a lesion, by their place in the index."""
+        found: dict[tuple[float, ...] | None, list[int]] = {}
+        for place, (number, sample) in enumerate(self.index):
+            case = self.cases[number]
+            if lesion_area(case.arrays()[LABELS][sample, 0], self.lesions, None):
+                found.setdefault(case.spacing, []).append(place)
+        return found
+
+    def _augmented(
+        self, case: PreparedCase, arrays: dict[str, Any], toned: Collection[str], generator: np.random.Generator
+    ) -> dict[str, Any]:
+        if self.augmentation is None:
+            return {name: np.array(array) for name, array in arrays.items()}
+        inputs = [name for name in self.inputs if name in arrays and name in toned]
+        return self._augmenter(case.spacing)(arrays, generator, inputs=inputs)
+
+    def _with_pasted(self, case: PreparedCase, arrays: dict[str, Any], epoch: int, index: int) -> dict[str, Any]:
+        """Return a sample with a lesion of another subject, as often as the settings say."""
+        settings = self.settings.paste
+        assert settings is not None
+        generator = np.random.default_rng([self.seed, epoch, index, _PASTE])
+        donors = self._donors.get(case.spacing, [])
+        if generator.random() >= settings.probability or not donors:
+            return arrays
+        place = donors[int(generator.integers(len(donors)))]
+        number, sample = self.index[place]
+        donor = self.cases[number]
+        if donor.case.subject == case.case.subject:
+            return arrays
+        stored = donor.arrays()
+        if any((name in stored) != (name in arrays) for name in self.inputs):
+            return arrays
+        inputs = [name for name in self.inputs if name in stored]
+        window = self._window(stored, sample, epoch, place)
+        taken = {name: self._take(name, stored[name], sample, window) for name in (*inputs, LABELS)}
+        turned = self._augmented(donor, taken, inputs, np.random.default_rng([self.seed, epoch, index, _DONOR]))
+        return paste_lesion(arrays, turned, inputs=inputs, lesions=self.lesions, settings=settings, generator=generator)
 
     def _augmenter(self, spacing: tuple[float, ...] | None) -> Augmenter:
         if spacing not in self._augmenters:

@@ -155,6 +155,8 @@ class Recipe(BaseModel):
                 raise ValueError("train.best: dice is of label maps, which method: segmentation makes; take psnr")
             if self.sampling.strata is not None and self.labels is None:
                 raise ValueError("sampling.strata needs label maps: a recipe's labels, or method: segmentation")
+            if self.sampling.paste is not None:
+                raise ValueError("sampling.paste pastes lesions with their labels; it needs method: segmentation")
             return self
         if len(self.targets) > 1:
             raise ValueError(f"a segmentation makes one label map, and targets names {len(self.targets)}; name one")

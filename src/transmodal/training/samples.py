@@ -33,6 +33,7 @@ def make_samples(recipe: Recipe, preparation: Preparation, cases: Sequence[Prepa
         neighbours=recipe.neighbours,
         marks=marks_of(cases, recipe),
         makes_labels=bool(recipe.label_maps),
+        lesions=recipe.lesion_numbers,
     )
 
 
@@ -51,7 +52,7 @@ def make_sampler(recipe: Recipe, samples: Samples, own_cases: int, fabric: Fabri
     own = sum(case < own_cases for case, _ in samples.index)
     if not own:
         raise UserError("No training sample is left; lower preparation.slices.minimum_foreground, or check the images")
-    strata, empty = samples.strata(recipe.lesion_numbers), None
+    strata, empty = samples.strata(), None
     if strata is not None and recipe.sampling.strata is not None:
         strata, empty = strata[:own], recipe.sampling.strata.empty
     return EpochSampler(
