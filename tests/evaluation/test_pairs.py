@@ -38,6 +38,20 @@ def test_equal_images_have_infinite_psnr_and_ssim_1() -> None:
     assert scores["ssim"] == pytest.approx(1)
 
 
+def test_the_snr_of_the_best_line_counts_from_the_range_s_lower_limit_inside_the_mask() -> None:
+    truth, predicted = textured((32, 32)), textured((32, 32), 1)
+    predicted += 0.5 * truth
+    truth[:16] -= 3000  # outside the mask
+    inside = np.zeros((32, 32), np.uint8)
+    inside[16:] = 1
+    policy = PICTURE.model_copy(update={"mask": "organs", "range": (-50.0, 255.0), "metrics": ("affine_snr",)})
+    x, y = truth[16:].astype(float).ravel() + 50, predicted[16:].astype(float).ravel()
+    residual = x - np.polyval(np.polyfit(y, x, 1), y)
+    found = score_pair(picture(predicted), picture(truth), policy, picture(inside))
+    assert found == {"affine_snr": pytest.approx(10 * np.log10((x @ x) / (residual @ residual)), rel=1e-6)}
+    assert "SNR after affine regression of values counted from -50" in policy.describe()
+
+
 def test_only_pixels_in_the_mask_count() -> None:
     truth, predicted = textured((32, 32)), textured((32, 32), 1)
     inside = np.zeros((32, 32), bool)

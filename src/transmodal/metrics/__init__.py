@@ -122,6 +122,16 @@ METRICS: dict[str, Metric] = {
         ),
         Metric("psnr", "PSNR", "higher", "image", ("data_range", "mask"), "dB", _SKIMAGE, _of("pointwise", "psnr")),
         Metric(
+            "affine_snr",
+            "SNR after affine regression",
+            "higher",
+            "image",
+            ("limits", "mask"),
+            "dB",
+            "Jin et al., IEEE TIP 26(9), 2017 (FBPConvNet)",
+            _of("affine_snr", "affine_snr"),
+        ),
+        Metric(
             "ssim", "SSIM", "higher", "image", ("data_range", "mask", "spatial_dims"), "1", _WANG, _of("ssim", "ssim")
         ),
         Metric(

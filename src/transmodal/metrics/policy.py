@@ -335,7 +335,7 @@ class Policy(BaseModel):
         if "nmae" in self.metrics:
             found.append(f"NMAE is divided by {_NMAE[self.nmae]}")
         if self.range is not None and self.range[0] != 0:
-            counted = [METRICS[name].title for name in ("ssim", "ms_ssim") if name in self.metrics]
+            counted = [METRICS[name].title for name in ("ssim", "ms_ssim", "affine_snr") if name in self.metrics]
             if counted:
                 found.append(f"{' and '.join(counted)} of values counted from {_plain(self.range[:1])}")
         flat = [metric.title for metric in ruled if 3 not in metric.dimensions]
