@@ -53,6 +53,15 @@ def test_a_sphere_has_its_value_and_place(beam: ConeBeam, kind: str) -> None:
         assert abs(found - middle) < GRID.spacing[axis] / 4
 
 
+def test_padding_by_water_takes_the_attenuation_of_water_in_use() -> None:
+    beam = replace(FULL.at(evenly(24, 360)), bins=20, rows=12)  # narrower than the ball
+    ball = replace(BALL, radius=9.0)
+    sinogram = line_integrals([ball], beam)
+    plain = fdk(sinogram, GRID, beam, padding="water")
+    assert np.allclose(fdk(3 * sinogram, GRID, beam, padding="water", water=0.0576), 3 * plain, atol=1e-5)
+    assert not np.allclose(fdk(3 * sinogram, GRID, beam, padding="water"), 3 * plain, atol=1e-3)
+
+
 def test_its_middle_plane_is_that_of_a_fan_beam() -> None:
     beam = replace(FULL, rows=9)  # row 4 lies in the plane of the source
     grid = Grid((1, 30, 30), (0.5, 0.5, 0.5))

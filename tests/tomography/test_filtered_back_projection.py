@@ -173,6 +173,31 @@ def test_padding_takes_the_rim_off_truncated_projections(padding: Any) -> None:
         assert difference(padded, truth) < 0.06
 
 
+@pytest.mark.parametrize("kind", ["parallel", "fan", "curved fan"])
+def test_padding_by_water_takes_the_attenuation_of_water_in_use(kind: str) -> None:
+    beam: Any = ParallelBeam(evenly(60, 180), 80, 0.5)
+    if kind != "parallel":
+        beam = FanBeam(evenly(60, 360), 80, 1.0, 100, 200, curved=kind == "curved fan")
+    grid = Grid((60, 60), (0.5, 0.5))
+    sinogram, thrice = (line_integrals([disc(0, 0, 30, value)], beam) for value in (0.0192, 0.0576))
+    plain = fbp(sinogram, grid, beam, padding="water")
+    # Attenuation in another unit, or at another energy, makes no other picture.
+    assert np.allclose(fbp(thrice, grid, beam, padding="water", water=0.0576), 3 * plain, atol=1e-5)
+    error = difference(fbp(thrice, grid, beam, padding="water"), 3 * plain)
+    assert error > 0.01
+    for padding in (None, "edge"):  # nothing else looks at it
+        assert np.array_equal(
+            fbp(sinogram, grid, beam, padding=padding, water=0.0576),  # type: ignore[arg-type]
+            fbp(sinogram, grid, beam, padding=padding),  # type: ignore[arg-type]
+        )
+
+
+@pytest.mark.parametrize("water", [0.0, -0.02, np.nan])
+def test_water_that_attenuates_nothing_pads_nothing(water: float) -> None:
+    with pytest.raises(UserError, match="a number above 0"):
+        fbp(np.ones((30, 30)), Grid((8, 8), (1, 1)), ParallelBeam(evenly(30, 180), 30, 1), padding="water", water=water)
+
+
 def test_what_is_not_truncated_does_not_look_so_and_padding_leaves_it() -> None:
     beam = covering(GRID, 40)
     sinogram = line_integrals(HEAD, beam) + np.random.default_rng(0).normal(0, 0.01, beam.shape)

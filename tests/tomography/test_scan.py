@@ -186,6 +186,15 @@ def test_truncated_projections_are_mended_by_padding() -> None:
     assert abs(padded.image[SLICE].mean()) < 0.5 * abs(plain.image[SLICE].mean())
 
 
+def test_padding_by_water_knows_the_water_of_the_scale() -> None:
+    steps = [LimitedField(diameter_mm=60)]
+    usual, dense = (
+        degrade(_phantom(), SPACING, steps, beam=90, padding="water", scale=HounsfieldScale(water)).image
+        for water in (0.0192, 0.05)
+    )
+    assert np.allclose(usual, dense, atol=0.5)
+
+
 def test_more_rays_a_bin_keep_the_light_of_the_bin() -> None:
     grid = Grid((64, 64), SPACING)
     attenuation = HounsfieldScale().to_attenuation(_phantom())[None]

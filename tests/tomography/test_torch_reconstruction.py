@@ -93,6 +93,27 @@ def test_volumes_are_those_of_the_compiled_code(name: str, device: str, monkeypa
         assert apart(found, fdk(projections, VOLUME, CONES[name], "hann", 0.9, padding)) < 1e-5
 
 
+def test_padding_by_water_takes_the_attenuation_of_water_in_use() -> None:
+    beam = replace(PLANE["fan, curved"], bins=41)
+    sinogram = line_integrals(HEAD, beam)
+    made = {
+        water: torch_reconstruction.fbp(torch.tensor(sinogram), GRID, beam, padding="water", water=water)
+        for water in (0.0192, 0.05)
+    }
+    assert apart(made[0.05], fbp(sinogram, GRID, beam, padding="water", water=0.05)) < 1e-5
+    assert apart(made[0.0192], made[0.05].numpy()) > 1e-2
+    cone = replace(CONE, bins=14)
+    projections = project(box(), VOLUME, cone)
+    volumes = [
+        torch_reconstruction.fdk(torch.tensor(projections), VOLUME, cone, padding="water", water=water)
+        for water in (0.0192, 0.05)
+    ]
+    assert apart(volumes[1], fdk(projections, VOLUME, cone, padding="water", water=0.05)) < 1e-5
+    assert apart(volumes[0], volumes[1].numpy()) > 1e-2
+    with pytest.raises(UserError, match="a number above 0"):
+        torch_reconstruction.fbp(torch.tensor(sinogram), GRID, beam, padding="water", water=0.0)
+
+
 def test_leading_axes_and_types_are_kept() -> None:
     sinogram = torch.tensor(line_integrals(HEAD, PARALLEL))
     alone = torch_reconstruction.fbp(sinogram, GRID, PARALLEL)

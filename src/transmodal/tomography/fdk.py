@@ -21,7 +21,7 @@ from transmodal.tomography.filters import Filter
 from transmodal.tomography.geometry import ConeBeam, Grid
 from transmodal.tomography.pixel_driven_divergent import back_project_cone
 from transmodal.tomography.scan_weights import ray_weights, view_weights, widened
-from transmodal.tomography.truncation import Padding
+from transmodal.tomography.truncation import WATER, Padding
 
 _TOGETHER = 2**22  # values that are filtered at once: their spectra take some tens of MiB
 
@@ -33,6 +33,7 @@ def fdk(
     filter: Filter = "ramp",
     cutoff: float = 1.0,
     padding: Padding | None = None,
+    water: float = WATER,
 ) -> NDArray[np.float32]:
     """Reconstruct a volume from cone-beam projections around a circle.
 
@@ -46,13 +47,15 @@ def fdk(
         filter: window of the ramp, see `filters.window`.
         cutoff: fraction of the Nyquist frequency, above 0 and at most 1.
         padding: how projections of an object wider than the detector go on beyond it: "edge" or "water".
+        water: what it attenuates, in 1/mm: that of the Hounsfield scale; only the padding "water" looks at it.
 
     Returns:
         Attenuation in 1/mm, float32, (slices, rows, columns).
 
     Raises:
         UserError: a shape that disagrees with the geometry, values that are not finite, a grid that reaches the
-            source, an unknown filter or padding, a cut-off outside (0, 1], or another beam.
+            source, an unknown filter or padding, a cut-off outside (0, 1], water of 0
+            or less, or another beam.
     """
     if not isinstance(beam, ConeBeam):
         raise UserError("fdk reconstructs volumes of a cone beam; a parallel or fan beam goes to fbp")
@@ -60,13 +63,13 @@ def fdk(
         raise UserError(f"fdk needs a grid of (slices, rows, columns), not of shape {grid.shape}")
     views = checked_projections(projections, beam, extra_axes=0)
     check_reach(grid, beam.source_to_axis)
-    filtered = _filtered(views, beam, filter, cutoff, padding)
+    filtered = _filtered(views, beam, filter, cutoff, padding, water)
     made: NDArray[np.float32] = back_project_cone(filtered, grid, widened(beam)[0])
     return made
 
 
 def _filtered(
-    views: NDArray[np.float32], beam: ConeBeam, filter: Filter, cutoff: float, padding: Padding | None
+    views: NDArray[np.float32], beam: ConeBeam, filter: Filter, cutoff: float, padding: Padding | None, water: float
 ) -> NDArray[np.float32]:
     """Return weighted and filtered projections, (views, bins, rows), a few views at a time."""
     shares = ray_weights(beam)
@@ -81,6 +84,7 @@ def _filtered(
         some = slice(start, start + together)
         factors = (shares[some] if len(shares) > 1 else shares)[:, None] * cone.astype(np.float32)
         wide = np.pad(views[some], [(0, 0), (0, 0), added]) if any(added) else views[some]
-        done = filtered_views(wide, factors, beam.pitch / beam.magnification, filter, cutoff, padding)
+        pitch = beam.pitch / beam.magnification
+        done = filtered_views(wide, factors, pitch, filter, cutoff, padding, water=water)
         np.multiply(done.swapaxes(1, 2), arcs[some, None, None], out=filtered[some])
     return filtered

@@ -22,7 +22,7 @@ from transmodal.tomography.geometry import Beam, FanBeam, Grid, ParallelBeam, ch
 from transmodal.tomography.pixel_driven_divergent import back_project_fan
 from transmodal.tomography.pixel_driven_parallel import back_project_parallel
 from transmodal.tomography.scan_weights import ray_weights, view_weights, widened
-from transmodal.tomography.truncation import Padding, extended
+from transmodal.tomography.truncation import WATER, Padding, extended
 
 
 def fbp(
@@ -32,6 +32,7 @@ def fbp(
     filter: Filter = "ramp",
     cutoff: float = 1.0,
     padding: Padding | None = None,
+    water: float = WATER,
 ) -> NDArray[np.float32]:
     """Reconstruct slices from their parallel-beam or fan-beam sinograms.
 
@@ -45,6 +46,7 @@ def fbp(
         cutoff: fraction of the Nyquist frequency, above 0 and at most 1.
         padding: how projections of an object wider than the detector go on beyond it: "edge" or "water", see
             `truncation`. Without it they end in air.
+        water: what it attenuates, in 1/mm: that of the Hounsfield scale; only the padding "water" looks at it.
 
     Returns:
         Attenuation in 1/mm, float32, (rows, columns) or (n, rows, columns). A pixel gets nothing from views whose
@@ -52,7 +54,8 @@ def fbp(
 
     Raises:
         UserError: a shape that disagrees with the geometry, values that are not finite, a grid that reaches the
-            source, an unknown filter or padding, a cut-off outside (0, 1], or a cone beam.
+            source, an unknown filter or padding, a cut-off outside (0, 1], water of 0
+            or less, or a cone beam.
     """
     if not isinstance(beam, ParallelBeam | FanBeam):
         raise UserError("fbp reconstructs slices of a parallel or fan beam; a cone beam goes to fdk")
@@ -66,7 +69,7 @@ def fbp(
     arcs = view_weights(beam.angles, 180.0 if isinstance(beam, ParallelBeam) else 360.0).astype(np.float32)[:, None]
     made: NDArray[np.float32]
     if isinstance(beam, ParallelBeam):
-        filtered = filtered_views(stack, factors, beam.pitch, filter, cutoff, padding)
+        filtered = filtered_views(stack, factors, beam.pitch, filter, cutoff, padding, water=water)
         made = back_project_parallel(filtered * arcs, grid, beam)
     else:
         check_reach(grid, beam.source_to_axis)
@@ -74,9 +77,10 @@ def fbp(
         if beam.curved:
             arc_pitch = beam.pitch / beam.source_to_detector
             factors = factors * np.float32(beam.source_to_axis)
-            filtered = filtered_views(stack, factors, arc_pitch, filter, cutoff, padding, beam)
+            filtered = filtered_views(stack, factors, arc_pitch, filter, cutoff, padding, beam, water)
         else:
-            filtered = filtered_views(stack, factors, beam.pitch / beam.magnification, filter, cutoff, padding)
+            pitch = beam.pitch / beam.magnification
+            filtered = filtered_views(stack, factors, pitch, filter, cutoff, padding, water=water)
         made = back_project_fan(filtered * arcs, grid, beam)
     return made.reshape(*views.shape[:-2], *grid.shape)
 
@@ -89,6 +93,7 @@ def filtered_views(
     cutoff: float,
     padding: Padding | None,
     curved: FanBeam | None = None,
+    water: float = WATER,
 ) -> NDArray[np.float32]:
     """Extend, weight and filter projections.
 
@@ -96,14 +101,14 @@ def filtered_views(
         views: (…, bins), line integrals.
         factors: of each ray, broadcast against `views`.
         pitch: between bins at the axis, in mm; in radians of a curved detector.
-        filter, cutoff, padding: see `fbp`.
+        filter, cutoff, padding, water: see `fbp`.
         curved: the beam, if its detector is curved.
 
     Returns:
         float32 of the shape of `views`.
     """
     at_axis = curved.pitch / curved.magnification if curved else pitch
-    longer, extra = extended(views, padding, at_axis)
+    longer, extra = extended(views, padding, at_axis, water)
     if extra:
         # Beyond the edge a ray counts as much as on it.
         factors = np.pad(factors, [(0, 0)] * (factors.ndim - 1) + [(extra, extra)], mode="edge")

@@ -18,7 +18,7 @@ from transmodal.tomography.geometry import Beam, ConeBeam, Grid
 from transmodal.tomography.iterative import Reconstruction, sart, sirt
 from transmodal.tomography.operator import Projector
 from transmodal.tomography.total_variation import poisson_weights, tv_fista, tv_pdhg
-from transmodal.tomography.truncation import PADDINGS, Padding
+from transmodal.tomography.truncation import PADDINGS, WATER, Padding
 
 Method = Literal["fbp", "fdk", "sirt", "sart", "tv", "tv-fista", "asd-pocs"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -147,6 +147,7 @@ def reconstruct(
     settings: Settings | None = None,
     progress: Progress | None = None,
     device: str = "cpu",
+    water: float = WATER,
 ) -> Reconstructed:
     """Reconstruct slices one by one, or the volume of a cone beam.
 
@@ -158,6 +159,7 @@ def reconstruct(
         progress: called with (done, of how many): iterations of all slices, or slices.
         device: "cpu" is compiled code; on any other, such as "cuda", torch projects and filters, to the same results
             within rounding. Total variation itself stays on the CPU.
+        water: what it attenuates, in 1/mm: that of the Hounsfield scale; only the padding "water" looks at it.
 
     Raises:
         UserError: settings that do not go together, whatever the method refuses, a device that is not there.
@@ -169,7 +171,7 @@ def reconstruct(
         if len(grid.shape) != 3:
             raise UserError(f"a cone beam needs a grid of (slices, rows, columns), not of shape {grid.shape}")
         if method == "fdk":
-            return Reconstructed(_analytic(projections, grid, beam, _windowed(chosen), device), method)
+            return Reconstructed(_analytic(projections, grid, beam, _windowed(chosen, water), device), method)
         found = _iterate(projections, projector_on(device, grid, beam), method, chosen, progress, 0, 1, device)
         return Reconstructed(found.image, method, [(found.iterations, found.stopped)])
     plane = Grid(grid.shape[-2:], grid.spacing[-2:], grid.centre[-2:])
@@ -178,7 +180,7 @@ def reconstruct(
     projector = None if method == "fbp" else projector_on(device, plane, beam)
     for index, sinogram in enumerate(projections):
         if projector is None:
-            image[index] = _analytic(sinogram, plane, beam, _windowed(chosen), device)
+            image[index] = _analytic(sinogram, plane, beam, _windowed(chosen, water), device)
             if progress is not None:
                 progress(index + 1, len(projections))
             continue
@@ -203,11 +205,15 @@ def smooth_start(projections: NDArray[Any], grid: Grid, beam: Beam, device: str 
     Where few photons came through, the data hardly pull the image anywhere: what it begins with must hold no noise, and
     large shapes, which take most iterations, had better be there.
     """
-    return np.maximum(_analytic(projections, grid, beam, (*_SMOOTH, None), device), 0)
+    return np.maximum(_analytic(projections, grid, beam, (*_SMOOTH, None, WATER), device), 0)
 
 
 def _analytic(
-    projections: NDArray[Any], grid: Grid, beam: Beam, windowed: tuple[Filter, float, Padding | None], device: str
+    projections: NDArray[Any],
+    grid: Grid,
+    beam: Beam,
+    windowed: tuple[Filter, float, Padding | None, float],
+    device: str,
 ) -> NDArray[np.float32]:
     """Reconstruct by fbp, from a cone beam by fdk."""
     if device == "cpu":
@@ -227,9 +233,9 @@ def _analytic(
     return image
 
 
-def _windowed(chosen: Settings) -> tuple[Filter, float, Padding | None]:
+def _windowed(chosen: Settings, water: float) -> tuple[Filter, float, Padding | None, float]:
     cutoff = 1.0 if chosen.cutoff is None else chosen.cutoff
-    return chosen.filter or "ramp", cutoff, chosen.padding
+    return chosen.filter or "ramp", cutoff, chosen.padding, water
 
 
 def _iterate(

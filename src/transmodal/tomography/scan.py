@@ -85,9 +85,10 @@ class _Reconstruction:
     filter: Filter
     cutoff: float
     padding: Padding | None
+    water: float
 
     def __call__(self, sinogram: NDArray[np.float32]) -> NDArray[np.float32]:
-        return fbp(sinogram, self.grid, self.beam, self.filter, self.cutoff, self.padding)
+        return fbp(sinogram, self.grid, self.beam, self.filter, self.cutoff, self.padding, self.water)
 
 
 def degrade(
@@ -148,7 +149,7 @@ def degrade(
     )
     ordered = in_order(steps)
     acquired = acquire(scan, ordered)
-    reconstruct = _Reconstruction(grid, acquired.reading.beam, filter, cutoff, padding)
+    reconstruct = _Reconstruction(grid, acquired.reading.beam, filter, cutoff, padding, units.water)
     sinogram, image, images = _reconstructed(acquired, scan, reconstruct)
     for step in ordered:
         image = step.finish(image, stream(scan.seed, step.kind))

@@ -22,7 +22,7 @@ from transmodal.tomography.filters import Filter, response, transform_length
 from transmodal.tomography.geometry import Beam, ConeBeam, FanBeam, Grid, ParallelBeam
 from transmodal.tomography.pixel_driven_parallel import Lattice, parallel_lattices
 from transmodal.tomography.scan_weights import ray_weights, view_weights, widened
-from transmodal.tomography.truncation import EDGE_TAPS, PADDINGS, WATER, Padding
+from transmodal.tomography.truncation import EDGE_TAPS, PADDINGS, WATER, Padding, check_water
 
 _PORTION = {"cpu": 1 << 19}  # look-ups at a time; each takes 60 to 100 bytes while it is worked on
 _LARGE_PORTION = 1 << 23  # on other devices, which want much to do at once
@@ -36,6 +36,7 @@ def fbp(
     filter: Filter = "ramp",
     cutoff: float = 1.0,
     padding: Padding | None = None,
+    water: float = WATER,
 ) -> Tensor:
     """Reconstruct slices from their parallel-beam or fan-beam sinograms.
 
@@ -43,14 +44,15 @@ def fbp(
         sinograms: (…, views, bins), line integrals without unit, on any device.
         grid: of the slice, (rows, columns).
         beam: where the rays ran.
-        filter, cutoff, padding: as for `filtered_back_projection.fbp`.
+        filter, cutoff, padding, water: as for `filtered_back_projection.fbp`.
 
     Returns:
         Attenuation in 1/mm, (…, rows, columns), of the same type on the same device.
 
     Raises:
         UserError: a shape that disagrees with the geometry, values that are not floating-point, a grid that reaches the
-            source, an unknown filter or padding, a cut-off outside (0, 1], or a cone beam.
+            source, an unknown filter or padding, a cut-off outside (0, 1], water of 0
+            or less, or a cone beam.
     """
     if not isinstance(beam, ParallelBeam | FanBeam):
         raise UserError("fbp reconstructs slices of a parallel or fan beam; a cone beam goes to fdk")
@@ -70,7 +72,7 @@ def fbp(
             factors = factors * wide.source_to_axis
             arc_pitch = wide.pitch / wide.source_to_detector
     filtered = _filtered(
-        functional.pad(views, added), _like(factors, views), pitch, arc_pitch, filter, cutoff, padding
+        functional.pad(views, added), _like(factors, views), pitch, arc_pitch, filter, cutoff, padding, water
     ) * _like(arcs[:, None], views)
     made = _parallel(filtered, grid, wide) if isinstance(wide, ParallelBeam) else _fan(filtered, grid, wide)
     return made.view(*sinograms.shape[:-2], *grid.shape).to(sinograms.dtype)
@@ -83,6 +85,7 @@ def fdk(
     filter: Filter = "ramp",
     cutoff: float = 1.0,
     padding: Padding | None = None,
+    water: float = WATER,
 ) -> Tensor:
     """Reconstruct a volume from cone-beam projections around a circle.
 
@@ -90,14 +93,15 @@ def fdk(
         projections: (…, views, rows, bins), line integrals without unit, on any device.
         grid: of the volume, (slices, rows, columns).
         beam: where the rays ran.
-        filter, cutoff, padding: as for `fdk.fdk`.
+        filter, cutoff, padding, water: as for `fdk.fdk`.
 
     Returns:
         Attenuation in 1/mm, (…, slices, rows, columns), of the same type on the same device.
 
     Raises:
         UserError: a shape that disagrees with the geometry, values that are not floating-point, a grid that reaches the
-            source, an unknown filter or padding, a cut-off outside (0, 1], or another beam.
+            source, an unknown filter or padding, a cut-off outside (0, 1], water of 0
+            or less, or another beam.
     """
     if not isinstance(beam, ConeBeam):
         raise UserError("fdk reconstructs volumes of a cone beam; a parallel or fan beam goes to fbp")
@@ -122,6 +126,7 @@ def fdk(
                 filter,
                 cutoff,
                 padding,
+                water,
             )
             * arcs[some]
             for some in _slices(len(beam.angles), together)
@@ -156,7 +161,7 @@ def _places(array: np.ndarray, values: Tensor) -> Tensor:
 
 def _filtered(
     views: Tensor, factors: Tensor, pitch: float, arc_pitch: float, filter: Filter, cutoff: float,
-    padding: Padding | None,
+    padding: Padding | None, water: float,
 ) -> Tensor:  # fmt: skip
     """Extend, weight and filter projections.
 
@@ -165,10 +170,10 @@ def _filtered(
         factors: of each ray, broadcast against `views`.
         pitch: between bins at the axis, in mm.
         arc_pitch: radians between the bins of a curved detector, else 0.
-        filter, cutoff, padding: see `fbp`.
+        filter, cutoff, padding, water: see `fbp`.
     """
     bins = views.shape[-1]
-    longer, extra = _extended(views, padding, pitch)
+    longer, extra = _extended(views, padding, pitch, water)
     if extra:
         # Beyond the edge a ray counts as much as on it.
         edges = [
@@ -182,19 +187,20 @@ def _filtered(
     return torch.fft.irfft(spectrum, n=length)[..., extra : extra + bins]
 
 
-def _extended(views: Tensor, padding: Padding | None, pitch: float) -> tuple[Tensor, int]:
+def _extended(views: Tensor, padding: Padding | None, pitch: float, water: float) -> tuple[Tensor, int]:
     """Continue projections on both sides as `truncation.extended` does."""
     if padding is None:
         return views, 0
     if padding not in PADDINGS:
         raise UserError(f"unknown padding {padding!r}: none, or one of {', '.join(PADDINGS)}")
+    check_water(padding, water)
     extra = max(views.shape[-1] // 2, 1)
-    right = _continued(views, padding, extra, pitch)
-    left = _continued(views.flip(-1), padding, extra, pitch).flip(-1)
+    right = _continued(views, padding, extra, pitch, water)
+    left = _continued(views.flip(-1), padding, extra, pitch, water).flip(-1)
     return torch.cat([left, views, right], dim=-1), extra
 
 
-def _continued(views: Tensor, padding: Padding, extra: int, pitch: float) -> Tensor:
+def _continued(views: Tensor, padding: Padding, extra: int, pitch: float, water: float) -> Tensor:
     bins = views.shape[-1]
     taps = min(max(EDGE_TAPS, bins // 50), bins)
     beyond = torch.arange(1, extra + 1, dtype=views.dtype, device=views.device)
@@ -205,11 +211,11 @@ def _continued(views: Tensor, padding: Padding, extra: int, pitch: float) -> Ten
     place = _like((np.arange(taps) - (taps - 1) / 2) * pitch, views)
     slope = (edge * place).sum(-1, keepdim=True) / place.square().sum()
     value = (edge.mean(-1, keepdim=True) + slope * place[-1]).clamp(min=0)
-    from_centre = -value * slope / (4 * WATER**2)
-    squared = (value / (2 * WATER)) ** 2 + from_centre**2
+    from_centre = -value * slope / (4 * water**2)
+    squared = (value / (2 * water)) ** 2 + from_centre**2
     under = squared - (from_centre + beyond * pitch) ** 2
     # No root is taken of what is not above 0: its gradient would not be finite.
-    continued = 2 * WATER * torch.where(under > 0, under.where(under > 0, 1.0).sqrt(), 0.0)
+    continued = 2 * water * torch.where(under > 0, under.where(under > 0, 1.0).sqrt(), 0.0)
     radius = squared.where(squared > 0, 1.0).sqrt().where(squared > 0, 0.0)
     return torch.where(radius - from_centre < extra * pitch, continued, continued * roll)
 

@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 
 from transmodal.errors import UserError
 from transmodal.tomography.geometry import Beam
+from transmodal.tomography.hounsfield import HounsfieldScale
 from transmodal.tomography.scan_weights import is_displaced
 
 Padding = Literal["edge", "water"]
 PADDINGS: tuple[Padding, ...] = get_args(Padding)
 
-WATER = 0.0192  # 1/mm, at about 70 keV
+WATER = HounsfieldScale().water  # 1/mm, where nothing else is said
 
 EDGE_TAPS = 3  # bins that make the value of an edge
 
@@ -53,34 +54,50 @@ def looks_truncated(
     return top > 0 and float(np.mean(highest > level * top)) > views
 
 
-def extended(views: NDArray[np.float32], padding: Padding | None, pitch: float) -> tuple[NDArray[np.float32], int]:
+def extended(
+    views: NDArray[np.float32], padding: Padding | None, pitch: float, water: float = WATER
+) -> tuple[NDArray[np.float32], int]:
     """Continue projections on both sides, by half their width each.
 
     Args:
         views: (…, bins), line integrals.
         padding: one of `PADDINGS`, or None to leave them alone.
         pitch: mm between bins, at the axis.
+        water: what it attenuates, in 1/mm, of the padding "water".
 
     Returns:
         Projections with more bins, and how many were added on each side.
 
     Raises:
-        UserError: an unknown padding.
+        UserError: an unknown padding, or water that does not attenuate.
     """
     if padding is None:
         return views, 0
     if padding not in PADDINGS:
         raise UserError(f"unknown padding {padding!r}: none, or one of {', '.join(PADDINGS)}")
+    check_water(padding, water)
     bins = views.shape[-1]
     extra = max(bins // 2, 1)
     beyond = np.arange(1, extra + 1, dtype=np.float32)
-    right = _continued(views, padding, beyond, pitch)
-    left = _continued(views[..., ::-1], padding, beyond, pitch)[..., ::-1]
+    right = _continued(views, padding, beyond, pitch, water)
+    left = _continued(views[..., ::-1], padding, beyond, pitch, water)[..., ::-1]
     return np.concatenate([left, views, right], axis=-1), extra
 
 
+def check_water(padding: Padding | None, water: float) -> None:
+    """Refuse water that attenuates nothing, where projections shall go on as through it.
+
+    Raises:
+        UserError: with the number.
+    """
+    if padding == "water" and not 0 < water < np.inf:
+        raise UserError(
+            f"water attenuates {water:g} per mm: the padding by water needs a number above 0, such as {WATER}"
+        )
+
+
 def _continued(
-    views: NDArray[np.float32], padding: Padding, beyond: NDArray[np.float32], pitch: float
+    views: NDArray[np.float32], padding: Padding, beyond: NDArray[np.float32], pitch: float, water: float
 ) -> NDArray[np.float32]:
     """Return what follows the last bin, at `beyond` bins from it."""
     taps = min(max(EDGE_TAPS, views.shape[-1] // 50), views.shape[-1])
@@ -92,10 +109,10 @@ def _continued(
     place = (np.arange(taps) - (taps - 1) / 2) * pitch
     slope = (edge * place).sum(axis=-1, keepdims=True) / (place**2).sum()
     value = np.maximum(mean + slope * place[-1], 0)  # of the line through the edge, at the last bin
-    from_centre = -value * slope / (4 * WATER**2)  # mm of the last bin from the axis of the cylinder
-    squared = (value / (2 * WATER)) ** 2 + from_centre**2  # of its radius
+    from_centre = -value * slope / (4 * water**2)  # mm of the last bin from the axis of the cylinder
+    squared = (value / (2 * water)) ** 2 + from_centre**2  # of its radius
     chord = np.sqrt(np.maximum(squared - (from_centre + beyond * pitch) ** 2, 0))
-    continued = 2 * WATER * chord
+    continued = 2 * water * chord
     rolled: NDArray[Any] = continued * np.cos(np.pi / 2 * beyond / beyond[-1])
     # The roll-off is for cylinders that do not end within the extension; those that do keep their shape.
     ends = np.sqrt(squared) - from_centre < beyond[-1] * pitch

@@ -179,7 +179,7 @@ def _without_metal(scan: DegradedScan, name: str, process: "Process") -> Pixels:
 
 
 def _reconstructed(scan: DegradedScan, sinogram: Pixels, process: "Process") -> Pixels:
-    image = fbp(sinogram, scan.grid, scan.beam, process.filter, process.cutoff, process.padding)
+    image = fbp(sinogram, scan.grid, scan.beam, process.filter, process.cutoff, process.padding, scan.scale.water)
     return scan.scale.to_hounsfield(image)
 
 

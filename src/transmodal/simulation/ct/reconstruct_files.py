@@ -112,9 +112,10 @@ def reconstruct_file(
     grid = grid_for(scan, size, spacing, len(projections))
     if looks_truncated(projections, scan.beam) and method in ("fbp", "fdk") and settings.padding is None:
         done.notes.append("projections look truncated; --padding edge or water may remove the bright rim")
-    found = reconstruct(projections, grid, scan.beam, settings, progress, device)
+    units = scale or HounsfieldScale()
+    found = reconstruct(projections, grid, scan.beam, settings, progress, device, units.water)
     chosen = unit or ("attenuation" if scan.place is not None and scan.place.quantity == "1/mm" else "HU")
-    values = (scale or HounsfieldScale()).to_hounsfield(found.image) if chosen == "HU" else found.image
+    values = units.to_hounsfield(found.image) if chosen == "HU" else found.image
     image = ready_to_write(_placed(values, scan, grid, "HU" if chosen == "HU" else "1/mm"), out)
     out.parent.mkdir(parents=True, exist_ok=True)
     write(image, out, f"Reconstructed by transmodal ({found.method}) from {path.name}, not for diagnosis")

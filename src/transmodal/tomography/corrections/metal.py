@@ -157,9 +157,9 @@ def reduce_metal(
     units = scale or HounsfieldScale()
     hidden = metal_trace(metal, grid, beam) if trace is None else trace
     filled = interpolate_trace(sinogram, hidden)
-    image = units.to_hounsfield(fbp(filled, grid, beam, filter, cutoff, padding))
+    image = units.to_hounsfield(fbp(filled, grid, beam, filter, cutoff, padding, units.water))
     if method == "linear":
         return image
     prior = units.to_attenuation(prior_image(image, grid, metal))
     filled = interpolate_normalised(sinogram, hidden, project(np.maximum(prior, 0.0), grid, beam))
-    return units.to_hounsfield(fbp(filled, grid, beam, filter, cutoff, padding))
+    return units.to_hounsfield(fbp(filled, grid, beam, filter, cutoff, padding, units.water))
