@@ -272,15 +272,95 @@ def test_a_broken_file_is_listed_and_the_rest_is_made(
     (tmp_path / "clean" / "s3.tif").unlink()
     arguments = ("data", "degrade", manifest, "-o", tmp_path / "p", "--step", "fewer-angles angles=9", "--workers", "1")
     status, out, _ = run(capsys, *arguments)
-    assert status == 0
+    assert status == 2
     assert "2 cases failed" in out
     assert "not finite" in out
+    assert "4 pairs of 4 subjects" in out
     assert len(Manifest.read(tmp_path / "p" / "manifest.csv").cases()) == 4
     # Mended, only what failed is made.
     write(Image(body(), picture_affine((MM, MM)), quantity="HU"), tmp_path / "clean" / "s2.tif")
     write(Image(body(), picture_affine((MM, MM)), quantity="HU"), tmp_path / "clean" / "s3.tif")
     status, out, _ = run(capsys, *arguments, "--json")
+    assert status == 0
     assert (json.loads(out)["made"], json.loads(out)["reused"]) == (2, 4)
+
+
+def test_a_broken_file_among_several_is_listed_by_simulate_ct_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for person in ("ada", "bo"):
+        pixels = body().astype(np.float32)
+        pixels[3, 3] = np.nan if person == "bo" else 0.0
+        (tmp_path / "people" / person).mkdir(parents=True)
+        write(Image(pixels, picture_affine((MM, MM)), quantity="HU"), tmp_path / "people" / person / "ct.tif")
+    status, out, _ = run(
+        capsys,
+        *("data", "simulate", "ct", tmp_path / "people", "-o", tmp_path / "p", "--step", "fewer-angles angles=9"),
+        *("--workers", "1", "--json"),
+    )
+    assert status == 2
+    said = json.loads(out)
+    assert (said["made"], len(said["failed"])) == (1, 1)
+    assert "not finite" in said["failed"][0]["reason"]
+    assert Manifest.read(tmp_path / "p" / "manifest.csv").subjects == ["ada"]
+
+
+def test_padding_by_water_knows_the_water_of_the_scale(
+    slice_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    narrow = ("--views", "60", "--bins", "40")
+    images = {}
+    for water in ("0.0192", "0.05"):
+        sinogram, image = tmp_path / f"{water}.npy", tmp_path / "i.nii.gz"
+        assert run(capsys, "ct", "project", slice_file, "-o", sinogram, "--water", water, *narrow)[0] == 0
+        arguments = ("ct", "reconstruct", sinogram, "-o", image, "--water", water, "--padding", "water")
+        assert run(capsys, *arguments)[0] == 0
+        images[water] = np.asarray(read(image), np.float32)
+    assert np.allclose(images["0.0192"], images["0.05"], atol=1.0)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("ct", "project", "slice.tif", "-o", "s.npy"),
+        ("ct", "degrade", "slice.tif", "-o", "o.tif", "--step", "rings"),
+        ("data", "degrade", "m.csv", "-o", "d", "--step", "rings"),
+        ("data", "simulate", "ct", "slice.tif", "-o", "d", "--step", "rings"),
+    ],
+)
+def test_views_beside_a_geometry_are_refused_and_not_ignored(
+    slice_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(slice_file.parent)
+    beam = {"kind": "parallel", "views": 8, "bins": 95, "pitch": MM}
+    Path("scan.json").write_text(json.dumps(beam))
+    Path("m.csv").write_text("subject,modality,path\na,CT,slice.tif\n")
+    for views in ("90", "180", "720"):  # also the number that is the default
+        status, out, err = run(capsys, *command, "--geometry", "scan.json", "--views", views)
+        assert (status, out) == (2, "")
+        assert "--views and --geometry exclude each other" in err
+
+
+def test_views_are_those_of_the_geometry_or_the_default(
+    slice_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    geometry = tmp_path / "scan.json"
+    geometry.write_text(json.dumps({"kind": "parallel", "views": 8, "bins": 95, "pitch": MM}))
+    for more, views in ((("--geometry", geometry), 8), ((), 180), (("--views", "9"), 9)):
+        assert run(capsys, "ct", "project", slice_file, "-o", tmp_path / "s.npy", *more)[0] == 0
+        assert len(np.load(tmp_path / "s.npy")) == views
+    for more, views in ((("--geometry", geometry), 8), ((), 720), (("--views", "9"), 9)):
+        arguments = ("ct", "degrade", slice_file, "-o", tmp_path / "o.tif", "--step", "rings", "--keep-sinogram")
+        assert run(capsys, *arguments, *more)[0] == 0
+        assert len(np.load(tmp_path / "o.sinogram.npy")) == views
+
+
+def test_help_names_the_beams_that_a_command_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "ct", "project", "--help")[1].count("Of a fan or cone beam.") == 2
+    for command in (("ct", "degrade"), ("data", "degrade"), ("data", "simulate", "ct")):
+        told = run(capsys, *command, "--help")[1]
+        assert told.count("Of a fan beam.") == 2
+        assert "cone" not in told
 
 
 def test_phantoms_and_folders_become_pairs_in_one_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,13 +22,19 @@ Geometry = Annotated[
     Path | None,
     typer.Option(metavar="JSON", help="A scan's geometry in a file; instead of the options below.", **_SCANNER),
 ]
-Views = Annotated[int, typer.Option(min=1, help="Projections, evenly over the arc.", **_SCANNER)]
+Views = Annotated[int | None, typer.Option(min=1, help="Projections, evenly over the arc; default 720.", **_SCANNER)]
 Degrees = Annotated[
     float | None, typer.Option(help="The arc; default 180 of parallel rays, 360 of others.", **_SCANNER)
 ]
 PlaneBeam = Annotated[Literal["parallel", "fan"], typer.Option("--beam", help="Kind of rays.", **_SCANNER)]
 SourceToAxis = Annotated[float | None, typer.Option(metavar="MM", help="Of a fan or cone beam.", **_SCANNER)]
 SourceToDetector = Annotated[float | None, typer.Option(metavar="MM", help="Of a fan or cone beam.", **_SCANNER)]
+FanSourceToAxis = Annotated[
+    float | None, typer.Option("--source-to-axis", metavar="MM", help="Of a fan beam.", **_SCANNER)
+]
+FanSourceToDetector = Annotated[
+    float | None, typer.Option("--source-to-detector", metavar="MM", help="Of a fan beam.", **_SCANNER)
+]
 Bins = Annotated[int | None, typer.Option(min=1, help="Of the detector; default as many as see the image.", **_SCANNER)]
 Pitch = Annotated[
     float | None, typer.Option(metavar="MM", help="Between bins; default a pixel on the axis.", **_SCANNER)
@@ -128,7 +134,7 @@ def scanner_of(geometry: Path | None, preset: str | None = None, **settings: Any
     given = {name: value for name, value in settings.items() if value is not None}
     if geometry is None and preset is None:
         return Scanner(**given)
-    said = [name for name, value in given.items() if value != getattr(plain, name) and name != "views"]
+    said = [name for name, value in given.items() if value != getattr(plain, name) or name == "views"]
     if geometry is not None:
         if said or preset is not None:
             names = ", ".join("--" + {"kind": "beam"}.get(name, name).replace("_", "-") for name in said)
@@ -137,7 +143,7 @@ def scanner_of(geometry: Path | None, preset: str | None = None, **settings: Any
     known = SCANNERS[str(preset)]
     if given.get("kind", known.kind) != known.kind:
         raise UserError(f"--scanner {preset} has a {known.kind} beam: leave --beam out")
-    return replace(known, **{name: value for name, value in given.items() if name in {*said, "views"}})
+    return replace(known, **{name: value for name, value in given.items() if name in said})
 
 
 def process_of(scanner: "Scanner", **settings: Any) -> "Process":

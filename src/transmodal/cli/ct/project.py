@@ -81,7 +81,7 @@ def project(
         geometry,
         scanner,
         kind=beam,
-        views=views or (180 if scanner is None else None),
+        views=views or (180 if scanner is None and geometry is None else None),
         degrees=degrees,
         source_to_axis=source_to_axis,
         source_to_detector=source_to_detector,

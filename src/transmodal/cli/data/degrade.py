@@ -43,11 +43,11 @@ def degrade(
     size: options.LongerEdge = None,
     seed: options.Seed = 0,
     geometry: options.Geometry = None,
-    views: options.Views = 720,
+    views: options.Views = None,
     degrees: options.Degrees = None,
     beam: options.PlaneBeam = "parallel",
-    source_to_axis: options.SourceToAxis = None,
-    source_to_detector: options.SourceToDetector = None,
+    source_to_axis: options.FanSourceToAxis = None,
+    source_to_detector: options.FanSourceToDetector = None,
     bins: options.Bins = None,
     pitch: options.Pitch = None,
     curved: options.Curved = False,
@@ -64,7 +64,7 @@ def degrade(
 
     Slices stay slices; volumes are degraded slice by slice along the patient's axis. Subjects, sessions, splits and
     free columns are kept; new columns are angles, photons, seed, degradation and what was varied. What is finished is
-    not made again.
+    not made again. Cases that fail are listed, the rest is made; the exit status is then 2.
     """
     from transmodal.datasets.manifest import Manifest
 
@@ -164,7 +164,11 @@ def settings_of(
 
 
 def make(manifest: "Manifest", out: Path, settings: "PairSettings", workers: int | None, as_json: bool) -> None:
-    """Make the pairs and tell what became of them."""
+    """Make the pairs and tell what became of them.
+
+    Raises:
+        typer.Exit: with 2, once all is told, where cases failed.
+    """
     import os
 
     from transmodal.cli.progress import Progress
@@ -180,6 +184,8 @@ def make(manifest: "Manifest", out: Path, settings: "PairSettings", workers: int
             tuning=lambda done, total: bar.show("Tuning total variation, levels", done, total),
         )
     _tell(pairs, as_json)
+    if pairs.failed:
+        raise typer.Exit(2)
 
 
 def _tell(pairs: "Pairs", as_json: bool) -> None:

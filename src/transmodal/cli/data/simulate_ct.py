@@ -50,11 +50,11 @@ def simulate_ct(
     size: options.LongerEdge = None,
     seed: options.Seed = 0,
     geometry: options.Geometry = None,
-    views: options.Views = 720,
+    views: options.Views = None,
     degrees: options.Degrees = None,
     beam: options.PlaneBeam = "parallel",
-    source_to_axis: options.SourceToAxis = None,
-    source_to_detector: options.SourceToDetector = None,
+    source_to_axis: options.FanSourceToAxis = None,
+    source_to_detector: options.FanSourceToDetector = None,
     bins: options.Bins = None,
     pitch: options.Pitch = None,
     curved: options.Curved = False,
@@ -71,7 +71,7 @@ def simulate_ct(
 
     What 'data index --layout ct' and 'data degrade' do, one after the other. Subjects come from PatientID or folders
     (or --subject-pattern), sessions from dates and planes. Phantoms are ellipses of 400 mm fields, of --size pixels
-    (default 256).
+    (default 256). Cases that fail are listed, the rest is made; the exit status is then 2.
     """
     from transmodal.datasets.ct_sources import clean_manifest, phantom_manifest
 
