@@ -1,8 +1,9 @@
 import inspect
 import json
+from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from transmodal.errors import UserError
 from transmodal.tomography import degradations
@@ -10,6 +11,7 @@ from transmodal.tomography.degradations import (
     DEGRADATIONS,
     Degradation,
     FewerAngles,
+    Insert,
     PhotonNoise,
     Rings,
     degradation_from,
@@ -100,3 +102,27 @@ def test_each_kind_draws_from_a_stream_of_its_own() -> None:
     assert stream(3, "rings").random() == stream(3, "rings").random()
     assert stream(3, "rings").random() != stream(3, "photon-noise").random()
     assert stream(3, "rings").random() != stream(4, "rings").random()
+
+
+def _settings(model: type[BaseModel], prefix: str = "") -> list[str]:
+    """Return the names of a model's settings as a recipe writes them: those of the tube with a dot."""
+    names = []
+    for name, entry in model.model_fields.items():
+        if isinstance(entry.annotation, type) and issubclass(entry.annotation, BaseModel):
+            names += _settings(entry.annotation, f"{name}.")
+        elif name != "kind":
+            names.append(prefix + name)
+    return names
+
+
+@pytest.mark.parametrize("kind", DEGRADATIONS)
+def test_the_page_names_every_setting_of_every_degradation(kind: str) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "ct.md").read_text(encoding="utf-8")
+    section = page.partition("**Degrade.**")[2].partition("## Pairs")[0]
+    rows = [line for line in section.splitlines() if line.startswith(f"| `{kind}` |")]
+    assert len(rows) == 1
+    rare = [entry for entry in section.partition("Rarely needed:")[2].split("\n- ") if f"`{kind}`" in entry]
+    told = rows[0] + "".join(rare)
+    settings = _settings(DEGRADATIONS[kind]) + (_settings(Insert) if kind == "metal" else [])
+    assert settings
+    assert [name for name in settings if f"`{name}`" not in told] == []
