@@ -64,7 +64,8 @@ def test_images_without_noise_or_without_contrast() -> None:
     truth = np.random.default_rng(0).normal(40, 10, (20, 20))
     assert affine_snr(truth, truth, limits=(0, 100)) == math.inf
     assert affine_snr(3 * truth - 5, truth, limits=(0, 100)) > 250
-    assert affine_snr(truth, np.full((20, 20), 7.0), limits=(0, 100)) == math.inf
+    with pytest.raises(ValueError, match="truth is constant"):
+        affine_snr(truth, np.full((20, 20), 0.1), limits=(0, 100))
     mean = 10 * math.log10(float((truth**2).sum() / ((truth - truth.mean()) ** 2).sum()))
     assert affine_snr(np.full((20, 20), 7.0), truth, limits=(0, 100)) == pytest.approx(mean)
     # A small residual under a large mean is not lost.

@@ -14,13 +14,19 @@ from scipy.ndimage import gaussian_filter
 from transmodal.metrics import METRICS
 from transmodal.metrics.uniform_ssim import uniform_ssim
 
-CHOSEN: dict[str, dict[str, Any]] = {"nmae": {"denominator": "mean-magnitude"}, "nmi": {"bins": 32}}
+CHOSEN: dict[str, dict[str, Any]] = {
+    "nmae": {"denominator": "mean-magnitude"},
+    "nmi": {"bins": 32},
+    "affine_snr": {"limits": (0, 4096)},
+}
 SYMMETRIC = {"mse", "mae", "psnr", "ssim", "ms_ssim", "nmi", "uniform_ssim"} | {
     name for name in METRICS if METRICS[name].convention.startswith("synthrad")
 }
-PERFECT = {"psnr": math.inf, "nmi": 2.0}
+PERFECT = {"psnr": math.inf, "nmi": 2.0, "affine_snr": math.inf}
 # What two equal constant images score, where it is not the perfect value: these have nothing to measure.
-WITHOUT_CONSTANTS = {"nmi"} | {name for name in METRICS if METRICS[name].convention in ("per-image-range", "lodopab")}
+WITHOUT_CONSTANTS = {"nmi", "affine_snr"} | {
+    name for name in METRICS if METRICS[name].convention in ("per-image-range", "lodopab")
+}
 # A shape that is one pixel too small.
 TOO_SMALL: dict[str, tuple[int, ...]] = {
     "ssim": (10, 30),
@@ -33,7 +39,9 @@ TOO_SMALL: dict[str, tuple[int, ...]] = {
 }
 
 SCORES: dict[str, Callable[..., float]] = {
-    name: partial(metric.function, **CHOSEN.get(name, {}), **({"data_range": 4096.0} if metric.needs_range else {}))
+    name: partial(
+        metric.function, **CHOSEN.get(name, {}), **({"data_range": 4096.0} if "data_range" in metric.options else {})
+    )
     for name, metric in METRICS.items()
     if metric.level == "image" and metric.needs_truth and name != "lpips"
 } | {"uniform_ssim": partial(uniform_ssim, data_range=4096.0)}
@@ -133,7 +141,7 @@ def test_images_that_do_not_fit_are_refused(name: str) -> None:
         refused(name, "selects no pixel", predicted, truth, mask=np.zeros(truth.shape, bool))
         refused(name, "mask has shape", predicted, truth, mask=np.ones(truth.shape[1:], bool))
         refused(name, "must be boolean", predicted, truth, mask=np.ones(truth.shape, int))
-    if name in METRICS and METRICS[name].needs_range:
+    if name in METRICS and "data_range" in METRICS[name].options:
         refused(name, "data_range must be", predicted, truth, data_range=0.0)
 
 

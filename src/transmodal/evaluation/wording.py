@@ -156,7 +156,7 @@ def left_out_in_words(metric: str, summary: Summary, scores: Scores) -> str:
     """Say how many cases have no finite value in a metric, and why that happens."""
     why = {
         "psnr": "whose images equal their truth (infinite)",
-        "affine_snr": "whose images equal their truth up to a line, or whose truth is constant (infinite)",
+        "affine_snr": "whose images equal their truth (infinite)",
         "nrmse": "whose truth has a denominator of 0",
         "nmae": "whose truth has a denominator of 0",
         "dice": "where both maps lack the label",

@@ -29,12 +29,11 @@ def affine_snr(predicted: Any, truth: Any, *, limits: tuple[float, float], mask:
         mask: boolean array of the same shape; both the fit and the sums take the pixels inside. None takes all.
 
     Returns:
-        The ratio; +inf for equal images, and for a constant truth, which b alone fits. A constant prediction scores
-        the truth's own mean.
+        The ratio, +inf for equal images. A constant prediction scores what the truth's own mean would.
 
     Raises:
-        ValueError: shapes or types do not fit, the limits are not finite and in order, the mask is empty, or a
-            compared pixel is not finite.
+        ValueError: shapes or types do not fit, the limits are not finite and in order, the mask is empty, a
+            compared pixel is not finite, or the truth is constant: b alone fits it, whatever was predicted.
     """
     low, high = (float(limit) for limit in limits)
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
@@ -48,6 +47,8 @@ def affine_snr(predicted: Any, truth: Any, *, limits: tuple[float, float], mask:
     x -= low
     signal = float(x @ x)
     refuse_not_finite(signal + float(y @ y), "affine_snr")
+    if x.min() == x.max():
+        raise ValueError("affine_snr: the truth is constant in the compared region, any prediction would fit it")
     x -= x.mean()
     y -= y.mean()
     # Centred, the best b is 0 and the best a the ratio of two sums; the residual is summed itself, since the
