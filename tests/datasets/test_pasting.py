@@ -1,6 +1,8 @@
 """Lesions of one subject in the image of another: the label goes where the pixels go, and nothing else changes."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from transmodal.datasets.cache import PreparedCase
 from transmodal.datasets.manifest import CaseFiles
 from transmodal.datasets.pasting import PasteSettings, paste_lesion
 from transmodal.datasets.sampling import Samples, SamplingSettings
+from transmodal.errors import UserError
 
 HARD = PasteSettings(softness=0)
 
@@ -35,7 +38,13 @@ def pasted(
 ) -> dict[str, np.ndarray]:
     generator = np.random.default_rng(seed)
     return paste_lesion(
-        sample(host), with_lesion(), inputs=("ct",), lesions=lesions, settings=settings, generator=generator
+        sample(host),
+        with_lesion(),
+        inputs=("ct",),
+        lesions=lesions,
+        ground=None,
+        settings=settings,
+        generator=generator,
     )
 
 
@@ -78,7 +87,9 @@ def test_half_of_a_lesion_may_hide_in_a_wall() -> None:
     over_wall = beyond = 0
     for seed in range(200):
         generator = np.random.default_rng(seed)
-        made = paste_lesion(host, with_lesion(), inputs=("ct",), lesions=None, settings=HARD, generator=generator)
+        made = paste_lesion(
+            host, with_lesion(), inputs=("ct",), lesions=None, ground=None, settings=HARD, generator=generator
+        )
         lesion = made[LABELS][0] > 0
         hidden = lesion[:, :7].sum() / max(1, lesion.sum())
         assert hidden <= 0.5
@@ -92,7 +103,7 @@ def test_only_lesions_are_taken_and_other_labels_of_the_host_stay() -> None:
     host[LABELS][:] = 1
     donor[LABELS][0, 6:9, 3:6] = 1  # an organ beside it
     generator = np.random.default_rng(0)
-    made = paste_lesion(host, donor, inputs=("ct",), lesions=(2,), settings=HARD, generator=generator)
+    made = paste_lesion(host, donor, inputs=("ct",), lesions=(2,), ground=None, settings=HARD, generator=generator)
     assert set(np.unique(made[LABELS])) == {1, 2} and (made[LABELS] == 2).sum() <= 9
     assert (host[LABELS] == 1).all() and (host["ct"] == np.float32(-0.9)).all(), "the host itself is not changed"
 
@@ -100,7 +111,7 @@ def test_only_lesions_are_taken_and_other_labels_of_the_host_stay() -> None:
 def test_volumes_and_donors_of_other_shapes() -> None:
     host, donor = sample(-0.9, (9, 9, 5)), with_lesion(shape=(20, 16, 12))
     generator = np.random.default_rng(1)
-    made = paste_lesion(host, donor, inputs=("ct",), lesions=None, settings=HARD, generator=generator)
+    made = paste_lesion(host, donor, inputs=("ct",), lesions=None, ground=None, settings=HARD, generator=generator)
     assert made[LABELS].shape == (1, 9, 9, 5) and 0 < (made[LABELS] > 0).sum() <= 27
 
 
@@ -110,9 +121,27 @@ def test_settings_that_make_no_sense_are_refused(wrong: dict[str, object]) -> No
         PasteSettings.model_validate(wrong)
 
 
-def prepared(folder: Path, subjects: tuple[str, ...], spacings: tuple[float, ...]) -> list[PreparedCase]:
+@given(seed=st.integers(0, 100))
+def test_a_lesion_stays_on_the_ground_that_it_is_given(seed: int) -> None:
+    host = sample(-0.9)
+    host[LABELS][0, 2:9, 2:9] = 1
+    organ = host[LABELS][0] == 1
+    generator = np.random.default_rng(seed)
+    made = paste_lesion(
+        host, with_lesion(), inputs=("ct",), lesions=(2,), ground=(1,), settings=PasteSettings(), generator=generator
+    )
+    changed = (made["ct"][0] != host["ct"][0]) | (made[LABELS][0] != host[LABELS][0])
+    assert (made[LABELS] == 2).any() and not changed[~organ].any()
+    none = paste_lesion(
+        host, with_lesion(), inputs=("ct",), lesions=(2,), ground=(3,), settings=HARD, generator=generator
+    )
+    assert np.array_equal(none[LABELS], host[LABELS])
+
+
+def prepared(folder: Path, subjects: Sequence[str], spacings: Sequence[float] = (1.0, 1.0, 1.0)) -> list[PreparedCase]:
+    """Cases of which only the first has no lesion."""
     cases = []
-    for number, (subject, spacing) in enumerate(zip(subjects, spacings, strict=True)):
+    for number, (subject, spacing) in enumerate(zip(subjects, spacings, strict=False)):
         arrays = with_lesion(1) if number else sample(-0.9)
         files = {name: folder / f"{name.strip('#')}{number}.npy" for name in arrays}
         for name, array in arrays.items():
@@ -122,24 +151,57 @@ def prepared(folder: Path, subjects: tuple[str, ...], spacings: tuple[float, ...
     return cases
 
 
+def make(cases: list[PreparedCase], **settings: Any) -> Samples:
+    chosen = SamplingSettings.model_validate({"paste": {"probability": 1.0}} | settings)
+    turning = AugmentationSettings(rotation_degrees=20)
+    return Samples(cases, inputs=("ct",), targets=("seg",), settings=chosen, augmentation=turning, makes_labels=True)
+
+
 def labelled(samples: Samples, epochs: int = 30) -> int:
     """How often the first sample, which has no lesion of its own, shows one."""
     return sum(bool(samples[epoch, 0][LABELS].any()) for epoch in range(epochs))
 
 
-def test_samples_get_lesions_of_other_subjects_alone(tmp_path: Path) -> None:
-    def made(subjects: tuple[str, ...], spacings: tuple[float, ...] = (1.0, 1.0), probability: float = 1.0) -> Samples:
-        settings = SamplingSettings(paste=PasteSettings(probability=probability))
-        cases = prepared(tmp_path, subjects, spacings)
-        turning = AugmentationSettings(rotation_degrees=20)
-        return Samples(
-            cases, inputs=("ct",), targets=("seg",), settings=settings, augmentation=turning, makes_labels=True
-        )
-
-    assert labelled(made(("a", "b"))) == 30
-    assert 5 < labelled(made(("a", "b"), probability=0.5)) < 25
-    assert labelled(made(("a", "b"), probability=0.0)) == 0
-    assert labelled(made(("a", "a"))) == 0, "of the same subject"
-    assert labelled(made(("a", "b"), spacings=(1.0, 2.0))) == 0, "of another size in millimetres"
-    first, again = made(("a", "b"))[3, 0], made(("a", "b"))[3, 0]
+def test_samples_get_lesions_as_often_as_asked_and_of_other_subjects_alone(tmp_path: Path) -> None:
+    assert labelled(make(prepared(tmp_path, "ab"))) == 30
+    assert 5 < labelled(make(prepared(tmp_path, "ab"), paste={"probability": 0.5})) < 25
+    assert labelled(make(prepared(tmp_path, "ab"), paste={"probability": 0.0})) == 0
+    mostly_own = make(prepared(tmp_path, "aab"))
+    assert labelled(mostly_own) == 30, "the own lesion is never drawn instead of the other's"
+    assert {number for number, _ in mostly_own._donors_for(mostly_own.cases[0])} == {2}
+    first, again = make(prepared(tmp_path, "ab"))[3, 0], make(prepared(tmp_path, "ab"))[3, 0]
     assert all(bool((first[name] == again[name]).all()) for name in first), "drawn from seed, epoch and index"
+
+
+def test_millimetres_must_agree(tmp_path: Path) -> None:
+    assert labelled(make(prepared(tmp_path, "ab", (1.0, 1.004)))) == 30
+    mixed = make(prepared(tmp_path, "abc", (1.0, 2.0, 2.0)))
+    assert labelled(mixed) == 0 and mixed[0, 1][LABELS].any()
+
+
+@pytest.mark.parametrize(("subjects", "spacings"), [("aa", (1.0, 1.0)), ("ab", (1.0, 2.0))])
+def test_where_nobody_can_give_it_is_said_at_the_start(
+    tmp_path: Path, subjects: str, spacings: tuple[float, ...]
+) -> None:
+    with pytest.raises(UserError, match=r"no training subject has a lesion that another.*sampling\.paste=null"):
+        make(prepared(tmp_path, subjects, spacings))
+
+
+def test_patches_get_a_lesion_though_the_donors_patch_would_miss_it(tmp_path: Path) -> None:
+    patches = make(prepared(tmp_path, "ab"), patch=(6, 6), patches_per_case=2, foreground=0.0)
+    seen = [patches[epoch, 0] for epoch in range(30)]
+    assert all(each[LABELS].shape == (1, 6, 6) and each[LABELS].any() for each in seen)
+
+
+def test_neighbours_come_along(tmp_path: Path) -> None:
+    cases = prepared(tmp_path, "ab")
+    settings = SamplingSettings(paste=PasteSettings(probability=1.0))
+    made = Samples(cases, inputs=("ct",), targets=("seg",), settings=settings, neighbours=1, makes_labels=True)
+    assert made[0, 0]["ct"].shape == (3, 12, 14) and made[0, 0][LABELS].any()
+
+
+def test_only_the_lesion_classes_are_given(tmp_path: Path) -> None:
+    cases = prepared(tmp_path, "ab")
+    chosen = SamplingSettings(paste=PasteSettings(probability=1.0))
+    with pytest.raises(UserError, match="no training subject has a lesion"):
+        Samples(cases, inputs=("ct",), targets=("seg",), settings=chosen, makes_labels=True, lesions=(2,))

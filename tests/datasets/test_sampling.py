@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from transmodal.datasets.augmentation import AugmentationSettings
 from transmodal.datasets.batch_keys import GIVEN, LABELS, REGION, WANTED
 from transmodal.datasets.cache import PreparedCase
+from transmodal.datasets.epochs import EpochSampler, make_loader
 from transmodal.datasets.manifest import CaseFiles
-from transmodal.datasets.sampling import EpochSampler, Samples, SamplingSettings, make_loader
+from transmodal.datasets.sampling import Samples, SamplingSettings
 
 
 def indices(sampler: EpochSampler) -> list[list[int]]:

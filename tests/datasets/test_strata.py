@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from transmodal.datasets.sampling import EpochSampler
+from transmodal.datasets.epochs import EpochSampler
 from transmodal.datasets.strata import EMPTY, StrataSettings, lesion_area, size_names, stratified_order, stratum_of
 
 

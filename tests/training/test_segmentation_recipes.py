@@ -88,6 +88,7 @@ def test_a_resumed_training_has_the_same_weights(data: Path, tmp_path: Path, mon
         "train__epochs": 3,
         "train__average_weights": 0.9,
         "sampling__strata": {"edges": [15, 30], "empty": 0.2},
+        "sampling__paste": {"probability": 0.7, "opacity": [0.5, 1.0], "contrast": 0.0},
         "segmentation__class_weights": "inverse",
         "augmentation": {"rotation_degrees": 10, "noise": 0.05, "flip_vertical": 0.5},
     }
@@ -113,6 +114,7 @@ def test_a_resumed_training_has_the_same_weights(data: Path, tmp_path: Path, mon
     {"preparation__grid": {"size": [24, 24]}, "segmentation__activation": "sigmoid"},
     {"segmentation__classes": {"liver": [1, 2], "tumour": 2}, "segmentation__activation": "sigmoid"},
     {"segmentation__classes": {}},
+    {"spatial_dims": 3, "preparation__slices": None, "sampling": {"patch": [16, 16, 4], "paste": {"contrast": 0.0}}},
 ])  # fmt: skip
 def test_every_arrangement_trains_and_makes_label_maps(data: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
     from transmodal.images import read
@@ -161,6 +163,17 @@ def test_strata_are_of_the_lesion_classes(data: Path, tmp_path: Path) -> None:
     assert recipe_with(segmentation__lesions=["liver"]).lesion_numbers == (1,)
 
 
+def test_lesions_are_pasted_inside_the_class_that_holds_them() -> None:
+    nested = recipe_with(
+        segmentation__classes={"body": [1, 2, 3], "liver": [1, 2], "tumour": 2}, segmentation__activation="sigmoid"
+    )
+    (classes,) = nested.label_maps.values()
+    assert nested.lesion_ground is not None
+    assert [classes.atoms[number - 1] for number in nested.lesion_ground] == [1], "the liver, not all of the body"
+    assert recipe_with(segmentation__classes={"liver": 1, "tumour": 2}).lesion_ground is None
+    assert recipe_with(segmentation__classes={}).lesion_ground is None
+
+
 def test_what_does_not_go_together_is_refused(data: Path, tmp_path: Path) -> None:
     for changes, reason in (
         ({"targets": ["organs", "ct2"]}, "makes one label map"),
@@ -172,6 +185,7 @@ def test_what_does_not_go_together_is_refused(data: Path, tmp_path: Path) -> Non
         ({"segmentation__flips": [1, 1]}, "names an axis twice"),
         ({"method": "supervised", "train__best": "dice"}, "dice is of label maps"),
         ({"method": "supervised", "sampling__strata": {}}, "strata needs label maps"),
+        ({"method": "supervised", "sampling__paste": {}}, "pastes lesions with their labels"),
     ):
         with pytest.raises(ValueError, match=reason):
             recipe_with(**changes)

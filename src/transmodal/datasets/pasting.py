@@ -6,7 +6,7 @@ Edges are soft, as the partial volumes of real ones. An opacity below 1 lets wha
 ground glass do.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,13 @@ class PasteSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    probability: float = Field(0.5, ge=0, le=1, description="that a sample gets one more lesion, of another subject")
+    probability: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="that a lesion of another subject is tried, in samples without one too; where none of 8 places "
+        "suits, the sample stays as it is",
+    )
     opacity: tuple[float, float] = Field(
         (1.0, 1.0), description="between these is drawn what the lesion counts against what was there"
     )
@@ -53,6 +59,7 @@ def paste_lesion(
     *,
     inputs: Sequence[str],
     lesions: Collection[int] | None,
+    ground: Collection[int] | None,
     settings: PasteSettings,
     generator: np.random.Generator,
 ) -> dict[str, Pixels]:
@@ -64,6 +71,7 @@ def paste_lesion(
         donor: the same of another sample, of any spatial shape.
         inputs: modalities of both.
         lesions: numbers of LABELS that are lesions; None takes all above 0.
+        ground: numbers of LABELS on which alone a lesion may lie, what reaches beyond being cut off; None is anywhere.
         settings: of the paste, its probability aside.
         generator: of place and opacity.
 
@@ -74,35 +82,52 @@ def paste_lesion(
     lesion = labels > 0 if lesions is None else np.isin(labels, list(lesions))
     if not lesion.any():
         return dict(arrays)
+    allowed = None if ground is None else np.isin(arrays[LABELS][0], list(ground))
     margin = int(np.ceil(2 * settings.softness))
     box = _box(lesion, margin)
-    there = lesion[box]
-    weight = gaussian_filter(np.pad(there.astype(np.float32), margin), settings.softness)
-    weight = weight[tuple(slice(margin, margin + size) for size in there.shape)]
+    lesion, weight = lesion[box], _soft(lesion[box], settings.softness, margin)
     weight *= np.float32(generator.uniform(*settings.opacity))
-    shape = arrays[LABELS].shape[1:]
-    for _ in range(TRIES):
-        centre = [int(generator.integers(size)) for size in shape]
-        inner, outer = _overlap(centre, there.shape, shape)
-        if not there[inner].any():
+    for centre in _centres(arrays[LABELS].shape[1:], allowed, generator):
+        inner, outer = _overlap(centre, lesion.shape, arrays[LABELS].shape[1:])
+        covered, share = lesion[inner], weight[inner]
+        if allowed is not None:
+            covered, share = covered & allowed[outer], share * allowed[outer]
+        if not covered.any():
             continue
-        mixed = {
-            name: _mix(arrays[name][(slice(None), *outer)], donor[name][(slice(None), *box)], weight, inner)
-            for name in inputs
-        }
-        changed = np.zeros(there[inner].shape, bool)
-        for name, made in mixed.items():
-            difference = np.abs(made - arrays[name][(slice(None), *outer)]).max(axis=0)
-            changed |= difference >= settings.contrast
-        if changed[there[inner]].mean() < SEEN:
+        mixed, seen = {}, np.zeros(covered.shape, bool)
+        for name in inputs:
+            under, over = arrays[name][(slice(None), *outer)], donor[name][(slice(None), *box)][(slice(None), *inner)]
+            mixed[name] = under * (1 - share) + over * share
+            seen |= np.abs(mixed[name] - under).max(axis=0) >= settings.contrast
+        if seen[covered].mean() < SEEN:
             continue
-        made = {name: np.array(array) for name, array in arrays.items()}
+        pasted = {name: np.array(array) for name, array in arrays.items()}
         for name, part in mixed.items():
-            made[name][(slice(None), *outer)] = part
-        target = made[LABELS][(0, *outer)]
-        target[there[inner]] = labels[box][inner][there[inner]]
-        return made
+            pasted[name][(slice(None), *outer)] = part
+        pasted[LABELS][0][outer][covered] = labels[box][inner][covered]
+        return pasted
     return dict(arrays)
+
+
+def _centres(
+    shape: Sequence[int], allowed: NDArray[np.bool_] | None, generator: np.random.Generator
+) -> Iterator[list[int]]:
+    """Draw places to be tried, of those that are allowed."""
+    places = None if allowed is None else np.flatnonzero(allowed)
+    if places is not None and not len(places):
+        return
+    for _ in range(TRIES):
+        if places is None:
+            yield [int(generator.integers(size)) for size in shape]
+        else:
+            place = int(places[int(generator.integers(len(places)))])
+            yield [int(along) for along in np.unravel_index(place, tuple(shape))]
+
+
+def _soft(lesion: NDArray[np.bool_], softness: float, margin: int) -> Pixels:
+    """Return a mask with soft edges, as if there were background around it."""
+    blurred: Pixels = gaussian_filter(np.pad(lesion.astype(np.float32), margin), softness)
+    return np.array(blurred[tuple(slice(margin, margin + size) for size in lesion.shape)])
 
 
 def _box(mask: NDArray[np.bool_], margin: int) -> tuple[slice, ...]:
@@ -125,8 +150,3 @@ def _overlap(
         inner.append(slice(low - start, high - start))
         outer.append(slice(low, high))
     return tuple(inner), tuple(outer)
-
-
-def _mix(under: Pixels, over: Pixels, weight: Pixels, inner: tuple[slice, ...]) -> Pixels:
-    share = weight[inner]
-    return under * (1 - share) + over[(slice(None), *inner)] * share

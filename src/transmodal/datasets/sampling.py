@@ -1,10 +1,10 @@
-"""Samples in a random order that depends on (seed, epoch) alone, so that a resumed training sees the same ones.
+"""Training samples, of which each is drawn from (seed, epoch, index) alone: a resumed training sees the same ones.
 
 A sample is a picture, a slice of a volume with its neighbours (2.5-D), or a patch. Cases may lack modalities, and
 inputs may be hidden at random, so that a translator learns to do without them.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from itertools import combinations
 from typing import Annotated, Any
@@ -13,16 +13,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset
 
 from transmodal.datasets.augmentation import AugmentationSettings, Augmenter
 from transmodal.datasets.batch_keys import GIVEN, LABELS, REGION, WANTED
 from transmodal.datasets.cache import PreparedCase
+from transmodal.datasets.epochs import Key
 from transmodal.datasets.pasting import PasteSettings, paste_lesion
-from transmodal.datasets.strata import StrataSettings, lesion_area, stratified_order, stratum_of
-
-Key = tuple[int, int]
-"""(epoch, index of the sample): what augmentation is drawn from."""
+from transmodal.datasets.strata import StrataSettings, lesion_area, stratum_of
+from transmodal.errors import UserError
 
 _PLACE, _HIDE, _PASTE, _DONOR = 1, 2, 3, 4  # streams of random numbers beside augmentation's
 
@@ -66,6 +65,10 @@ class Samples(Dataset[dict[str, torch.Tensor]]):
         marks: name → one number a case, which goes along with each of its samples (SEGMENTOR, DATASET).
         makes_labels: the one target is the label map that goes along.
         lesions: prepared numbers of the label map that are lesions; None takes all above 0.
+        ground: of those, on which alone lesions are pasted; None is anywhere.
+
+    Raises:
+        UserError: lesions are to be pasted, and no two subjects have pixels of one size and a lesion in one of them.
     """
 
     def __init__(
@@ -84,13 +87,15 @@ class Samples(Dataset[dict[str, torch.Tensor]]):
         marks: Mapping[str, Sequence[int]] | None = None,
         makes_labels: bool = False,
         lesions: Collection[int] | None = None,
+        ground: Collection[int] | None = None,
     ) -> None:
-        self.makes_labels, self.lesions = makes_labels, lesions
+        self.makes_labels, self.lesions, self.ground = makes_labels, lesions, ground
         self.cases, self.inputs, self.targets, self.seed = list(cases), tuple(inputs), tuple(targets), seed
         self.channels, self.settings = channels or {}, settings or SamplingSettings()
         self.augmentation, self.spatial_dims, self.neighbours = augmentation, spatial_dims, neighbours
         self.marks = dict(marks or {})
         self._augmenters: dict[tuple[float, ...] | None, Augmenter] = {}
+        self._donors: dict[tuple[str, tuple[float, ...] | None], list[tuple[int, int]]] = {}
         repeats = self.settings.patches_per_case if self.settings.patch is not None else 1
         self.index = [
             (case, sample)
@@ -99,6 +104,11 @@ class Samples(Dataset[dict[str, torch.Tensor]]):
             if share >= minimum_foreground
             for _ in range(repeats)
         ]
+        if self.settings.paste is not None and not any(self._donors_for(case) for case in self.cases):
+            raise UserError(
+                "sampling.paste: no training subject has a lesion that another, with pixels of the same size in mm, "
+                "could be given; set preparation.grid.spacing, or sampling.paste=null"
+            )
 
     def __len__(self) -> int:
         return len(self.index)
@@ -130,23 +140,31 @@ class Samples(Dataset[dict[str, torch.Tensor]]):
         settings = self.settings.strata
         if settings is None:
             return None
-        found: dict[tuple[int, int], int] = {}
+        strata = {key: stratum_of(area, settings.edges) for key, area in self._areas.items()}
+        return np.array([strata[key] for key in self.index], np.intp)
+
+    @cached_property
+    def _areas(self) -> dict[tuple[int, int], float]:
+        """(case, sample) → area of its lesions, in mm²."""
+        found: dict[tuple[int, int], float] = {}
         for number, sample in self.index:
             if (number, sample) not in found:
                 case = self.cases[number]
-                area = lesion_area(case.arrays()[LABELS][sample, 0], self.lesions, case.spacing)
-                found[number, sample] = stratum_of(area, settings.edges)
-        return np.array([found[key] for key in self.index], np.intp)
-
-    @cached_property
-    def _donors(self) -> dict[tuple[float, ...] | None, list[int]]:
-        """Spacing → the samples with a lesion, by their place in the index."""
-        found: dict[tuple[float, ...] | None, list[int]] = {}
-        for place, (number, sample) in enumerate(self.index):
-            case = self.cases[number]
-            if lesion_area(case.arrays()[LABELS][sample, 0], self.lesions, None):
-                found.setdefault(case.spacing, []).append(place)
+                found[number, sample] = lesion_area(case.arrays()[LABELS][sample, 0], self.lesions, case.spacing)
         return found
+
+    def _donors_for(self, case: PreparedCase) -> list[tuple[int, int]]:
+        """Return the (case, sample) of other subjects that show a lesion in pixels of the same size."""
+        key = case.case.subject, case.spacing
+        if key not in self._donors:
+            self._donors[key] = [
+                (number, sample)
+                for (number, sample), area in self._areas.items()
+                if area > 0
+                and self.cases[number].case.subject != case.case.subject
+                and _alike(self.cases[number].spacing, case.spacing)
+            ]
+        return self._donors[key]
 
     def _augmented(
         self, case: PreparedCase, arrays: dict[str, Any], toned: Collection[str], generator: np.random.Generator
@@ -161,22 +179,27 @@ class Samples(Dataset[dict[str, torch.Tensor]]):
         settings = self.settings.paste
         assert settings is not None
         generator = np.random.default_rng([self.seed, epoch, index, _PASTE])
-        donors = self._donors.get(case.spacing, [])
+        donors = self._donors_for(case)
         if generator.random() >= settings.probability or not donors:
             return arrays
-        place = donors[int(generator.integers(len(donors)))]
-        number, sample = self.index[place]
+        number, sample = donors[int(generator.integers(len(donors)))]
         donor = self.cases[number]
-        if donor.case.subject == case.case.subject:
-            return arrays
         stored = donor.arrays()
         if any((name in stored) != (name in arrays) for name in self.inputs):
             return arrays
         inputs = [name for name in self.inputs if name in stored]
-        window = self._window(stored, sample, epoch, place)
+        window = self._window_of_lesion(stored, sample, generator)
         taken = {name: self._take(name, stored[name], sample, window) for name in (*inputs, LABELS)}
         turned = self._augmented(donor, taken, inputs, np.random.default_rng([self.seed, epoch, index, _DONOR]))
-        return paste_lesion(arrays, turned, inputs=inputs, lesions=self.lesions, settings=settings, generator=generator)
+        return paste_lesion(
+            arrays,
+            turned,
+            inputs=inputs,
+            lesions=self.lesions,
+            ground=self.ground,
+            settings=settings,
+            generator=generator,
+        )
 
     def _augmenter(self, spacing: tuple[float, ...] | None) -> Augmenter:
         if spacing not in self._augmenters:
@@ -216,6 +239,22 @@ class Samples(Dataset[dict[str, torch.Tensor]]):
                 corner = np.clip(centre - np.array(patch) // 2 + shift, low, high)
         return tuple(slice(int(start), int(start) + size) for start, size in zip(corner, patch, strict=True))
 
+    def _window_of_lesion(
+        self, stored: dict[str, npt.NDArray[Any]], sample: int, generator: np.random.Generator
+    ) -> tuple[slice, ...]:
+        """Return a patch around a voxel of a lesion; everything where samples are whole."""
+        patch = self.settings.patch
+        if patch is None:
+            return ()
+        labels = stored[LABELS][sample, 0]
+        places = np.flatnonzero(labels > 0 if self.lesions is None else np.isin(labels, list(self.lesions)))
+        centre = np.unravel_index(int(places[int(generator.integers(len(places)))]), labels.shape)
+        corner = [
+            max(0, min(int(along) - size // 2, length - size))
+            for along, size, length in zip(centre, patch, labels.shape, strict=True)
+        ]
+        return tuple(slice(start, start + size) for start, size in zip(corner, patch, strict=True))
+
     def _parted(self, names: set[str], epoch: int, index: int) -> tuple[set[str], set[str]]:
         """Return which modalities of a sample are given to the network and which it shall make."""
         there = names & {*self.inputs, *self.targets}
@@ -245,6 +284,13 @@ class Samples(Dataset[dict[str, torch.Tensor]]):
             if (set(self.targets) & there) - set(chosen)
         ]
         return subsets[int(generator.integers(len(subsets)))] if subsets else set(given)
+
+
+def _alike(one: tuple[float, ...] | None, other: tuple[float, ...] | None) -> bool:
+    """Return whether pixels are of one size, within 2 %."""
+    if one is None or other is None:
+        return one is other
+    return bool(np.allclose(one, other, rtol=0.02))
 
 
 def slices_around(stack: npt.NDArray[Any], sample: int, neighbours: int) -> npt.NDArray[Any]:
@@ -286,75 +332,3 @@ def _foreground_voxel(
             if region[tuple(place)]:
                 return place
     return None
-
-
-class EpochSampler(Sampler[list[Key]]):
-    """Batches of keys for one epoch; `start` at any batch of it.
-
-    With several processes each takes every n-th batch of the same order, and all get the same number of batches.
-
-    Args:
-        samples: how many an epoch passes once.
-        batch_size: of a process.
-        seed: with the epoch, the source of the order.
-        rank, processes: which of how many.
-        extra: further samples, with the indices after those, of which each epoch draws some.
-        extra_share: of the samples of an epoch.
-        strata: of each of the samples but the extra ones, to be drawn equally often; None passes all once.
-        empty: share of samples without a lesion, see `stratified_order`.
-    """
-
-    def __init__(
-        self,
-        samples: int,
-        batch_size: int,
-        *,
-        seed: int,
-        rank: int = 0,
-        processes: int = 1,
-        extra: int = 0,
-        extra_share: float = 0.0,
-        strata: npt.NDArray[np.intp] | None = None,
-        empty: float | None = None,
-    ) -> None:
-        self.strata, self.empty = strata, empty
-        self.own, self.extra, self.seed = samples, extra, seed
-        self.drawn = min(extra, round(samples * extra_share / (1 - extra_share)))
-        self.samples = samples + self.drawn
-        self.batch_size = min(batch_size, self.samples)
-        self.rank, self.processes = rank, processes
-        self.epoch, self.first_batch = 0, 0
-
-    def __len__(self) -> int:
-        """Batches of a whole epoch in one process; an incomplete last batch is left out."""
-        return max(1, self.samples // (self.batch_size * self.processes))
-
-    def start(self, epoch: int, first_batch: int = 0) -> None:
-        """Set what the next iteration yields."""
-        self.epoch, self.first_batch = epoch, first_batch
-
-    def __iter__(self) -> Iterator[list[Key]]:
-        generator = np.random.default_rng([self.seed, self.epoch])
-        if self.strata is None:
-            order = generator.permutation(self.own)
-        else:
-            order = stratified_order(self.strata, generator, self.empty)
-        if self.drawn:
-            further = self.own + generator.permutation(self.extra)[: self.drawn]
-            order = generator.permutation(np.concatenate([order, further]))
-        needed = len(self) * self.processes * self.batch_size
-        order = np.resize(order, needed)  # repeats a few samples when there are fewer than processes
-        for batch in range(self.first_batch, len(self)):
-            start = (batch * self.processes + self.rank) * self.batch_size
-            yield [(self.epoch, int(index)) for index in order[start : start + self.batch_size]]
-
-
-def make_loader(samples: Samples, sampler: EpochSampler, *, workers: int, pin_memory: bool = False) -> DataLoader:
-    """Return a loader of batches; worker processes stay alive between epochs."""
-    return DataLoader(
-        samples,
-        batch_sampler=sampler,
-        num_workers=workers,
-        pin_memory=pin_memory,
-        persistent_workers=workers > 0,
-    )

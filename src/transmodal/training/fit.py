@@ -15,8 +15,8 @@ import torch
 from lightning.fabric import Fabric
 
 from transmodal.datasets.cache import PreparedCase
+from transmodal.datasets.epochs import make_loader
 from transmodal.datasets.preparation import Preparation
-from transmodal.datasets.sampling import make_loader
 from transmodal.errors import UserError
 from transmodal.methods import Method, Ports, make_method
 from transmodal.training.checkpoint import all_finite, load_checkpoint, save_checkpoint

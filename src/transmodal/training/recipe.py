@@ -231,6 +231,17 @@ class Recipe(BaseModel):
         return None
 
     @property
+    def lesion_ground(self) -> tuple[int, ...] | None:
+        """The prepared numbers of a class that has the lesions inside it, without theirs; None where there is none."""
+        lesions = set(self.lesion_numbers or ())
+        for classes in self.label_maps.values():
+            around = [set(np.flatnonzero(row).tolist()) for row in classes.membership()]
+            enclosing = [numbers for numbers in around if lesions and lesions < numbers]
+            if enclosing:
+                return tuple(sorted(set.intersection(*enclosing) - lesions)) or None
+        return None
+
+    @property
     def best(self) -> str:
         """The validation score that chooses the best checkpoint, or `last`: none does."""
         if self.train.best != "auto":

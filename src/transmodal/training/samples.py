@@ -6,8 +6,9 @@ from lightning.fabric import Fabric
 
 from transmodal.datasets.augmentation import AugmentationSettings
 from transmodal.datasets.cache import PreparedCase
+from transmodal.datasets.epochs import EpochSampler
 from transmodal.datasets.preparation import Preparation
-from transmodal.datasets.sampling import EpochSampler, Samples
+from transmodal.datasets.sampling import Samples
 from transmodal.errors import UserError
 from transmodal.training.cases import marks_of
 from transmodal.training.recipe import Recipe
@@ -34,6 +35,7 @@ def make_samples(recipe: Recipe, preparation: Preparation, cases: Sequence[Prepa
         marks=marks_of(cases, recipe),
         makes_labels=bool(recipe.label_maps),
         lesions=recipe.lesion_numbers,
+        ground=recipe.lesion_ground,
     )
 
 

@@ -4,7 +4,6 @@ Validation and translators go the same way, so that what training saw is what us
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,7 @@ from torch import Tensor
 from transmodal.datasets.batch_keys import DEPTH, GIVEN, REGION
 from transmodal.datasets.sampling import slices_around
 from transmodal.methods import Method, Ports
-from transmodal.translation.allocator import freed_memory_kept
+from transmodal.translation.allocator import freed_memory_given_back, freed_memory_kept, give_back_freed
 from transmodal.translation.uncertainty import with_flips
 from transmodal.translation.windows import Predict
 
@@ -138,9 +137,11 @@ def translate_stacks(
                 if slices_together is not None and len(chosen):
                     channels, *shape = inputs.joined(chosen[0]).shape
                     size = slices_together(predict, channels, tuple(shape), min(size, len(chosen)))
-                # What is kept between others can raise the peak: not where a bound is asked for.
-                with freed_memory_kept() if slices_together is None else nullcontext():
+                bounded = slices_together is not None
+                with freed_memory_given_back() if bounded else freed_memory_kept():
                     for start in range(0, len(chosen), size):
+                        if bounded:
+                            give_back_freed()
                         joined = np.stack([inputs.joined(sample) for sample in chosen[start : start + size]])
                         for name, output in predict(torch.from_numpy(joined).to(device)).items():
                             outputs[name].append(output.cpu().numpy())

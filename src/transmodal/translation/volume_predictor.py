@@ -7,6 +7,7 @@ smaller windows, not the end.
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import product
 from typing import Literal
@@ -189,13 +190,19 @@ class VolumePredictor:
 
     def _try(self, predict: Predict, volume: Tensor, plan: Plan) -> dict[str, Tensor] | None:
         """Return the outputs, or None where memory did not suffice: nothing of the failed pass is then held."""
+        bounded = self.limit is not None
+        if bounded:
+            predict = _from_an_empty_heap(predict)
+            heap: AbstractContextManager[None] = freed_memory_given_back()
+        else:  # what is kept between others can raise the peak of one pass
+            heap = nullcontext() if plan.whole else freed_memory_kept()
         try:
-            if plan.whole:
-                made = predict(volume[None].to(self.device))
-                return {name: output[0].to(volume.device, torch.float32) for name, output in made.items()}
-            with freed_memory_kept() if self.limit is None else freed_memory_given_back():
+            with heap:
+                if plan.whole:
+                    made = predict(volume[None].to(self.device))
+                    return {name: output[0].to(volume.device, torch.float32) for name, output in made.items()}
                 return sliding_window(
-                    predict if self.limit is None else _from_an_empty_heap(predict),
+                    predict,
                     volume,
                     window=plan.window,
                     overlap=self.overlap,
