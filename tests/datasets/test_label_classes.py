@@ -53,6 +53,25 @@ def test_nested_classes_are_painted_over_each_other() -> None:
     np.testing.assert_array_equal(NESTED.masks_of(labels)[:, :, 0], [[1, 1, 1, 0], [0, 1, 1, 0]])
 
 
+def test_thresholds_say_from_which_probability_a_pixel_has_a_class() -> None:
+    probabilities = np.array([[0.6, 0.45, 0.9, 0.2], [0.1, 0.3, 0.4, 0.19]])[..., None]
+    nested = NESTED.with_changes(thresholds={"tumour": 0.2})
+    np.testing.assert_array_equal(nested.paint(nested.decide(probabilities))[:, 0], [1, 2, 2, 0])
+    both = nested.with_changes(thresholds={"liver": 0.7})
+    assert both.thresholds == {"tumour": 0.2, "liver": 0.7}
+    np.testing.assert_array_equal(both.paint(both.decide(probabilities))[:, 0], [0, 2, 2, 0])
+    beside = LabelClasses.named({"liver": (1,), "kidneys": (2,)}, exclusive=False, thresholds={"kidneys": 0.2})
+    # The third pixel: 0.9 of 0.5 against 0.4 of 0.2.
+    np.testing.assert_array_equal(beside.paint(beside.decide(probabilities))[:, 0], [1, 2, 2, 0])
+    for changed, reason in (({"lung": 0.2}, "thresholds: there is no class 'lung'"), ({"liver": 1.0}, "1, is no prob")):
+        with pytest.raises(ValueError, match=reason):
+            NESTED.with_changes(thresholds=changed)
+    with pytest.raises(ValueError, match="most probable class"):
+        APART.with_changes(thresholds={"liver": 0.2})
+    with pytest.raises(ValueError, match="most probable class"):
+        LabelClasses.named({"liver": (1,)}, exclusive=True, thresholds={"liver": 0.2})
+
+
 def test_a_value_above_255_takes_16_bits() -> None:
     classes = LabelClasses.named({"aorta": (300,)}, exclusive=True)
     labels = classes.paint(np.array([[True, False]]))

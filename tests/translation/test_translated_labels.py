@@ -201,6 +201,8 @@ def test_the_command_takes_the_format_and_the_tidying(data: Path, translator: Tr
     for words, reason in (
         (("--format", "nifti"), "take dicom-seg"),
         (("--fill-holes", "lung"), "there is no class 'lung'"),
+        (("--threshold", "liver=0.2"), "a softmax gives a pixel its most probable class"),
+        (("--threshold", "liver"), "write class=probability, as tumour=0.3"),
     ):
         refused = call("-o", str(tmp_path / "no"), *words)
         assert reason in str(refused.exception)  # type: ignore[attr-defined]

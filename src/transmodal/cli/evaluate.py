@@ -152,6 +152,14 @@ def evaluate(
             metavar="AXES", help="As 'translate': mirrored along these axes too, or none.", show_default=False
         ),
     ] = None,
+    threshold: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME=P|folds",
+            help="As 'translate', as tumour=0.3. folds: for each fold those with the best Dice on the other folds.",
+            show_default=False,
+        ),
+    ] = None,
     precision: Annotated[str, typer.Option(help="As 'translate': fp32 or bf16.")] = "fp32",
     window: Annotated[
         str | None,
@@ -187,19 +195,22 @@ def evaluate(
     Cases that cannot be scored are listed and stand in no average;
     the exit status is then 2.
     """
+    from dataclasses import replace
+
     from transmodal.cli.chosen_metrics import chosen_policy, named_weights
     from transmodal.cli.progress import Progress
     from transmodal.cli.scores import print_combinations, print_scores
-    from transmodal.cli.translate import translation_options
+    from transmodal.cli.translate import thresholds_in, translation_options
     from transmodal.errors import UserError
     from transmodal.evaluation.comparison import compare
     from transmodal.evaluation.files import taken_away_in_words, to_text
     from transmodal.evaluation.groups import parse_grouping
-    from transmodal.evaluation.run import evaluate_run, recipe_of
+    from transmodal.evaluation.run import FOLDS, evaluate_run, recipe_of
     from transmodal.evaluation.run_report import baseline_warnings, scored_cases
     from transmodal.evaluation.scores import for_json
     from transmodal.evaluation.segmentation_report import describe_segmentation
     from transmodal.evaluation.segmenter import describe_tables
+    from transmodal.evaluation.thresholds import describe_thresholds
 
     groupings = [parse_grouping(names) for names in group_by or []]
     weights = named_weights(waem, waem_weights)
@@ -207,6 +218,7 @@ def evaluate(
         raise UserError("WAEM scores systems against each other; name two runs or more, or leave --waem out")
     own = recipe_of(runs[0])
     translation = translation_options(flips, precision, window, memory, blend=blend, spatial_dims=own.spatial_dims)
+    translation = replace(translation, thresholds=thresholds_in(None if threshold == FOLDS else threshold))
     evaluations = []
     policy = chosen_policy(
         own.evaluation,
@@ -239,6 +251,7 @@ def evaluate(
                 workers=workers,
                 device=device,
                 translation=translation,
+                thresholds_by_folds=threshold == FOLDS,
                 beside=[name.strip() for name in (beside or "").split(",") if name.strip()],
                 on_progress=progress.show,
                 into=into,
@@ -279,6 +292,8 @@ def evaluate(
             for target, details in evaluation.segmentations.items():
                 for line in describe_segmentation(details, evaluation.scores[target]):
                     typer.echo(f"{evaluation.run.name}: {line}")
+            for line in describe_thresholds(evaluation.thresholds):
+                typer.echo(f"{evaluation.run.name}: {line}")
             for line in describe_tables(evaluation.downstream):
                 typer.echo(f"{evaluation.run.name}: {line}")
             if evaluation.combinations is not None:

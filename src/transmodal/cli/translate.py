@@ -112,6 +112,13 @@ def translate(
             metavar="A,B", help="Label maps: fill holes of these classes; none: of none. Default: as trained."
         ),
     ] = None,
+    threshold: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME=P",
+            help="Label maps: the probability from which a pixel has a class, as tumour=0.3. Default: as trained, 0.5.",
+        ),
+    ] = None,
     file_format: Annotated[
         str | None, typer.Option("--format", help="dicom-seg: write label maps as DICOM segmentations.")
     ] = None,
@@ -171,6 +178,7 @@ def translate(
         ),
         largest_component=_classes(largest_component),
         fill_holes=_classes(fill_holes),
+        thresholds=thresholds_in(threshold),
         say=None if as_json else lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True),
     )
     with Progress(console=console, transient=True, disable=as_json or not console.is_terminal) as progress:
@@ -226,6 +234,24 @@ def _names(text: str | None) -> list[str] | None:
 def _classes(text: str | None) -> tuple[str, ...] | None:
     """Return the classes that an option names; None where it was not given."""
     return None if text is None else () if text == "none" else tuple(_names(text) or ())
+
+
+def thresholds_in(text: str | None) -> tuple[tuple[str, float], ...]:
+    """Return (class, probability) as "liver=0.4,tumour=0.3" gives them.
+
+    Raises:
+        UserError: it is written otherwise.
+    """
+    from transmodal.errors import UserError
+
+    found = {}
+    for part in _names(text) or []:
+        name, _, number = part.partition("=")
+        try:
+            found[name.strip()] = float(number)
+        except ValueError as error:
+            raise UserError(f"--threshold {text}: write class=probability, as tumour=0.3") from error
+    return tuple(found.items())
 
 
 def _what_is_made(translator: "Translator", jobs: "Sequence[Job]", wanted: list[str] | None) -> list[str]:

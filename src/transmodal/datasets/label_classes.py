@@ -43,12 +43,22 @@ class LabelClasses(BaseModel):
     exclusive: bool = Field(description="probabilities of a pixel add up to 1 with the background's (softmax)")
     largest_component: tuple[str, ...] = Field((), description="classes of which one connected piece is kept")
     fill_holes: tuple[str, ...] = Field((), description="classes whose holes are filled")
+    thresholds: dict[str, float] = Field({}, description="class → probability from which a pixel has it; others 0.5")
 
     @model_validator(mode="after")
     def _names_are_known(self) -> "LabelClasses":
         require_classes(self.names, self.largest_component, "largest_component")
         require_classes(self.names, self.fill_holes, "fill_holes")
+        self._require_thresholds(self.thresholds)
         return self
+
+    def _require_thresholds(self, thresholds: Mapping[str, float]) -> None:
+        require_classes(self.names, tuple(thresholds), "thresholds")
+        if thresholds and self.exclusive:
+            raise ValueError("a softmax gives a pixel its most probable class; thresholds need activation: sigmoid")
+        for name, threshold in thresholds.items():
+            if not 0 < threshold < 1:
+                raise ValueError(f"the threshold of {name}, {threshold:g}, is no probability between 0 and 1")
 
     @classmethod
     def named(
@@ -108,29 +118,40 @@ class LabelClasses(BaseModel):
         return np.array([[False, *(value in each.values for value in self.atoms)] for each in self.classes])
 
     def with_changes(
-        self, largest_component: Sequence[str] | None = None, fill_holes: Sequence[str] | None = None
+        self,
+        largest_component: Sequence[str] | None = None,
+        fill_holes: Sequence[str] | None = None,
+        thresholds: Mapping[str, float] | None = None,
     ) -> "LabelClasses":
-        """Return the classes with another tidying; None leaves as it is.
+        """Return the classes with another tidying, and other thresholds for some; None leaves as it is.
 
         Raises:
-            ValueError: a class that is none.
+            ValueError: a class that is none, thresholds of exclusive classes, or one that is no probability.
         """
         changed: dict[str, Any] = {}
         for what, asked in (("largest_component", largest_component), ("fill_holes", fill_holes)):
             if asked is not None:
                 require_classes(self.names, asked, what)
                 changed[what] = tuple(asked)
+        if thresholds:
+            self._require_thresholds(thresholds)
+            changed["thresholds"] = {**self.thresholds, **thresholds}
         return self.model_copy(update=changed)
 
     def decide(self, probabilities: npt.NDArray[np.floating]) -> Masks:
         """Return which pixels each class has, of probabilities (classes, *spatial) in [0, 1].
 
-        Exclusive classes: the most probable, the background among them. Others that share no value: the most probable
-        above 0.5. Nested ones: each above 0.5.
+        Exclusive classes: the most probable, the background among them. Others that share no value: the one furthest
+        above its threshold, as a multiple of it. Nested ones: each from its threshold on.
         """
+        least = np.array([self.thresholds.get(name, THRESHOLD) for name in self.names], np.float32)
+        least = least.reshape(-1, *[1] * (probabilities.ndim - 1))
         if self.overlap:
-            return np.asarray(probabilities >= THRESHOLD)
-        background = 1 - probabilities.sum(0) if self.exclusive else np.full(probabilities.shape[1:], THRESHOLD)
+            return np.asarray(probabilities >= least)
+        if self.exclusive:
+            background = 1 - probabilities.sum(0)
+        else:
+            probabilities, background = probabilities / least, np.ones(probabilities.shape[1:])
         # A tie goes to the background.
         chosen = np.concatenate([background[None], probabilities]).argmax(0)
         return np.stack([chosen == number for number in range(1, len(self.classes) + 1)])

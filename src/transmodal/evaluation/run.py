@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from transmodal.errors import UserError
 from transmodal.evaluation.combinations import Combinations, score_combinations
+from transmodal.evaluation.command_line import options_in_words
 from transmodal.evaluation.files import files_in, write_combinations, write_downstream, write_evaluation
 from transmodal.evaluation.folds import FOLD, pool_folds
 from transmodal.evaluation.groups import check_grouping, choose_groupings, group_table, with_cuts
@@ -22,6 +23,7 @@ from transmodal.evaluation.segmentation_pictures import segmentation_pictures
 from transmodal.evaluation.segmentation_scores import SegmentationDetails
 from transmodal.evaluation.segmenter import STEPS, downstream_of
 from transmodal.evaluation.target import TRANSLATOR, Asked, NoCases, Progress, TargetJob, inputs_for, policy_for_target
+from transmodal.evaluation.thresholds import choose_thresholds
 from transmodal.metrics.policy import Policy
 from transmodal.training.cross_validation import CrossValidation
 from transmodal.training.recipe import Recipe
@@ -30,7 +32,7 @@ from transmodal.translation import Translator, load_translator
 from transmodal.translation.devices import choose_device
 from transmodal.translation.options import Options
 
-OTHER_DATA = "other-data"
+OTHER_DATA, FOLDS = "other-data", "folds"
 
 __all__ = ["TRANSLATOR", "RunEvaluation", "evaluate", "evaluate_run", "policy_for_target"]
 
@@ -69,6 +71,7 @@ class RunEvaluation:
         taken_away: files of an evaluation before that this one has no such files to put in place of.
         segmentations: target → by size, lesion by lesion and visit by visit, where the target is a label map.
         data: what was scored instead of the run's own cases.
+        thresholds: fold → class → threshold, where they were chosen by cross-validation.
     """
 
     run: Run
@@ -85,6 +88,7 @@ class RunEvaluation:
     taken_away: tuple[str, ...] = ()
     segmentations: Mapping[str, SegmentationDetails] = field(default_factory=dict)
     data: OtherData | None = None
+    thresholds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 def evaluate(run: Run | str | Path, *, split: str = "test", **options: Any) -> Scores:
@@ -123,6 +127,7 @@ def evaluate_run(
     on_progress: Progress | None = None,
     into: str | Path | None = None,
     data: str | Path | None = None,
+    thresholds_by_folds: bool = False,
 ) -> RunEvaluation:
     """Score a run and write RUN/evaluation/ and RUN/report.html.
 
@@ -156,6 +161,8 @@ def evaluate_run(
             `data` RUN/other-data where it is None.
         data: a manifest of other data, whose test split is scored, or all of whose cases where it has none, instead of
             the run's own.
+        thresholds_by_folds: of a cross-validation that makes label maps: decide those of each fold by the thresholds
+            with the best Dice on the other folds, see `thresholds`.
 
     Raises:
         UserError: no run, no translator, no complete case in the split for any target, a metric lacks its file, no
@@ -173,6 +180,11 @@ def evaluate_run(
     parts = [(each, load_translator(each.model, device=device)) for each in runs]
     if segment is not None and _label_maps(parts[0][1]):
         raise UserError(f"{run.name} makes label maps, which need no segmenter; leave --segment out")
+    if thresholds_by_folds and (len(parts) < 2 or not _label_maps(parts[0][1])):
+        raise UserError(
+            f"--threshold folds is for the cross-validation of a segmentation, which {run.name} is not; give numbers, "
+            "as tumour=0.3"
+        )
     for names in groupings:
         check_grouping([*run.manifest.factors, *([FOLD] if len(runs) > 1 else [])], names)
     scores, groups, pictures, segmentations = {}, {}, {}, dict[str, SegmentationDetails]()
@@ -190,9 +202,13 @@ def evaluate_run(
         raise UserError(f"Samples of {run.name} have the axes 0 to {dims - 1}; flip along these")
     asked = Asked(split, chosen_policy, inputs, files, workers, progress, translation or Options(), tuple(beside))
     by_part: list[dict[str, TargetJob]] = [{} for _ in parts]
+    thresholds: dict[str, dict[str, float]] = {}
     for target in targets_of(parts[0][1], given):
         try:
-            own, jobs = _scored(parts, target, asked)
+            jobs = _jobs(parts, target, asked)
+            if thresholds_by_folds:
+                thresholds = choose_thresholds([job for job in jobs if isinstance(job, SegmentationJob)])
+            own = _scored([job for job in jobs if job is not None])
         except NoCases as error:
             skipped[target] = str(error)
             continue
@@ -229,6 +245,7 @@ def evaluate_run(
     about |= {"translation": how.to_json()} if how != Options(flips=()) else {}
     about |= {"not_evaluated": skipped} if skipped else {}
     about |= {} if other is None else {"data": str(other)}
+    about |= {"thresholds": thresholds} if thresholds else {}
     for target, details in segmentations.items():
         about["segmentation"] = for_json(details.to_json(scores[target].policy))
     if into is not None:
@@ -245,10 +262,11 @@ def evaluate_run(
     options += () if segment is None else ("--segment", segment)
     options += () if segment_steps is None else ("--segment-steps", str(segment_steps))
     options += () if other is None else ("--data", str(other.manifest))
+    options += ("--threshold", FOLDS) if thresholds else ()
     folds = tuple(runs) if len(runs) > 1 else ()
     evaluation = RunEvaluation(
         run, scores, groups, pictures, run.report, groupings, options, folds, table, downstream, skipped,
-        tuple(sorted(before - files_in(run.evaluation))), segmentations, other,
+        tuple(sorted(before - files_in(run.evaluation))), segmentations, other, thresholds,
     )  # fmt: skip
     write_report(evaluation, parts[0][1].card)
     return evaluation
@@ -293,29 +311,34 @@ def _other_data(run: Run, runs: Sequence[Run], data: str | Path, split: str) -> 
     return with_other_data(run, data)
 
 
-def _scored(
-    parts: Sequence[tuple[Run, Translator]], target: str, asked: Asked
-) -> tuple[Scores, list[TargetJob | None]]:
-    """Score one target of the run, or of all folds under the policy of the first; None for a fold without a case."""
-    jobs: list[TargetJob | None] = []
-    found: dict[str, Scores] = {}
-    features, nothing = None, ""
+def _jobs(parts: Sequence[tuple[Run, Translator]], target: str, asked: Asked) -> list[TargetJob | None]:
+    """Return what is to be scored of one target, of the run or of each fold; None for a fold without a case."""
+    jobs, nothing = list[TargetJob | None](), ""
     for run, translator in parts:
         told = asked if len(parts) == 1 else replace(asked, on_progress=_naming(run.name, asked.on_progress))
+        kind = SegmentationJob if target in _label_maps(translator) else TargetJob
         try:
-            job = (SegmentationJob if target in _label_maps(translator) else TargetJob)(run, translator, target, told)
+            jobs.append(kind(run, translator, target, told))
         except NoCases as error:
             jobs.append(None)
             nothing = nothing or str(error)
-            continue
         except ValidationError as error:  # what the target fills in does not go with what was asked for
             raise UserError(f"{run.name}, {target}: {problem_in_words(error)}") from error
-        found[run.name] = job.score(features)
-        features, asked = job.features, replace(asked, policy=job.policy)
-        jobs.append(job)
-    if not found:
+    if not any(jobs):
         raise NoCases(nothing)
-    return next(iter(found.values())) if len(found) == 1 else pool_folds(found), jobs
+    return jobs
+
+
+def _scored(jobs: Sequence[TargetJob]) -> Scores:
+    """Score one target of the run, or of all folds under the policy of the first."""
+    found: dict[str, Scores] = {}
+    before: TargetJob | None = None
+    for job in jobs:
+        if before is not None:
+            job.policy = before.policy
+        found[job.run.name] = job.score(before.features if before is not None else None)
+        before = job
+    return next(iter(found.values())) if len(found) == 1 else pool_folds(found)
 
 
 def _label_maps(translator: Translator) -> list[str]:
@@ -340,41 +363,3 @@ def targets_of(translator: Translator, given: Sequence[str] | None) -> list[str]
             "another input with --given"
         )
     return targets
-
-
-def options_in_words(asked: Asked, own: Policy, groupings: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    """Return the options of the command line that make this evaluation again.
-
-    Args:
-        asked: for.
-        own: the policy of the recipe.
-        groupings: that were asked for.
-    """
-    words: list[str] = []
-    policy = asked.policy
-    if (policy.metrics, policy.sets) != (own.metrics, own.sets):
-        words += ["--metrics", ",".join((*policy.metrics, *(policy.sets if policy.sets != own.sets else ())))]
-    if policy.slice_pixels != own.slice_pixels:
-        words += ["--slice-pixels", str(policy.slice_pixels)]
-    if policy.areas != own.areas:
-        words += ["--areas", ",".join(f"{edge:g}" for edge in policy.areas)]
-    if policy.lesions != own.lesions:
-        words += ["--lesions", policy.lesions or "none"]
-    if asked.given is not None:
-        words += ["--given", ",".join(asked.given)]
-    words += ["--beside", ",".join(asked.beside)] if asked.beside else []
-    words += _translation_in_words(asked.options)
-    for factors in groupings:
-        words += ["--group-by", ",".join(factors)]
-    files: Mapping[str, str | Path | None] = asked.files or {}
-    for name, file in files.items():
-        words += [] if file is None else [f"--{name.replace('_', '-')}", str(file)]
-    return tuple(words)
-
-
-def _translation_in_words(options: Options) -> list[str]:
-    window = options.window if isinstance(options.window, str) else ",".join(map(str, options.window or ()))
-    words = [] if options.flips is None else ["--flips", ",".join(map(str, options.flips)) or "none"]
-    words += ["--precision", options.precision] if options.precision != "fp32" else []
-    words += ["--window", window] if window else []
-    return words + (["--memory", f"{options.memory / 1e9:g}"] if options.memory is not None else [])

@@ -15,6 +15,7 @@ from transmodal.evaluation.scores import Scores
 from transmodal.evaluation.segmentation_report import segmentation_sections
 from transmodal.evaluation.segmenter import describe_tables
 from transmodal.evaluation.slices import slice_interval_blocks, slices_table
+from transmodal.evaluation.thresholds import describe_thresholds
 from transmodal.evaluation.wording import counted
 from transmodal.images.files import write_text
 from transmodal.metrics import METRICS
@@ -52,6 +53,8 @@ def write_report(evaluation: "RunEvaluation", card: Card) -> None:
         sections.append(Section(f"Cases{of}", [*pictures, cases_table(part)]))
         if target in evaluation.segmentations:
             sections += segmentation_sections(evaluation.segmentations[target], part, of)
+            told: list[Block] = [Text(line, "note") for line in describe_thresholds(evaluation.thresholds)]
+            sections += [Section(f"Thresholds{of}", told)] if told else []
         volumes = slices_table(part)
         if volumes is not None:
             sections.append(Section(f"Slices{of}", [*slice_interval_blocks(part), volumes]))

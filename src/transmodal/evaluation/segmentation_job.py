@@ -1,8 +1,9 @@
 """One label map of one run on one split: scored as images are, by other metrics, against other baselines."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from transmodal.datasets.label_classes import LabelClasses
 from transmodal.datasets.labels import require_label_map
 from transmodal.datasets.manifest import CaseFiles
 from transmodal.errors import UserError
@@ -67,6 +68,12 @@ class SegmentationJob(TargetJob):
     def truth_of(self, case: CaseFiles, given: Mapping[str, Image]) -> Image:
         """Return the true label map with its axes as those of the inputs, whose grid a label map takes."""
         return label_map_onto(read(case.files[self.target]), next(iter(given.values())))
+
+    def label_maps_by(self, case: CaseFiles, given: Mapping[str, Image], ways: Sequence[LabelClasses]) -> list[Image]:
+        """Return the label map of a case for each of several ways to decide."""
+        own = self._own_region(case)
+        with self.turn:
+            return self.translator.label_maps_by(given, self.target, ways, mask=own, options=self.asked.options)
 
     def fitted_baselines(
         self,

@@ -98,6 +98,10 @@ class SegmentationSettings(BaseModel):
     )
     largest_component: tuple[str, ...] = Field((), description="classes of which one connected piece is kept in use")
     fill_holes: tuple[str, ...] = Field((), description="classes whose holes are filled in use")
+    thresholds: dict[str, float] = Field(
+        default_factory=dict,
+        description="class → probability from which a pixel has it in use; others 0.5; with a sigmoid only",
+    )
     flips: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         (), description="spatial axes of a sample along which mirrored ones are looked at too in use, and averaged"
     )
@@ -139,6 +143,7 @@ class SegmentationSettings(BaseModel):
             exclusive=self.activation == "softmax",
             largest_component=self.largest_component,
             fill_holes=self.fill_holes,
+            thresholds=self.thresholds,
         )
 
     def lesion_classes(self, modality: str) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ class Options:
             smaller, slices go through in smaller batches. None takes what is free.
         largest_component, fill_holes: classes of label maps of which one connected piece is kept, and whose holes are
             filled; None: as the translator's card says.
+        thresholds: (class, probability from which a pixel has it) of some classes; others: as the card says.
         say: called with how volumes are taken; None puts it into the log.
         warn: called with a line for each input that looks unlike those of the training; None does not look.
 
@@ -42,6 +43,7 @@ class Options:
     memory: float | None = None
     largest_component: tuple[str, ...] | None = None
     fill_holes: tuple[str, ...] | None = None
+    thresholds: tuple[tuple[str, float], ...] = ()
     say: Callable[[str], None] | None = field(default=None, compare=False)
     warn: Callable[[str], None] | None = field(default=None, compare=False)
 
@@ -68,4 +70,5 @@ class Options:
             "largest_component": self.largest_component,
             "fill_holes": self.fill_holes,
         }
+        own |= {"thresholds": dict(self.thresholds)} if self.thresholds else {}
         return own | {name: list(chosen) for name, chosen in of_the_card.items() if chosen is not None}

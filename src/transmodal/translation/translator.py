@@ -103,6 +103,29 @@ class Translator:
         outputs = self._run(case, seed, options)
         return {name: self._restored(outputs[name], name, case, classes[name]) for name in case.wanted}
 
+    def label_maps_by(
+        self,
+        images: Image | Mapping[str, Image],
+        target: str,
+        ways: Sequence[LabelClasses],
+        *,
+        mask: Image | None = None,
+        options: Options | None = None,
+    ) -> list[Image]:
+        """Return a label map for each of several ways to decide, of one pass through the network.
+
+        Args:
+            images, mask, options: as for `translate_case`.
+            target: a label map.
+            ways: its classes, each time with other thresholds or another tidying.
+
+        Raises:
+            UserError: as `translate_case`.
+        """
+        case = self.prepare(images, mask, [target])
+        output = self._run(case, None, options or Options())[target]
+        return [self._restored(output, target, case, classes) for classes in ways]
+
     def translate_with_spread(
         self,
         images: Image | Mapping[str, Image],
@@ -224,11 +247,13 @@ class Translator:
         """
         classes, options = self.card.preparation.modalities[target].labels, options or Options()
         if classes is None:
-            if options.largest_component is not None or options.fill_holes is not None:
-                raise UserError(f"{self.card.name} makes images; largest component and holes are of label maps")
+            if options.largest_component is not None or options.fill_holes is not None or options.thresholds:
+                raise UserError(
+                    f"{self.card.name} makes images; largest component, holes and thresholds are of label maps"
+                )
             return None
         try:
-            return classes.with_changes(options.largest_component, options.fill_holes)
+            return classes.with_changes(options.largest_component, options.fill_holes, dict(options.thresholds))
         except ValueError as error:
             raise UserError(f"{self.card.name}: {error}") from error
 
