@@ -14,11 +14,12 @@ from transmodal.images import Image, read
 
 ROWS, COLUMNS, SLICES = 32, 20, 8
 DOWN, RIGHT, BETWEEN = 2.0, 2.5, 4.0  # mm
-CORNER = (-22.0, -36.0, 100.0)  # of the lowest slice, LPS mm
-LEAN = 0.3  # mm further to the back for every mm of height
+CORNER = (-22.0, -32.0, 100.0)  # of the lowest slice, LPS mm
+LEAN = -0.3  # mm further to the back for every mm of height
 MISSING = 3
 STEP = ("--step", "fewer-angles angles=8", "--views", "24")
-TILT = f"gantry tilt of {np.degrees(np.arctan(LEAN)):.1f}°"
+ANGLE = float(np.degrees(np.arctan(abs(LEAN))))
+TILT = f"gantry tilt of {ANGLE:.1f}°"
 HOLE = "slices seem to be missing: 8 mm between slices 3 and 4, 4 mm elsewhere"
 STRAIGHTEN = "'transmodal data straighten'"
 
@@ -159,11 +160,11 @@ def test_a_straightened_series_lies_where_it_was_scanned(
     tilt, furthest = (16.7, 4) if kind == "tilted" else (0.0, 8)
     assert said.startswith(f"deep/straight.nii.gz: gantry tilt {tilt}°, slices 4 to {furthest} mm apart; ")
     made = read("deep/straight.nii.gz")
-    further = int(np.ceil(LEAN * BETWEEN * (SLICES - 1) / DOWN)) if kind == "tilted" else 0
+    further = int(np.ceil(-LEAN * BETWEEN * (SLICES - 1) / DOWN)) if kind == "tilted" else 0  # rows, in front
     assert made.shape == (ROWS + further, COLUMNS, SLICES)
     expected = np.zeros((4, 4))  # RAS: rows go to the back, columns to the left, slices up, at right angles
     expected[1, 0], expected[0, 1], expected[2, 2], expected[3, 3] = -DOWN, -RIGHT, BETWEEN, 1
-    expected[:3, 3] = -CORNER[0], -CORNER[1], CORNER[2]
+    expected[:3, 3] = -CORNER[0], -(CORNER[1] - further * DOWN), CORNER[2]
     np.testing.assert_allclose(made.affine, expected, atol=1e-4)
     truth = ball(*np.moveaxis(world(made), -1, 0))
     seen = made.pixels > -1000 + 20  # elsewhere nothing was scanned, or air
@@ -181,9 +182,11 @@ def test_straightening_takes_another_distance_and_tells_machines(
     told, made = json.loads(said), read("s.mha")
     assert told["file"] == "s.mha" and told["spacing_mm"] == 2 and told["shape"] == list(made.shape)
     assert told["distances_mm"] == pytest.approx([4, 8 if kind == "missing" else 4])
-    assert told["tilt_degrees"] == pytest.approx(np.degrees(np.arctan(LEAN)) if kind == "tilted" else 0, abs=1e-3)
+    assert told["tilt_degrees"] == pytest.approx(ANGLE if kind == "tilted" else 0, abs=1e-3)
     assert made.shape[2] == 2 * SLICES - 1
-    np.testing.assert_allclose(world(made)[0, 0, 3], [CORNER[0], CORNER[1], CORNER[2] + 6], atol=1e-3)
+    np.testing.assert_allclose(
+        world(made)[-1, 0, 3], [CORNER[0], CORNER[1] + (ROWS - 1) * DOWN, CORNER[2] + 6], atol=1e-3
+    )
     status, _, error = run(capsys, "data", "straighten", series / "a.dcm", "-o", "t.mha")
     assert status == 2 and "is no folder; name the one that holds the slices" in error
 
