@@ -44,7 +44,7 @@ NETWORKS = {
         "ct-sparse-view",
         ["inputs=[TV, degraded]", "preparation.intensity.TV={map: fixed, low: -1024, high: 1500}"],
     ),
-    "autoencoder": ("ct-sparse-view", ["supervised.network.kind=slide-autoencoder", "supervised.residual=false"]),
+    "autoencoder": ("ct-sparse-view-autoencoder", []),
     "FBPConvNet": ("ct-sparse-view-fbpconvnet", []),
 }
 SHOWN = {"angles": 60, "dose": 10}

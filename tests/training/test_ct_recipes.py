@@ -16,7 +16,14 @@ from transmodal.training.train import train
 from transmodal.translation.options import Options
 
 SIZE = 48
-CT_RECIPES = ("ct-sparse-view", "ct-low-dose", "ct-metal", "ct-sparse-view-fbpconvnet", "ct-sparse-view-pix2pix")
+CT_RECIPES = (
+    "ct-sparse-view",
+    "ct-low-dose",
+    "ct-metal",
+    "ct-sparse-view-fbpconvnet",
+    "ct-sparse-view-pix2pix",
+)
+AUTOENCODER = "ct-sparse-view-autoencoder"  # makes images, where the others make what is to be added
 BY_SET = ("unet", "residual-unet", "slide-unet", "slide-autoencoder", "fbpconvnet", "monai-unet")
 WINDOW = (-1024.0, 1500.0)
 
@@ -49,15 +56,30 @@ def run_of(tmp_path: Path, manifest: Path, name: str, **changes: object) -> Run:
     return train(recipe, manifest, tmp_path / "run", cache=tmp_path / "cache", quiet=True)
 
 
-@pytest.mark.parametrize("name", CT_RECIPES)
+@pytest.mark.parametrize("name", [*CT_RECIPES, AUTOENCODER])
 @pytest.mark.parametrize("scale", ["smoke", "small", "paper"])
 def test_inputs_and_target_share_one_window_of_hu(name: str, scale: str) -> None:
     recipe = load_recipe(name, scale=scale)
     windows = {(each.map, each.low, each.high) for each in recipe.preparation.intensity.values()}
     assert windows == {("fixed", *WINDOW)} and set(recipe.preparation.intensity) == set(recipe.modalities)
-    assert getattr(recipe, recipe.method).residual and recipe.targets == ("CT",)
+    assert getattr(recipe, recipe.method).residual is (name != AUTOENCODER) and recipe.targets == ("CT",)
     policy = recipe.evaluation
     assert (policy.range, policy.unit, policy.clip, policy.metrics) == (WINDOW, "HU", True, ("mae", "psnr", "ssim"))
+
+
+def test_what_the_autoencoder_makes_follows_from_what_it_is_given(tmp_path: Path) -> None:
+    changes = {
+        "train.epochs": 60,
+        "train.batch_size": 2,
+        "supervised.network.filters": 8,
+        "train.average_weights": None,
+    }
+    run = run_of(tmp_path, make_scans(tmp_path), AUTOENCODER, **changes)
+    translator = transmodal.load_translator(run.model)
+    made = [translator(transmodal.read(tmp_path / f"{person}_degraded.tif")).pixels for person in (0, 3)]
+    truth = slice_of(3)
+    assert np.abs(made[1] - truth).mean() < 0.8 * np.abs(np.median(truth) - truth).mean(), "no grey does nearly as well"
+    assert np.abs(made[0] - made[1]).max() > 100, "tanh at its end gives one grey for all images"
 
 
 @pytest.mark.parametrize("name", CT_RECIPES)
