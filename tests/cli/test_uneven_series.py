@@ -109,8 +109,20 @@ def test_uneven_series_are_refused_with_what_to_do(
     status, said, error = run(capsys, *command(name, "scan", "out"))
     assert (status, said) == (2, "")
     assert len(error.splitlines()) == 1
-    assert {"tilted": TILT, "missing": HOLE}[kind] in error and STRAIGHTEN in error
+    assert {"tilted": TILT, "missing": HOLE}[kind] in error and STRAIGHTEN in error and "--allow-uneven" in error
     assert not [path for path in Path().rglob("*") if path.name.endswith((".npy", ".nii.gz"))], "nothing is left"
+
+
+@pytest.mark.parametrize("kind", ["missing"])
+def test_what_was_refused_is_added_with_the_flag(kind: str, series: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "data", "straighten", series, "-o", "straight.nii.gz")[0] == 0
+    Path("manifest.csv").write_text("subject,session,modality,path\nm,,CT,scan\nn,,CT,straight.nii.gz\n")
+    words = command("data degrade", "scan", "pairs")
+    status, said, _ = run(capsys, *words, "--json")
+    assert status == 2 and len(json.loads(said)["failed"]) == 1
+    status, said, _ = run(capsys, *words, "--allow-uneven", "--json")
+    assert status == 0 and json.loads(said)["failed"] == []
+    assert {case.subject for case in Manifest.read("pairs/manifest.csv").cases()} == {"m", "n"}
 
 
 def test_every_uneven_slice_is_projected_by_itself(kind: str, series: Path, capsys: pytest.CaptureFixture[str]) -> None:

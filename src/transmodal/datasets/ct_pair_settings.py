@@ -56,6 +56,7 @@ def claim_of(settings: PairSettings) -> dict[str, Any]:
         scanner["beam"] = hashlib.sha256(json.dumps(scanner["beam"]).encode()).hexdigest()[:16]
     output = asdict(settings.output)
     companions = output.pop("companions")
+    output.pop("allow_uneven")  # what is even stays as it is: what was refused without it may be added
     entries = {
         "simulation": "ct pairs",
         "format": FORMAT,

@@ -98,6 +98,10 @@ def plane_affine(plane: Plane) -> tuple[npt.NDArray[np.float64], bool]:
     return _affine(plane, plane.normal * plane.thickness), True
 
 
+class UnevenSlices(UserError):
+    """The slices of a series lie sheared or at uneven distances, which no affine can say."""
+
+
 def stack_planes(planes: list[Plane], allow_uneven: bool, name: str | Path) -> Stack:
     """Sort planes along their normal and give the affine of the volume.
 
@@ -157,14 +161,14 @@ def _require_even(corners: npt.NDArray[np.float64], normal: Vector, name: str | 
     # A hundredth of a voxel's height, or the rounding of positions written with two decimals.
     tolerance = max(0.01 * usual, 0.021)
     if np.linalg.norm(drift) > max(0.05 * usual, 0.05) and tilt > 0.05:
-        raise UserError(f"{name}: its slices are sheared by a gantry tilt of {tilt:.1f}°; {remedy}")
+        raise UnevenSlices(f"{name}: its slices are sheared by a gantry tilt of {tilt:.1f}°; {remedy}")
     if np.abs(gaps - usual).max() > tolerance:
         where = int(np.abs(gaps - usual).argmax())
         ratio = gaps[where] / usual
         kind = (
             "slices seem to be missing" if ratio > 1.5 and abs(ratio - round(ratio)) < 0.05 else "distances are uneven"
         )
-        raise UserError(
+        raise UnevenSlices(
             f"{name}: {kind}: {gaps[where]:.3g} mm between slices {where + 1} and {where + 2}, "
             f"{usual:.3g} mm elsewhere; complete the series, or {remedy}"
         )

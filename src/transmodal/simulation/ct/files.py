@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from transmodal.errors import UserError
 from transmodal.images import Image, read
+from transmodal.images.dicom_geometry import UnevenSlices
 from transmodal.images.formats import format_of_name
 
 _PAIRS = {".hdr": ".img", ".img": ".hdr"}  # one image in two files
@@ -47,7 +48,10 @@ class Reading:
 
     def read(self, path: Path) -> Image:
         """Read an image."""
-        return read(path, spacing=self.spacing, series=self.series, allow_uneven=self.allow_uneven)
+        try:
+            return read(path, spacing=self.spacing, series=self.series, allow_uneven=self.allow_uneven)
+        except UnevenSlices as error:
+            raise UnevenSlices(f"{error}; or take it slice by slice with --allow-uneven") from error
 
 
 def require_other_file(out: Path, *inputs: Path | None) -> None:

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transmodal.errors import UserError
-from transmodal.images import Image, read, write
+from transmodal.images import Image, write
 from transmodal.images.files import write_text
 from transmodal.simulation.ct.companions import Companion
 from transmodal.simulation.ct.degrading import DegradedSlices, Process, degrade_slices
+from transmodal.simulation.ct.files import Reading
 from transmodal.simulation.ct.steps import Level
 from transmodal.simulation.ct.variants import Pose, shrunk
 from transmodal.tomography.scan_files import ScanGeometry, geometry_beside, write_geometry, write_projections
@@ -126,7 +127,7 @@ def read_clean(source: Path, size: int | None = None, pose: Pose | None = None, 
     Raises:
         UserError: the file cannot be read or is no CT in HU with a pixel size; uneven slices unless they are allowed.
     """
-    image = read(source, allow_uneven=allow_uneven)
+    image = Reading(allow_uneven=allow_uneven).read(source)
     place = place_of(image)
     slices, padding = hounsfield_slices(image)
     spacing = (place.spacing[-2], place.spacing[-1])
