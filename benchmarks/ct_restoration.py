@@ -286,7 +286,7 @@ def main() -> None:
     parser.add_argument("--copies", type=int, default=8, help="more of every training slice, turned and scaled")
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
     parser.add_argument("--trained", nargs="+", help="levels to train at; default all")
-    parser.add_argument("--on-tv", nargs="*", default=["60"], help=f"levels at which '{ON_TV}' is trained")
+    parser.add_argument("--on-tv", nargs="*", help=f"levels at which '{ON_TV}' is trained; default 60 angles, 1/10")
     arguments = parser.parse_args()
     study, out = STUDIES[arguments.vary], arguments.out / arguments.vary
     out.mkdir(parents=True, exist_ok=True)
@@ -302,9 +302,10 @@ def main() -> None:
     pandas.concat([listed[listed["split"] == "test"], *tuning]).to_csv(few, index=False)
     tests = degraded(few, out / "tests", arguments.vary, study.tested, *views, "--each", "--also", "tv")
     runs: dict[str, Path] = {}
+    on_tv = arguments.on_tv if arguments.on_tv is not None else ["60" if arguments.vary == "angles" else "1/10"]
     for level in arguments.trained or list(study.trained):
         levels = study.trained[level]
-        networks = [name for name in arguments.networks if name != ON_TV or level in arguments.on_tv]
+        networks = [name for name in arguments.networks if name != ON_TV or level in on_tv]
         name, options = level.replace("/", "-"), [*views, "--copies", str(arguments.copies)]
         if len(levels) > 1:
             options.append("--mix")
