@@ -1,7 +1,6 @@
 """A segmentation in use: label maps on the inputs' own grid, tidied, with names and colours beside and inside them."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -178,8 +177,9 @@ def test_segments_are_not_made_of_images(translator: Translator, tmp_path: Path)
     images = Translator(translator.method, translator.card.model_copy(update={"preparation": preparation}))
     with pytest.raises(UserError, match="makes images, and DICOM segmentations are of label maps"):
         apply_translator(images, [], tmp_path, as_segments=True)
-    with pytest.raises(UserError, match="largest component and holes are of label maps"):
-        images.label_classes("organs", replace(Options(), fill_holes=("liver",)))
+    for asked in (Options(fill_holes=("liver",)), Options(thresholds=(("liver", 0.3),))):
+        with pytest.raises(UserError, match="largest component, holes and thresholds are of label maps"):
+            images.label_classes("organs", asked)
 
 
 def test_the_command_takes_the_format_and_the_tidying(data: Path, translator: Translator, tmp_path: Path) -> None:
