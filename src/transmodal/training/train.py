@@ -24,7 +24,7 @@ from transmodal.training.cases import is_usable, lacking, learns_without_pairs, 
 from transmodal.training.checkpoint import all_finite, load_checkpoint
 from transmodal.training.fit import Trainer
 from transmodal.training.monitor import Monitor
-from transmodal.training.processes import on_first
+from transmodal.training.processes import leave, on_first
 from transmodal.training.recipe import LAST, Recipe
 from transmodal.training.recipe_loading import load_recipe
 from transmodal.training.run import Run
@@ -84,8 +84,11 @@ def train(
             if fabric.is_global_zero and not resumes:
                 run.discard()
             raise
-        return _fit(run, folder, fabric, monitor, resumes=resumes, start=start, minutes=minutes)
-    return _fit(run, folder, fabric, monitor, resumes=resumes)
+        done = _fit(run, folder, fabric, monitor, resumes=resumes, start=start, minutes=minutes)
+    else:
+        done = _fit(run, folder, fabric, monitor, resumes=resumes)
+    leave(fabric)
+    return done
 
 
 def _fit(
@@ -128,6 +131,7 @@ def _fit(
         monitor.say(
             f"Stopped after {trainer.epochs_done:.2f} epochs; go on with: transmodal train --resume --out {whole}"
         )
+        leave(fabric)
         raise KeyboardInterrupt  # all is saved; whoever waits for a finished run must not get this one
     return run
 
