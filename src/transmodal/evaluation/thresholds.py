@@ -3,7 +3,8 @@
 A network that sees subjects unlike those it learnt from is often right about where a lesion is and too timid about how
 much of it there is; a half is then no longer the probability that gives the best Dice. What is better is looked for on
 the maps of other subjects, as nnU-Net chooses its postprocessing (Isensee et al., Nature Methods 18, 2021). Those maps
-are made by networks that learnt from the subjects of the fold in question, as in any cross-validation that is not nested.
+are made by networks that learnt from the subjects of the fold in question, as in all cross-validation that is not
+nested.
 """
 
 from collections.abc import Mapping, Sequence
