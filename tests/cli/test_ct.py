@@ -6,23 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.data.commands import run
 
-from transmodal.cli import main
 from transmodal.datasets.manifest import Manifest
 from transmodal.images import Image, picture_affine, read, write
 from transmodal.simulation.ct.bodies import draw_body
 
 MM = 6.25
 CLINICAL = ("--source-to-axis", "900", "--source-to-detector", "1200")
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    """Run the command line; return exit status, standard output and standard error."""
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    said = capsys.readouterr()
-    code = ended.value.code
-    return (code if isinstance(code, int) else 0), said.out, said.err
 
 
 def body(seed: int = 1, padded: bool = False) -> Any:

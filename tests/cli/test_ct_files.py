@@ -6,22 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.data.commands import run
 
-from transmodal.cli import main
 from transmodal.images import Image, picture_affine, read, write
 from transmodal.simulation.ct.bodies import draw_body
 
 MM = 6.25
 BEAM = {"kind": "parallel", "views": 24, "bins": 92, "pitch": MM}
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    """Run the command line; return exit status, standard output and standard error."""
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    said = capsys.readouterr()
-    code = ended.value.code
-    return (code if isinstance(code, int) else 0), said.out, said.err
 
 
 @pytest.fixture

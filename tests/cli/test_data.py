@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.data.commands import run
 
-from transmodal.cli import main
 from transmodal.datasets.manifest import Manifest
 from transmodal.images import Image, picture_affine, write
 
@@ -25,15 +25,6 @@ def mice(tmp_path: Path) -> Path:
                 pixels = generator.integers(0, 255, (6, 8), dtype=np.uint8)
                 write(Image(pixels, picture_affine((0.1, 0.1))), path)
     return tmp_path / "mice"
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    """Run the command line; return exit status, standard output and standard error."""
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    said = capsys.readouterr()
-    code = ended.value.code
-    return (code if isinstance(code, int) else 0), said.out, said.err
 
 
 PATTERN = r"(?P<subject>\w+?)_(?P<session>\w+)"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.data.commands import run
 
-from transmodal.cli import main
 from transmodal.datasets.manifest import Manifest
 from transmodal.images import Image, read, write
 
@@ -38,18 +38,14 @@ def heads(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        main(["data", "align", *map(str, arguments)])
-    said = capsys.readouterr()
-    code = ended.value.code
-    return (code if isinstance(code, int) else 0), said.out, said.err
+def align(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    return run(capsys, "data", "align", *arguments)
 
 
 def test_one_command_aligns_a_case_and_tells_what_it_did(heads: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = heads / "aligned"
     command = (heads / "manifest.csv", "--to", "FLAIR", "-o", out, "--write-mask", "--workers", 1)
-    status, said, _ = run(capsys, *command)
+    status, said, _ = align(capsys, *command)
     assert status == 0
     assert "Mutual information with FLAIR" in said and "overlays" in said
     assert said.strip().endswith("4 volumes: 4 ok")
@@ -57,7 +53,7 @@ def test_one_command_aligns_a_case_and_tells_what_it_did(heads: Path, capsys: py
     assert sorted(case.files) == ["FLAIR", "T1", "mask", "seg"]
     grids = [read(path) for path in case.files.values()]
     assert all(grids[0].same_grid(image) for image in grids)
-    status, said, _ = run(capsys, *command, "--json")
+    status, said, _ = align(capsys, *command, "--json")
     told = json.loads(said)
     assert told["reused"] == 1
     row = next(volume for volume in told["volumes"] if volume["modality"] == "T1")
@@ -66,7 +62,7 @@ def test_one_command_aligns_a_case_and_tells_what_it_did(heads: Path, capsys: py
 
 def test_the_status_tells_that_nothing_was_aligned(heads: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(Image(np.zeros(SHAPE, np.int16), np.eye(4)), heads / "T1.nii.gz")
-    status, said, _ = run(capsys, heads / "manifest.csv", "--to", "FLAIR", "-o", heads / "out", "--workers", 1)
+    status, said, _ = align(capsys, heads / "manifest.csv", "--to", "FLAIR", "-o", heads / "out", "--workers", 1)
     assert status == 2
     assert "same value everywhere" in said
 
@@ -87,7 +83,7 @@ def test_the_status_tells_that_nothing_was_aligned(heads: Path, capsys: pytest.C
 def test_a_mistake_is_told_in_one_line(
     heads: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], says: str
 ) -> None:
-    status, out, err = run(capsys, heads / "manifest.csv", "-o", heads / "out", *options)
+    status, out, err = align(capsys, heads / "manifest.csv", "-o", heads / "out", *options)
     assert (status, out) == (2, "")
     assert err.count("\n") == 1
     assert says in err

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.data.commands import run
 from tests.data.translators import T1, T2, make_translator
 from tests.images.test_dicom import AXIAL, save
 
-from transmodal.cli import main
 from transmodal.datasets.manifest import Manifest
 from transmodal.images import Image, read
 
@@ -64,15 +64,6 @@ def series(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("manifest.csv").write_text("subject,session,modality,path\nm,,CT,scan\n")
     Path("straight.csv").write_text("subject,session,modality,path\nm,,CT,straight.nii.gz\n")
     return Path("scan")
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    """Run the command line; return exit status, standard output and standard error."""
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    said = capsys.readouterr()
-    code = ended.value.code
-    return (code if isinstance(code, int) else 0), said.out, said.err
 
 
 def command(name: str, source: str, out: str) -> tuple[str, ...]:

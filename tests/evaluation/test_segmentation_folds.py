@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas
 import pytest
+from tests.data.commands import run
 from tests.data.patches import write_patches
 
-from transmodal.cli import main
 from transmodal.datasets.manifest import Manifest
 from transmodal.datasets.stacked import Stack, unpack
 from transmodal.evaluation import thresholds
@@ -22,17 +22,6 @@ from transmodal.training.cross_validation import CrossValidation, train_folds
 from transmodal.training.recipe_loading import load_recipe
 from transmodal.translation import load_translator
 from transmodal.translation.options import Options
-
-
-def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
-    """Return exit status, output and errors of a command."""
-    try:
-        main([str(word) for word in words])
-        status = 0
-    except SystemExit as exit_of_main:
-        status = int(exit_of_main.code or 0)
-    told = capsys.readouterr()
-    return status, told.out, told.err
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +40,9 @@ def whole(data: Path) -> CrossValidation:
 
 
 def test_sizes_and_lesions_are_those_of_all_folds(data: Path, whole: CrossValidation) -> None:
-    for run in whole.runs():
-        assert len({case.subject for case in run.manifest.cases(split="train")}) == 2
-        assert not run.manifest.cases(split="validation")
+    for fold in whole.runs():
+        assert len({case.subject for case in fold.manifest.cases(split="train")}) == 2
+        assert not fold.manifest.cases(split="validation")
     evaluation = evaluate_run(whole.folder)
     scores, details = evaluation.scores["seg"], evaluation.segmentations["seg"]
     assert len(scores.cases) == 20 and set(scores.cases["fold"]) == {"fold-1", "fold-2"}

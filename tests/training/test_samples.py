@@ -10,6 +10,7 @@ import pytest
 import torch
 from lightning.fabric import Fabric
 from tests.data.abdomens import AFFINE, SHAPE, TINY_SEGMENTATION, abdomen, write_abdomens
+from tests.data.recipes import changed
 
 from transmodal.datasets.batch_keys import LABELS
 from transmodal.datasets.cache import PreparedCase, prepare_cases
@@ -52,13 +53,7 @@ def recipe_with(**changes: Any) -> Recipe:
     content = json.loads(json.dumps(TINY_SEGMENTATION))
     content["segmentation"] |= {"classes": {"liver": [1, 2], "tumour": 2}, "activation": "sigmoid"}
     content["sampling"] = {"strata": {"edges": EDGES}}
-    for name, value in changes.items():
-        *places, last = name.split("__")
-        part = content
-        for place in places:
-            part = part.setdefault(place, {})
-        part[last] = value
-    return Recipe.model_validate(content)
+    return changed(content, **changes)
 
 
 @pytest.fixture(scope="module")

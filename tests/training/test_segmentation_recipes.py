@@ -10,6 +10,7 @@ import pytest
 import torch
 from tests.data.abdomens import SHAPE, TINY_SEGMENTATION, abdomen, write_abdomens
 from tests.data.patches import write_patches
+from tests.data.recipes import changed
 from tests.data.segments import drop_empty_frames
 
 from transmodal.datasets.cache import prepare_cases
@@ -30,14 +31,7 @@ from transmodal.training.train import train
 
 def recipe_with(**changes: Any) -> Recipe:
     """Return the tiny recipe with dotted changes, `segmentation__classes`."""
-    content = json.loads(json.dumps(TINY_SEGMENTATION))
-    for name, value in changes.items():
-        *places, last = name.split("__")
-        part = content
-        for place in places:
-            part = part.setdefault(place, {})
-        part[last] = value
-    return Recipe.model_validate(content)
+    return changed(TINY_SEGMENTATION, **changes)
 
 
 @pytest.fixture(scope="module")
