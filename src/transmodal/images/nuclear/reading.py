@@ -1,0 +1,191 @@
+"""Read planar nuclear frames from DICOM NM, from TIFF and from folders of pictures; write stacks of raw counts."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from transmodal.errors import UserError
+from transmodal.images.formats import is_image_file, read, write
+from transmodal.images.image import Image, picture_affine
+from transmodal.images.note import NOTICE
+from transmodal.images.nuclear.dicom_nm import Acquired, acquired
+from transmodal.images.nuclear.series import NuclearSeries
+from transmodal.images.nuclear.sidecar import Sidecar, read_sidecar, sidecar_path, write_sidecar
+
+
+def read_nuclear(path: str | Path, *, energy_window: int = 1, detector: int = 1) -> NuclearSeries:
+    """Read the frames of one field of view.
+
+    A DICOM NM object, one or several frames; a TIFF of one page a frame; a PNG or another picture of one frame; or a
+    folder with one of these for each frame, in the order of their names. A sidecar `NAME.nuclear.json` beside it says
+    what the file does not, and goes before what the header says. Counts are kept as they are stored.
+
+    Args:
+        path: the file or folder.
+        energy_window: which of several energy windows of a DICOM object, from 1.
+        detector: which of several detectors of a DICOM object, from 1.
+
+    Raises:
+        UserError: there is no image, it has colours or slices of a volume, or the header or sidecar cannot be true.
+    """
+    path = Path(path)
+    files = _files_of(path)
+    images = [read(file) for file in files]
+    image = _stacked(images, path) if path.is_dir() else images[0]
+    frames = _frames(image)
+    beside = sidecar_path(path)
+    sidecar = read_sidecar(beside) if beside.is_file() else Sidecar()
+    known = _known([_header_of(each) for each in images], files, len(frames), energy_window, detector)
+    frames = frames[known.chosen]
+    starts = sidecar.starts if sidecar.starts is not None else known.starts
+    durations = sidecar.durations if sidecar.durations is not None else known.durations
+    for key, times in (("start_s", starts), ("duration_s", durations)):
+        if times is not None and len(times) != len(frames):
+            raise UserError(f"{path} has {len(frames)} frames, but frames.{key} of {beside.name} {len(times)}; mend it")
+    affine, has_size = image.affine, image.has_physical_size
+    if sidecar.pixel_mm is not None:
+        if has_size and not np.allclose(image.spacing[:2], sidecar.pixel_mm, rtol=1e-3):
+            raise UserError(
+                f"{path} has pixels of {image.spacing[0]:g}×{image.spacing[1]:g} mm, its sidecar says "
+                f"{sidecar.pixel_mm[0]:g}×{sidecar.pixel_mm[1]:g}; mend pixel_mm or leave it out"
+            )
+        if not has_size:
+            affine, has_size = picture_affine(sidecar.pixel_mm), True
+    derivation = image.source.derivation
+    if sidecar.synthetic and NOTICE not in derivation:
+        derivation = " ".join(filter(None, [NOTICE, derivation or sidecar.derivation]))
+    series = NuclearSeries(
+        frames,
+        affine,
+        starts,
+        durations,
+        sidecar.isotope or known.isotope,
+        sidecar.injection or known.injection,
+        sidecar.sensitivity,
+        sidecar.agent or known.agent,
+        sidecar.energy_window or known.energy_window,
+        sidecar.saturation or _greatest(frames),
+        has_size,
+        replace(image.source, derivation=derivation),
+        known.said,
+    )
+    return _checked(series)
+
+
+def write_stack(series: NuclearSeries, path: str | Path) -> Path:
+    """Write the raw counts as a TIFF of one page a frame, and the sidecar; return the TIFF's path.
+
+    Raises:
+        UserError: the name is not that of a TIFF.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (".tif", ".tiff"):
+        raise UserError(f"{path} is no name for a stack of frames; end it with .tif")
+    synthetic = NOTICE in series.source.derivation
+    volume = Image(
+        np.moveaxis(series.frames, 0, 2),
+        series.affine,
+        quantity="counts",
+        has_physical_size=series.has_physical_size,
+        source=series.source,
+    )
+    derivation = series.source.derivation or None
+    write_sidecar(series, path, synthetic=synthetic, derivation=series.source.derivation)
+    return write(volume, path, derivation=derivation)
+
+
+def _files_of(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    files = sorted(file for file in path.iterdir() if is_image_file(file))
+    if not files:
+        raise UserError(f"{path} holds no image; name a file, or a folder with one picture a frame")
+    return files
+
+
+def _stacked(images: list[Image], folder: Path) -> Image:
+    """Return pictures of one frame each as one image of many."""
+    first = images[0]
+    for other in images:
+        if other.spatial_dims != 2 or other.channels or other.shape != first.shape:
+            raise UserError(
+                f"{other.name} is {other.pixels.shape}, but {first.name} is {first.pixels.shape}; give every frame as "
+                "one picture of the same size, one value a pixel"
+            )
+    pixels = np.stack([image.pixels for image in images], axis=2)
+    return replace(first, pixels=pixels, source=replace(first.source, path=folder))
+
+
+def _header_of(image: Image) -> Any:
+    return getattr(image.source.header, "dataset", None)
+
+
+def _known(headers: list[Any], files: list[Path], frames: int, energy_window: int, detector: int) -> Acquired:
+    """Return what the headers say: one of all frames, or one of each."""
+    if any(header is None for header in headers):
+        return Acquired(np.arange(frames), None, None, None, None, "", None, ())
+    if len(headers) == 1:
+        return acquired(headers[0], frames, files[0], energy_window, detector)
+    each = [acquired(header, 1, file) for header, file in zip(headers, files, strict=True)]
+    starts, durations = _joined([one.starts for one in each]), _joined([one.durations for one in each])
+    return replace(each[0], chosen=np.arange(frames), starts=starts, durations=durations)
+
+
+def _joined(parts: list[npt.NDArray[np.float64] | None]) -> npt.NDArray[np.float64] | None:
+    said = [part for part in parts if part is not None]
+    return np.concatenate(said) if len(said) == len(parts) else None
+
+
+def _frames(image: Image) -> npt.NDArray[Any]:
+    """Return (F, H, W) of an image of counts."""
+    if set(image.channels) & {"red", "green", "blue", "alpha"}:
+        raise UserError(
+            f"{image.name} is a picture in colour; counts are one value a pixel: export the counts, not the display"
+        )
+    pixels = image.pixels
+    if image.spatial_dims == 2:
+        pixels = pixels if image.channels else pixels[..., None]
+    elif image.channels:
+        raise UserError(f"{image.name} is a volume of {len(image.channels)} channels; planar frames are expected")
+    if not np.isfinite(pixels).all():
+        raise UserError(f"{image.name} has counts that are no numbers (NaN or infinite); export it again")
+    return np.ascontiguousarray(np.moveaxis(pixels, -1, 0))
+
+
+def _greatest(frames: npt.NDArray[Any]) -> float | None:
+    """Return the greatest value that a file of 8 or 16 bits can hold; wider ones hold whatever is counted."""
+    return float(np.iinfo(frames.dtype).max) if frames.dtype.kind in "iu" and frames.dtype.itemsize <= 2 else None
+
+
+def _checked(series: NuclearSeries) -> NuclearSeries:
+    """Sort frames by time, and say what a user should know."""
+    said: list[str] = []
+    frames, starts, durations = series.frames, series.starts, series.durations
+    if starts is not None and (np.diff(starts) < 0).any():
+        order = np.argsort(starts, kind="stable")
+        frames, starts = frames[order], starts[order]
+        durations = durations[order] if durations is not None else None
+        said.append(f"{series.name}: the frames were not in the order of their times; they were sorted")
+    if starts is not None and durations is not None:
+        overlap = starts[:-1] + durations[:-1] - starts[1:]
+        if len(overlap) and overlap.max() > 0.5 + 0.01 * float(durations.max()):
+            worst = int(overlap.argmax())
+            raise UserError(
+                f"{series.name}: frame {worst + 2} begins at {starts[worst + 1]:g} s, before frame {worst + 1} has "
+                f"ended ({starts[worst] + durations[worst]:g} s); mend the times, which are seconds"
+            )
+    if frames.min() < 0:
+        said.append(f"{series.name} has counts down to {frames.min():g}, below zero; they are kept")
+    if frames.dtype.kind == "f" and not np.array_equal(frames, np.rint(frames)):
+        said.append(f"{series.name} has counts that are not whole: no raw counts, so that Poisson errors do not hold")
+    checked = replace(series, frames=frames, starts=starts, durations=durations)
+    full = checked.saturated()
+    if full.any():
+        said.append(
+            f"{series.name}: {int(full.sum())} pixels of {int((full > 0).sum())} frames stand at "
+            f"{series.saturation:g}, the most that can be held: counts are missing there"
+        )
+    return replace(checked, said=(*series.said, *said))

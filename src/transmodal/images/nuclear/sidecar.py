@@ -1,0 +1,195 @@
+"""The sidecar of a nuclear image: what a TIFF or PNG cannot say of its frames, as JSON beside it.
+
+`NAME.nuclear.json` lies beside NAME.tif, or beside the folder NAME of one picture a frame. Every key may be left out;
+what is then not known is refused only by what needs it. Unknown keys are refused by name.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from transmodal.errors import UserError
+from transmodal.images.files import write_text
+from transmodal.images.formats import stem_of
+from transmodal.images.nuclear.isotopes import Isotope, isotope_named
+from transmodal.images.nuclear.series import Injection, NuclearSeries
+
+SUFFIX = ".nuclear.json"
+_MEGA = 1e6
+_KEYS = (
+    "isotope",
+    "half_life_s",
+    "agent",
+    "frames",
+    "injected",
+    "sensitivity_cps_per_MBq",
+    "energy_window_keV",
+    "saturation_counts",
+    "pixel_mm",
+    "synthetic",
+    "derivation",
+)
+_INJECTED = ("before_MBq", "before_at_s", "after_MBq", "after_at_s")
+_FRAMES = ("start_s", "duration_s")
+_LONGEST = 60 * 86400.0
+"""Frames that begin later than two months after the injection are taken for a mistake of the unit."""
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """What a sidecar says; None or empty where it says nothing. Units as in `NuclearSeries`."""
+
+    isotope: Isotope | None = None
+    agent: str = ""
+    starts: npt.NDArray[np.float64] | None = None
+    durations: npt.NDArray[np.float64] | None = None
+    injection: Injection | None = None
+    sensitivity: float | None = None
+    energy_window: tuple[float, float] | None = None
+    saturation: float | None = None
+    pixel_mm: tuple[float, float] | None = None
+    derivation: str = ""
+    synthetic: bool = False
+
+
+def sidecar_path(path: Path) -> Path:
+    """Return where the sidecar of an image or of a folder of frames lies."""
+    name = path.name if path.is_dir() else stem_of(path)
+    return path.with_name(name + SUFFIX)
+
+
+def read_sidecar(path: Path) -> Sidecar:
+    """Read a sidecar.
+
+    Raises:
+        UserError: it is no JSON, has an unknown key, or a value that cannot be; the key is named.
+    """
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"Cannot read the sidecar {path}: {error}; write JSON as docs/nuclear.md shows it") from error
+    said = _group(said, _KEYS, str(path))
+    isotope = None
+    if "isotope" in said:
+        half_life = _number(said["half_life_s"], f"{path}: half_life_s") if "half_life_s" in said else None
+        isotope = isotope_named(str(said["isotope"]), half_life, str(path))
+    elif "half_life_s" in said:
+        raise UserError(f"{path} says a half-life and no isotope; add isotope, such as Tc-99m")
+    frames = _group(said.get("frames", {}), _FRAMES, f"{path}: frames")
+    return Sidecar(
+        isotope=isotope,
+        agent=str(said.get("agent", "")),
+        starts=_times(frames, "start_s", path),
+        durations=_times(frames, "duration_s", path),
+        injection=_injection(said["injected"], path) if "injected" in said else None,
+        sensitivity=_positive(said, "sensitivity_cps_per_MBq", path),
+        energy_window=_pair(said, "energy_window_keV", path),
+        saturation=_positive(said, "saturation_counts", path),
+        pixel_mm=_pair(said, "pixel_mm", path),
+        derivation=str(said.get("derivation", "")),
+        synthetic=said.get("synthetic") is True,
+    )
+
+
+def write_sidecar(series: NuclearSeries, path: Path, *, synthetic: bool, derivation: str = "") -> Path:
+    """Write the sidecar of a series that lies at `path`; return the sidecar's path."""
+    said: dict[str, Any] = {}
+    if series.isotope is not None:
+        said |= {"isotope": series.isotope.name, "half_life_s": series.isotope.half_life}
+    if series.agent:
+        said["agent"] = series.agent
+    frames = {"start_s": series.starts, "duration_s": series.durations}
+    if any(times is not None for times in frames.values()):
+        said["frames"] = {name: times.tolist() for name, times in frames.items() if times is not None}
+    if series.injection is not None:
+        syringe = series.injection
+        said["injected"] = {
+            "before_MBq": syringe.before / _MEGA,
+            "before_at_s": syringe.before_at,
+            "after_MBq": syringe.after / _MEGA,
+            "after_at_s": syringe.after_at,
+        }
+    if series.sensitivity is not None:
+        said["sensitivity_cps_per_MBq"] = series.sensitivity
+    if series.energy_window is not None:
+        said["energy_window_keV"] = list(series.energy_window)
+    if series.saturation is not None:
+        said["saturation_counts"] = series.saturation
+    if series.has_physical_size:
+        said["pixel_mm"] = list(series.spacing)
+    said |= {"synthetic": synthetic} | ({"derivation": derivation} if derivation else {})
+    return write_text(sidecar_path(path), json.dumps(said, indent=1, ensure_ascii=False) + "\n")
+
+
+def _group(said: Any, known: tuple[str, ...], where: str) -> dict[str, Any]:
+    if not isinstance(said, dict):
+        raise UserError(f"{where} is no JSON object; write {{…}} with {', '.join(known)}")
+    for key in said:
+        if key not in known:
+            raise UserError(f"{where} has the unknown key {key!r}; known are {', '.join(known)}")
+    return said
+
+
+def _number(value: Any, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+        raise UserError(f"{where} is {value!r}; write a number")
+    return float(value)
+
+
+def _positive(said: dict[str, Any], key: str, path: Path) -> float | None:
+    if key not in said:
+        return None
+    value = _number(said[key], f"{path}: {key}")
+    if value <= 0:
+        raise UserError(f"{path}: {key} is {value:g}; write a number above 0")
+    return value
+
+
+def _pair(said: dict[str, Any], key: str, path: Path) -> tuple[float, float] | None:
+    if key not in said:
+        return None
+    value = said[key]
+    if not isinstance(value, list) or len(value) != 2:
+        raise UserError(f"{path}: {key} is {value!r}; write two numbers in brackets")
+    first, second = (_number(each, f"{path}: {key}") for each in value)
+    if first <= 0 or second <= 0:
+        raise UserError(f"{path}: {key} is {value!r}; write numbers above 0")
+    return first, second
+
+
+def _times(frames: dict[str, Any], key: str, path: Path) -> npt.NDArray[np.float64] | None:
+    if key not in frames:
+        return None
+    value = frames[key]
+    if not isinstance(value, list) or not value:
+        raise UserError(f"{path}: frames.{key} is {value!r}; write one number a frame, in brackets")
+    times = np.array([_number(each, f"{path}: frames.{key}") for each in value])
+    if key == "duration_s" and (times <= 0).any():
+        raise UserError(f"{path}: frames.duration_s has {times.min():g}; write seconds above 0")
+    if (np.abs(times) > _LONGEST).any():
+        raise UserError(
+            f"{path}: frames.{key} has {times[np.abs(times).argmax()]:g} s, which is more than two months; write "
+            "seconds, not milliseconds"
+        )
+    return times
+
+
+def _injection(said: Any, path: Path) -> Injection:
+    said = _group(said, _INJECTED, f"{path}: injected")
+    if "before_MBq" not in said:
+        raise UserError(f"{path}: injected says no before_MBq, the activity of the full syringe; add it")
+    values = {key: _number(said.get(key, 0.0), f"{path}: injected.{key}") for key in _INJECTED}
+    if values["before_MBq"] > 1e5:
+        raise UserError(
+            f"{path}: injected.before_MBq is {values['before_MBq']:g} MBq; that is no syringe: write MBq, not Bq or kBq"
+        )
+    try:
+        return Injection(
+            values["before_MBq"] * _MEGA, values["before_at_s"], values["after_MBq"] * _MEGA, values["after_at_s"]
+        )
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
