@@ -1,0 +1,278 @@
+"""Nuclear frames from DICOM NM, TIFF stacks and folders, with what their headers and sidecars say."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
+from pydicom.dataset import Dataset, FileMetaDataset
+
+from transmodal.errors import UserError
+from transmodal.images import Image, write
+from transmodal.images.image import Source, picture_affine
+from transmodal.images.note import NOTICE
+from transmodal.images.nuclear import Injection, NuclearSeries
+from transmodal.images.nuclear.isotopes import ISOTOPES
+from transmodal.images.nuclear.reading import read_nuclear, write_stack
+from transmodal.images.nuclear.sidecar import sidecar_path
+
+SHAPE = (6, 8)
+
+
+def counts(frames: int, seed: int = 0) -> Any:
+    return np.random.default_rng(seed).poisson(20, (frames, *SHAPE)).astype(np.uint16)
+
+
+def series(frames: int = 3, **more: Any) -> NuclearSeries:
+    said: dict[str, Any] = {
+        "starts": np.arange(frames) * 60.0,
+        "durations": np.full(frames, 60.0),
+        "isotope": ISOTOPES["Tc-99m"],
+        "injection": Injection(20e6, -600.0, 1e6, 120.0),
+        "sensitivity": 210.0,
+        "agent": "99mTc-MDP",
+        "energy_window": (126.0, 154.0),
+        "saturation": 65535.0,
+    }
+    return NuclearSeries(counts(frames), picture_affine((1.5, 2.0)), **(said | more))
+
+
+def nm(path: Path, frames: int = 4, **more: Any) -> Path:
+    """Write an NM object: two phases of two frames, one window, one detector; `more` changes attributes."""
+    made = Dataset()
+    made.file_meta = FileMetaDataset()
+    made.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    made.SOPClassUID = made.file_meta.MediaStorageSOPClassUID = pydicom.uid.NuclearMedicineImageStorage
+    made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid(None)
+    made.Modality, made.ImageType = "NM", ["ORIGINAL", "PRIMARY", "DYNAMIC", "EMISSION"]
+    made.Rows, made.Columns, made.NumberOfFrames = *SHAPE, frames
+    made.SamplesPerPixel, made.PhotometricInterpretation = 1, "MONOCHROME2"
+    made.BitsAllocated = made.BitsStored = 16
+    made.HighBit, made.PixelRepresentation = 15, 0
+    made.PixelSpacing = [1.5, 2.0]
+    made.AcquisitionDate, made.AcquisitionTime = "20240301", "101000.500000"
+    phases = []
+    for delay, duration, pause in ((0, 10000, 0), (5000, 60000, 1000)):
+        phase = Dataset()
+        phase.PhaseDelay, phase.ActualFrameDuration, phase.PauseBetweenFrames = delay, duration, pause
+        phase.NumberOfFramesInPhase = 2
+        phases.append(phase)
+    made.PhaseInformationSequence = phases
+    made.PhaseVector, made.TimeSliceVector = [1, 1, 2, 2][:frames], [1, 2, 1, 2][:frames]
+    made.EnergyWindowVector = made.DetectorVector = [1] * frames
+    limits, window = Dataset(), Dataset()
+    limits.EnergyWindowLowerLimit, limits.EnergyWindowUpperLimit = 126.0, 154.0
+    window.EnergyWindowRangeSequence = [limits]
+    made.EnergyWindowInformationSequence = [window]
+    drug, code = Dataset(), Dataset()
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "C-163A8", "SRT", "^99m^Technetium"
+    drug.RadionuclideCodeSequence = [code]
+    drug.Radiopharmaceutical, drug.RadiopharmaceuticalStartTime = "MDP", "100000"
+    drug.RadionuclideTotalDose = 18.5
+    made.RadiopharmaceuticalInformationSequence = [drug]
+    for name, value in more.items():
+        target = drug if name in drug else made
+        if value is None:
+            delattr(target, name)
+        else:
+            setattr(target, name, value)
+    made.PixelData = counts(frames).tobytes()
+    made.save_as(path, enforce_file_format=True)
+    return path
+
+
+def test_a_stack_comes_back_with_all_that_is_known(tmp_path: Path) -> None:
+    made = series()
+    path = write_stack(made, tmp_path / "mouse.tif")
+    back = read_nuclear(path)
+    assert np.array_equal(back.frames, made.frames) and back.frames.dtype == np.uint16
+    assert np.allclose(back.affine, made.affine) and back.spacing == (1.5, 2.0)
+    assert np.array_equal(back.starts, made.starts) and np.array_equal(back.durations, made.durations)
+    for name in ("isotope", "injection", "sensitivity", "agent", "energy_window", "saturation"):
+        assert getattr(back, name) == getattr(made, name)
+    assert back.said == () and NOTICE not in back.source.derivation
+
+
+def test_one_frame_is_a_stack_too(tmp_path: Path) -> None:
+    back = read_nuclear(write_stack(series(1), tmp_path / "static.tif"))
+    assert back.frames.shape == (1, *SHAPE) and back.summed().quantity == "counts"
+    assert np.array_equal(back.frame(0).pixels, back.frames[0])
+
+
+def test_simulated_counts_say_that_they_are(tmp_path: Path) -> None:
+    made = series(source=Source(derivation=f"{NOTICE} simulated"))
+    path = write_stack(made, tmp_path / "mouse.tif")
+    assert NOTICE in read_nuclear(path).source.derivation
+    assert json.loads(sidecar_path(path).read_text())["synthetic"] is True
+
+
+def test_pictures_of_one_frame_each_are_read_in_the_order_of_their_names(tmp_path: Path) -> None:
+    frames = counts(3)
+    folder = tmp_path / "mouse 1"
+    for number in (2, 0, 1):
+        write(Image(frames[number]), folder / f"frame{number}.png")
+    sidecar_path(folder).write_text(json.dumps({"isotope": "18F", "pixel_mm": [1.0, 1.0]}))
+    back = read_nuclear(folder)
+    assert np.array_equal(back.frames, frames) and back.frames.dtype == np.uint16
+    assert back.isotope == ISOTOPES["F-18"] and back.has_physical_size and back.spacing == (1.0, 1.0)
+    write(Image(frames[0][:4]), folder / "frame9.png")
+    with pytest.raises(UserError, match="same size"):
+        read_nuclear(folder)
+
+
+def test_an_nm_object_says_when_each_frame_was_counted(tmp_path: Path) -> None:
+    back = read_nuclear(nm(tmp_path / "dynamic.dcm"))
+    assert np.array_equal(back.frames, counts(4)) and back.frames.dtype == np.uint16
+    assert back.starts is not None and back.durations is not None
+    # Injected at 10:00:00, begun at 10:10:00.5; 2 × 10 s, then 5 s of delay, then 2 × 60 s with 1 s between.
+    assert back.starts == pytest.approx([600.5, 610.5, 625.5, 686.5])
+    assert back.durations == pytest.approx([10, 10, 60, 60])
+    assert back.isotope == ISOTOPES["Tc-99m"] and back.agent == "MDP" and back.energy_window == (126.0, 154.0)
+    assert back.injection is not None and back.injection.before == pytest.approx(18.5e6)
+    assert back.spacing == (1.5, 2.0)
+
+
+def test_an_injection_before_midnight_was_the_day_before(tmp_path: Path) -> None:
+    late = nm(tmp_path / "late.dcm", RadiopharmaceuticalStartTime="233000", AcquisitionTime="003000")
+    starts = read_nuclear(late).starts
+    assert starts is not None and starts[0] == pytest.approx(3600)
+    during = nm(tmp_path / "during.dcm", RadiopharmaceuticalStartTime="101030", AcquisitionTime="101000")
+    starts = read_nuclear(during).starts
+    assert starts is not None and starts[0] == pytest.approx(-30)  # injected into the running acquisition
+
+
+def test_one_energy_window_of_several_is_taken_and_said(tmp_path: Path) -> None:
+    path = nm(tmp_path / "two.dcm", EnergyWindowVector=[1, 1, 2, 2], PhaseVector=None, ActualFrameDuration=30000)
+    first, second = read_nuclear(path), read_nuclear(path, energy_window=2)
+    assert np.array_equal(first.frames, counts(4)[:2]) and np.array_equal(second.frames, counts(4)[2:])
+    assert "energy window 1 of 1, 2" in first.said[0]
+    assert first.durations is not None and first.durations.tolist() == [30, 30]
+    with pytest.raises(UserError, match="no energy window 3; it has 1, 2"):
+        read_nuclear(path, energy_window=3)
+
+
+def test_an_object_without_isotope_and_time_is_read_and_refused_only_where_they_are_needed(tmp_path: Path) -> None:
+    bare = nm(tmp_path / "bare.dcm", RadiopharmaceuticalInformationSequence=None)
+    back = read_nuclear(bare)
+    assert back.isotope is None and back.starts is None and back.durations is not None
+    with pytest.raises(UserError, match=r"no isotope.*such as Tc-99m"):
+        back.require_isotope()
+    with pytest.raises(UserError, match="when it was injected"):
+        back.require_times()
+    sidecar_path(bare).write_text(json.dumps({"isotope": "Tc-99m", "frames": {"start_s": [0, 10, 25, 86]}}))
+    assert read_nuclear(bare).require_times()[0].tolist() == [0, 10, 25, 86]
+
+
+def test_an_activity_in_becquerel_is_taken_for_the_mistake_it_is(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="looks like Bq"):
+        read_nuclear(nm(tmp_path / "a.dcm", RadionuclideTotalDose=18.5e6))
+
+
+def test_frames_out_of_order_are_sorted_and_said(tmp_path: Path) -> None:
+    made = series(starts=np.array([120.0, 0.0, 60.0]))
+    back = read_nuclear(write_stack(made, tmp_path / "mixed.tif"))
+    assert back.starts is not None and back.starts.tolist() == [0, 60, 120]
+    assert np.array_equal(back.frames, made.frames[[1, 2, 0]])
+    assert "sorted" in back.said[0]
+
+
+def test_frames_that_overlap_are_refused(tmp_path: Path) -> None:
+    path = write_stack(series(durations=np.full(3, 90.0)), tmp_path / "overlap.tif")
+    with pytest.raises(UserError, match="frame 2 begins at 60 s, before frame 1 has ended \\(90 s\\)"):
+        read_nuclear(path)
+
+
+def test_negative_counts_are_kept_and_said(tmp_path: Path) -> None:
+    made = series()
+    frames = made.frames.astype(np.int16)
+    frames[0, 0, 0] = -7
+    back = read_nuclear(write_stack(made.with_frames(frames), tmp_path / "corrected.tif"))
+    assert back.frames.min() == -7 and "below zero; they are kept" in back.said[0]
+
+
+def test_full_pixels_are_said(tmp_path: Path) -> None:
+    made = series(saturation=None)
+    made.frames[1, 2, 3] = 65535
+    path = write_stack(made, tmp_path / "full.tif")
+    said = json.loads(sidecar_path(path).read_text())
+    assert "saturation_counts" not in said
+    assert "1 pixels of 1 frames stand at 65535" in read_nuclear(path).said[0]
+    assert read_nuclear(path).saturated().tolist() == [0, 1, 0]
+
+
+def test_counts_that_are_not_whole_are_said(tmp_path: Path) -> None:
+    made = series()
+    back = read_nuclear(write_stack(made.with_frames(made.frames * np.float32(0.5)), tmp_path / "half.tif"))
+    assert "no raw counts" in back.said[0]
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"isotop": "Tc-99m"}, "unknown key 'isotop'; known are isotope"),
+        ({"isotope": "Tc-99m", "half_life_s": 6.0067}, "looks like hours"),
+        ({"half_life_s": 21624}, "no isotope"),
+        ({"frames": {"start_s": [0, 1]}}, "has 3 frames, but frames.start_s of mouse.nuclear.json 2"),
+        ({"frames": {"duration_s": [0, 60, 60]}}, "above 0"),
+        ({"frames": {"start_s": [0, 6e7, 12e7]}}, "not milliseconds"),
+        ({"frames": {"start_s": "0"}}, "one number a frame"),
+        ({"frames": [0, 1, 2]}, "no JSON object"),
+        ({"injected": {"before_MBq": 2e7}}, "write MBq, not Bq"),
+        ({"injected": {"after_MBq": 1}}, "no before_MBq"),
+        ({"injected": {"before_MBq": "20"}}, "write a number"),
+        ({"sensitivity_cps_per_MBq": -1}, "above 0"),
+        ({"energy_window_keV": [126]}, "two numbers"),
+        ({"pixel_mm": [1.5, 1.5]}, "pixels of 1.5×2 mm, its sidecar says 1.5×1.5"),
+    ],
+)
+def test_a_wrong_sidecar_is_refused_in_one_line(tmp_path: Path, said: Any, message: str) -> None:
+    path = write_stack(series(), tmp_path / "mouse.tif")
+    sidecar_path(path).write_text(json.dumps(said))
+    with pytest.raises(UserError) as refused:
+        read_nuclear(path)
+    assert message in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_a_sidecar_that_is_no_json_is_refused(tmp_path: Path) -> None:
+    path = write_stack(series(), tmp_path / "mouse.tif")
+    for text in ("{", "[" * 100000, "\ud800".encode("utf-8", "surrogatepass")):
+        sidecar_path(path).write_bytes(text if isinstance(text, bytes) else text.encode())
+        with pytest.raises(UserError, match="Cannot read the sidecar"):
+            read_nuclear(path)
+
+
+def test_pictures_in_colour_are_no_counts(tmp_path: Path) -> None:
+    path = tmp_path / "display.png"
+    write(Image(np.zeros((4, 4, 3), np.uint8), channels=("red", "green", "blue")), path)
+    with pytest.raises(UserError, match="in colour"):
+        read_nuclear(path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="holds no image"):
+        read_nuclear(tmp_path / "empty")
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=some.data())
+def test_any_stack_comes_back(data: some.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+    number = data.draw(some.integers(1, 5))
+    shape = data.draw(some.tuples(some.integers(2, 9), some.integers(2, 9)))
+    dtype = data.draw(some.sampled_from([np.uint16, np.uint32, np.int16, np.float32]))
+    frames = np.random.default_rng(data.draw(some.integers(0, 99))).integers(0, 30000, (number, *shape)).astype(dtype)
+    gaps = np.array(data.draw(some.lists(some.floats(0.1, 1e4), min_size=number, max_size=number)))
+    spacing = data.draw(some.tuples(some.floats(0.05, 5), some.floats(0.05, 5)))
+    made = NuclearSeries(frames, picture_affine(spacing), np.cumsum(gaps) - gaps, gaps)
+    back = read_nuclear(write_stack(made, tmp_path_factory.mktemp("stack") / "any.tif"))
+    assert np.array_equal(back.frames, frames) and back.frames.dtype == dtype
+    assert np.array_equal(back.starts, made.starts) and np.allclose(back.affine, made.affine, rtol=0, atol=0)
+
+
+def test_a_real_whole_body_scan_is_read(real_data: Path) -> None:
+    back = read_nuclear(real_data / "readers" / "pydicom_data" / "JPEG2000_UNC.dcm")
+    assert back.frames.shape == (1, 1024, 256) and back.spacing == (2.26, 2.26)
+    assert back.isotope == ISOTOPES["Tc-99m"]  # said by the console's private attribute alone
+    assert back.durations is not None and back.durations[0] == pytest.approx(1210.434)
+    assert "below zero" in back.said[0]  # its compression has lost what it wrote
