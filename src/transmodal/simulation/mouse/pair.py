@@ -7,18 +7,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from transmodal.errors import UserError
 from transmodal.simulation.mouse.animal import Animal
-from transmodal.simulation.mouse.bed import Acquisition, BedMaps, make_bed
+from transmodal.simulation.mouse.bed import Acquisition, BedMaps
+from transmodal.simulation.mouse.body import Body, pose_body
 from transmodal.simulation.mouse.fur import smooth_noise
-from transmodal.simulation.mouse.limbs import add_limb_bones, joints
-from transmodal.simulation.mouse.organs import Organ, gas_thickness, make_organs
+from transmodal.simulation.mouse.organs import Organ
 from transmodal.simulation.mouse.photograph import photograph
-from transmodal.simulation.mouse.pose import FIELD_HEIGHT, FIELD_WIDTH, draw_pose
-from transmodal.simulation.mouse.shapes import add_groups
-from transmodal.simulation.mouse.skeleton import Bones, add_girdles, add_ribs, add_spine
-from transmodal.simulation.mouse.skull import add_skull
-from transmodal.simulation.mouse.surface import Surface, ear_distance, make_surface
+from transmodal.simulation.mouse.surface import Surface, ear_distance
 from transmodal.simulation.mouse.xray import expose, transmission
 
 Map = NDArray[np.float32]
@@ -51,9 +46,6 @@ _PRIORITY: tuple[tuple[int, tuple[str, ...]], ...] = (
     (9, ("bladder",)),
 )
 
-_FINEST = 0.125  # mm; coarser images are rendered finer and averaged, or thin bones would be missed
-_POSE_DOMAIN = 0x706F7365
-
 
 @dataclass(frozen=True)
 class MousePair:
@@ -70,18 +62,6 @@ class MousePair:
     meta: dict[str, Any] = field(default_factory=dict)
 
 
-def check_size(size: tuple[int, int]) -> tuple[float, int]:
-    """Pixel size in mm and the refinement that a (height, width) needs; UserError unless it is 1 to 2."""
-    height, width = size
-    if height < 16 or width < 32 or abs(width / height - FIELD_WIDTH / FIELD_HEIGHT) > 0.02:
-        raise UserError(
-            f"image size {height} x {width} does not fit the field of 50 x 100 mm: give height and width as 1 to 2, "
-            "such as 512 x 1024"
-        )
-    pixel = FIELD_WIDTH / width
-    return pixel, max(1, int(np.ceil(pixel / _FINEST)))
-
-
 def simulate_pair(
     animal: Animal, acquisition: Acquisition, *, size: tuple[int, int] = (512, 1024), seed: int = 0
 ) -> MousePair:
@@ -91,44 +71,29 @@ def simulate_pair(
     stays 50 x 100 mm; `seed`, which with the animal's seed and the pose's number decides pose and noise.
     Returns the pair; on one machine equal arguments give equal bytes. Raises UserError for a size of another shape.
     """
-    pixel, finer = check_size(size)
-    shape, fine = (size[0] * finer, size[1] * finer), pixel / finer
+    return image_body(pose_body(animal, acquisition, size, seed))
 
-    def stream(purpose: int) -> np.random.Generator:
-        return np.random.default_rng([_POSE_DOMAIN, seed, animal.seed, acquisition.pose, purpose])
 
-    pose = draw_pose(animal, stream(0))
-    limbs = (joints(pose.limbs[0], 1.0, animal.limb), joints(pose.limbs[1], -1.0, animal.limb))
-    surface = make_surface(animal, pose, limbs, shape, fine)
-    bones = Bones(animal, pose)
-    maps = np.zeros((4, *shape), np.float32)
-    add_spine(bones)
-    add_ribs(bones)
-    add_girdles(bones)
-    add_skull(bones)
-    for limb in limbs:
-        add_limb_bones(bones, limb)
-    solids, starts, weights = bones.arrays()
-    add_groups(solids, starts, weights, fine, np.zeros(shape, np.float32), maps)
-    organs = make_organs(bones, shape, fine)
-    bed = make_bed(acquisition, shape, fine, stream(1))
-    lengths = _lengths(animal, surface, organs, gas_thickness(bones, shape, fine), maps, bed, acquisition, fine)
+def image_body(body: Body) -> MousePair:
+    """Photograph and radiograph a posed body."""
+    animal, acquisition, surface, organs, finer = body.animal, body.acquisition, body.surface, body.organs, body.finer
+    lengths = _lengths(animal, surface, organs, body.gas, body.bone_maps, body.bed, acquisition, body.fine)
     clean = _shrink(transmission(lengths), finer)
-    xray = expose(clean, pixel, stream(2))
-    photo = photograph(animal, acquisition, surface, bed, fine, finer, stream(3))
-    labels = _labels(surface, organs, maps)[finer // 2 :: finer, finer // 2 :: finer]
-    body = _shrink(surface.top - surface.bottom, finer)
+    xray = expose(clean, body.pixel, body.stream(2))
+    photo = photograph(animal, acquisition, surface, body.bed, body.fine, finer, body.stream(3))
+    labels = _labels(surface, organs, body.bone_maps)[finer // 2 :: finer, finer // 2 :: finer]
+    thickness = _shrink(surface.top - surface.bottom, finer)
     meta = {
         "animal": animal.seed,
         "coat": animal.coat,
         "bed": acquisition.bed,
         "cover": acquisition.cover,
         "pose": acquisition.pose,
-        "seed": seed,
-        "pixel_mm": pixel,
+        "seed": body.seed,
+        "pixel_mm": body.pixel,
         "synthetic": True,
     }
-    return MousePair(photo, xray, np.ascontiguousarray(labels), body, meta)
+    return MousePair(photo, xray, np.ascontiguousarray(labels), thickness, meta)
 
 
 def _shrink(image: Map, factor: int) -> Map:

@@ -21,7 +21,8 @@ from transmodal.images.files import write_text
 from transmodal.simulation.data_set import claim, make_all
 from transmodal.simulation.mouse.animal import Animal
 from transmodal.simulation.mouse.bed import Acquisition
-from transmodal.simulation.mouse.pair import ORGANS, MousePair, check_size, simulate_pair
+from transmodal.simulation.mouse.body import check_size
+from transmodal.simulation.mouse.pair import ORGANS, MousePair, simulate_pair
 
 FORMAT = 1
 """Raised when the simulation's pictures change, so that an old folder is not continued with new ones."""

@@ -179,3 +179,42 @@ def add_groups(solids, starts, weights, pixel, scratch, maps):  # type: ignore[n
                     for channel in range(maps.shape[0]):
                         maps[channel, row, column] += weights[group, channel] * chord
                     scratch[row, column] = 0.0
+
+
+@numba.njit(cache=True)
+def add_layers(solids, starts, weights, pixel, edges, scratch, layers):  # type: ignore[no-untyped-def]
+    """Add each group's longest chord, times its weights, to the layers between heights in which it lies.
+
+    `solids` (N, 10); `starts` (G + 1,); `weights` (G, M); `pixel` in mm; `edges` (L + 1,) heights in mm, evenly
+    spaced; `scratch` (2, H, W) of zeros, given back as zeros; `layers` (M, L, H, W) in mm, changed in place.
+    """
+    _, height, width = scratch.shape
+    step = edges[1] - edges[0]
+    for group in range(len(starts) - 1):
+        top, bottom, left, right = height, 0, width, 0
+        for index in range(starts[group], starts[group + 1]):
+            r0, r1, c0, c1 = _bounds(solids[index], pixel, height, width)
+            if r1 <= r0 or c1 <= c0:
+                continue
+            top, bottom, left, right = min(top, r0), max(bottom, r1), min(left, c0), max(right, c1)
+            for row in range(r0, r1):
+                for column in range(c0, c1):
+                    a, b = _interval(solids[index], (column + 0.5) * pixel, (row + 0.5) * pixel)
+                    if b - a > scratch[1, row, column]:
+                        scratch[0, row, column] = a
+                        scratch[1, row, column] = b - a
+        for row in range(top, bottom):
+            for column in range(left, right):
+                chord = scratch[1, row, column]
+                if chord > 0.0:
+                    a = scratch[0, row, column]
+                    b = a + chord
+                    first = max(0, int((a - edges[0]) // step))
+                    last = min(len(edges) - 2, int((b - edges[0]) // step))
+                    for layer in range(first, last + 1):
+                        within = min(b, edges[layer + 1]) - max(a, edges[layer])
+                        if within > 0.0:
+                            for channel in range(layers.shape[0]):
+                                layers[channel, layer, row, column] += weights[group, channel] * within
+                    scratch[0, row, column] = 0.0
+                    scratch[1, row, column] = 0.0
