@@ -45,11 +45,13 @@ class DicomHeader:
         instances: (SOPClassUID, SOPInstanceUID) of the files, in the order of the slices.
         pixel_size_from: "PixelSpacing" (in the patient or calibrated), "ImagerPixelSpacing" (in the detector's
             plane, magnification not removed), "NominalScannedPixelSpacing", or "" when the size is unknown.
+        burned_in: writing was drawn into the pixels since they were read (a label, a colour bar).
     """
 
     dataset: Any = field(repr=False)
     instances: tuple[tuple[str, str], ...] = ()
     pixel_size_from: str = ""
+    burned_in: bool = False
 
 
 def read(path: Path) -> Image:

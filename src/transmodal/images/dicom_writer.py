@@ -168,11 +168,17 @@ def _shared(image: Image, stored: npt.NDArray[Any], slope: Any, intercept: Any, 
     made = new_series(source, derivation)
     made.SOPClassUID, made.Modality = _class_and_modality(image, source)
     made.ImageType = ["DERIVED", "SECONDARY", *_third_image_type(made.Modality, made.SOPClassUID, source)]
-    made.BurnedInAnnotation = "NO"
+    made.BurnedInAnnotation = "YES" if _has_writing(image.source.header) else "NO"
     if made.SOPClassUID == pydicom.uid.SecondaryCaptureImageStorage:
         made.ConversionType = "WSD"
     _describe_pixels(made, image, stored, slope, intercept)
     return made
+
+
+def _has_writing(header: Any) -> bool:
+    """Say whether writing was drawn into the pixels, or stood in those that they were made of."""
+    said = str(getattr(getattr(header, "dataset", None), "BurnedInAnnotation", "") or "")
+    return bool(getattr(header, "burned_in", False)) or said.upper() == "YES"
 
 
 def new_series(source: Any, derivation: str | None = None) -> Any:

@@ -14,7 +14,7 @@ from transmodal.images.formats import stem_of, write
 from transmodal.images.image import Image
 from transmodal.images.note import NOTICE
 
-__all__ = ["NOTICE", "read_sidecar", "sidecar_of", "write_derived", "write_sidecar"]
+__all__ = ["NOTICE", "mark_of", "read_sidecar", "sidecar_of", "write_derived", "write_sidecar"]
 
 SIDECAR = ".synthetic.json"
 
@@ -38,6 +38,14 @@ def write_sidecar(path: Path, content: dict[str, Any]) -> None:
     write_text(sidecar_of(path), json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
+def mark_of(image: Image) -> str:
+    """Return how a synthetic image that was read was made, the notice in it; empty for any other image."""
+    said, earlier = _sidecar_about(image), image.source.derivation
+    if said and NOTICE not in earlier:
+        return " ".join(filter(None, [NOTICE, _made_by(said), earlier]))
+    return earlier if NOTICE in earlier else ""
+
+
 def write_derived(image: Image, path: Path, *, of: Image, how: str) -> Path:
     """Write an image that was made of another, with the mark that the other carries.
 
@@ -57,9 +65,7 @@ def write_derived(image: Image, path: Path, *, of: Image, how: str) -> Path:
         UserError: as `write`.
     """
     said = _sidecar_about(of)
-    earlier = of.source.derivation
-    if said and NOTICE not in earlier:
-        earlier = " ".join(filter(None, [NOTICE, _made_by(said), earlier]))
+    earlier = mark_of(of) or of.source.derivation
     if NOTICE not in earlier:
         if _is_about(read_sidecar(sidecar_of(path)), path):  # of an earlier image of that name
             sidecar_of(path).unlink(missing_ok=True)
