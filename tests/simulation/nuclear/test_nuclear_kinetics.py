@@ -122,7 +122,7 @@ def test_animals_differ_and_a_seed_gives_the_same_one():
 
 
 def test_impossible_compartments_are_refused():
-    with pytest.raises(ValueError, match="add up to 0.5"):
+    with pytest.raises(ValueError, match=r"add up to 0\.5"):
         solve(300.0, {"liver": Organ(0.5)})
     with pytest.raises(ValueError, match="not among the organs after it"):
         solve(300.0, {"gut": Organ(0.5), "liver": Organ(0.5, 60.0, "gut")})

@@ -2,7 +2,18 @@
 
 import typer
 
-from transmodal.cli.data import align, check, degrade, index, simulate, simulate_ct, split, straighten, unpack
+from transmodal.cli.data import (
+    align,
+    check,
+    degrade,
+    index,
+    simulate,
+    simulate_ct,
+    simulate_nuclear,
+    split,
+    straighten,
+    unpack,
+)
 
 application = typer.Typer(
     help="Make, check and split manifests; align pairs; degrade and simulate data.",
@@ -17,4 +28,5 @@ application.command("straighten", epilog=straighten.EXAMPLES)(straighten.straigh
 application.command("unpack", epilog=unpack.EXAMPLES)(unpack.unpack)
 application.command("degrade", epilog=degrade.EXAMPLES)(degrade.degrade)
 simulate.application.command("ct", epilog=simulate_ct.EXAMPLES)(simulate_ct.simulate_ct)
+simulate.application.command("nuclear", epilog=simulate_nuclear.EXAMPLES)(simulate_nuclear.simulate_nuclear)
 application.add_typer(simulate.application, name="simulate")

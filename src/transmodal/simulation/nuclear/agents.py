@@ -157,7 +157,7 @@ TUMOUR_AGENT = Agent(
     schedule=f"{_DYNAMIC},@2h,10min,@4h,10min,@6h,10min",
     needs_tumour=True,
 )
-"""A compound that a tumour binds: slow out of the blood, through kidneys into the bladder, through liver into bowels."""
+"""A compound that a tumour binds: slow out of the blood; kidneys send it to the bladder, the liver to the bowels."""
 
 AGENTS: dict[str, Agent] = {"mdp": BONE, "fdg": GLUCOSE, "tumour": TUMOUR_AGENT}
 

@@ -1,6 +1,5 @@
 """When frames are taken, and what is counted in them."""
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -162,8 +161,3 @@ class Scan:
             saturation=float(self.camera.saturation),
             source=Source(derivation=said),
         )
-
-
-def half_time_text(seconds: float | None) -> float | None:
-    """Return seconds for JSON: None for what is missing or infinite."""
-    return None if seconds is None or not math.isfinite(seconds) else seconds

@@ -77,7 +77,7 @@ class Curve:
     def peak_time(self) -> float:
         """Return when the curve is highest, s; infinity where it only rises."""
         slowest = min((rate for rate in self.rates if rate > 0.0), default=1.0)
-        times = np.concatenate([[0.0], np.geomspace(1e-3, 60.0, 4000) / max(self.rates + (slowest,))])
+        times = np.concatenate([[0.0], np.geomspace(1e-3, 60.0, 4000) / max((*self.rates, slowest))])
         times = np.concatenate([times, np.geomspace(times[-1], max(60.0 / slowest, times[-1] * 2), 4000)[1:]])
         values = self.at(times)
         best = int(np.argmax(values))
@@ -86,9 +86,11 @@ class Curve:
         if best == 0:
             return 0.0
         found = minimize_scalar(
-            lambda time: -float(self.at(time)), bounds=(times[best - 1], times[best + 1]), method="bounded",
+            lambda time: -float(self.at(time)),
+            bounds=(times[best - 1], times[best + 1]),
+            method="bounded",
             options={"xatol": 1e-6},
-        )  # fmt: skip
+        )
         return float(found.x)
 
 

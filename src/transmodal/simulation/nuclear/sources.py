@@ -23,7 +23,10 @@ TUMOUR_LABEL = 12
 LABELS: dict[int, tuple[str, str]] = ORGANS | {TUMOUR_LABEL: ("tumour", "#00c2a8")}
 """Label map values: those of the mouse, and the tumour before all of them."""
 
-LABELS_OF: dict[str, tuple[int, ...]] = {name: (value,) for value, (name, _) in LABELS.items()} | {"brain": (11,)}
+LABELS_OF: dict[str, tuple[int, ...]] = {
+    **{name: (value,) for value, (name, _) in LABELS.items()},
+    "brain": (11,),
+}
 """Place to the values of the organ map under which it lies; the brain lies in the skull."""
 
 _PARTS: dict[str, tuple[str, ...]] = {
@@ -54,9 +57,9 @@ class Tumour:
     """
 
     diameter: float = 7.0
-    along: float = 50.0
-    left: float = -9.0
-    height: float = 10.0
+    along: float = 67.0
+    left: float = -10.5
+    height: float = 8.0
 
     def __post_init__(self) -> None:
         if not 0.5 <= self.diameter <= 20.0:
