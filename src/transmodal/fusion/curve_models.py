@@ -1,0 +1,199 @@
+"""Models of a region's activity over time: sums of exponentials, averaged over each frame in closed form.
+
+b(t) = Σ aₖ·exp(−λₖt) is what the compound does, in per cent of the injected activity, without decay; t = 0 is the
+injection. A frame from s to s + d, in which the isotope decays with λ, counts on average
+Σ aₖ·exp(−Λₖs)·(1 − exp(−Λₖd)) / (Λₖd), Λₖ = λₖ + λ. Parameters are logarithms, so that amplitudes and rates
+stay above 0. All functions take parameters (…, P), many fits at once.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Amplitudes and rates of the exponentials, (…, K), and their derivatives by the parameters, (…, K, P)."""
+
+    amplitudes: Array
+    rates: Array
+    by_amplitude: Array
+    by_rate: Array
+
+
+def _clearance(theta: Array) -> Terms:
+    size, rate = np.exp(theta[..., 0]), np.exp(theta[..., 1])
+    by_size, by_rate = np.zeros((2, *theta.shape[:-1], 1, 2))
+    by_size[..., 0, 0], by_rate[..., 0, 1] = size, rate
+    return Terms(size[..., None], rate[..., None], by_size, by_rate)
+
+
+def _uptake_and_clearance(theta: Array) -> Terms:
+    size, slow, more = np.exp(np.moveaxis(theta, -1, 0))
+    by_size, by_rate = np.zeros((2, *theta.shape[:-1], 2, 3))
+    by_size[..., 0, 0], by_size[..., 1, 0] = size, -size
+    by_rate[..., 0, 1] = by_rate[..., 1, 1] = slow
+    by_rate[..., 1, 2] = more
+    return Terms(np.stack([size, -size], -1), np.stack([slow, slow + more], -1), by_size, by_rate)
+
+
+def _uptake_beside_blood(theta: Array) -> Terms:
+    size, first, slow, more = np.exp(np.moveaxis(theta, -1, 0))
+    by_size, by_rate = np.zeros((2, *theta.shape[:-1], 2, 4))
+    by_size[..., 0, 0], by_size[..., 1, 0], by_size[..., 1, 1] = size, -size, first
+    by_rate[..., 0, 2] = by_rate[..., 1, 2] = slow
+    by_rate[..., 1, 3] = more
+    return Terms(np.stack([size, first - size], -1), np.stack([slow, slow + more], -1), by_size, by_rate)
+
+
+def _two_clearances(theta: Array) -> Terms:
+    fast_size, slow_size, slow, more = np.exp(np.moveaxis(theta, -1, 0))
+    by_size, by_rate = np.zeros((2, *theta.shape[:-1], 2, 4))
+    by_size[..., 0, 0], by_size[..., 1, 1] = fast_size, slow_size
+    by_rate[..., 0, 2] = by_rate[..., 1, 2] = slow
+    by_rate[..., 0, 3] = more
+    return Terms(np.stack([fast_size, slow_size], -1), np.stack([slow + more, slow], -1), by_size, by_rate)
+
+
+def _uptake(theta: Array) -> Terms:
+    size, rate = np.exp(theta[..., 0]), np.exp(theta[..., 1])
+    by_size, by_rate = np.zeros((2, *theta.shape[:-1], 2, 2))
+    by_size[..., 0, 0], by_size[..., 1, 0], by_rate[..., 1, 1] = size, -size, rate
+    return Terms(np.stack([size, -size], -1), np.stack([np.zeros_like(rate), rate], -1), by_size, by_rate)
+
+
+def _uptake_and_two_clearances(theta: Array) -> Terms:
+    fast_size, slow_size, slow, more, most = np.exp(np.moveaxis(theta, -1, 0))
+    by_size, by_rate = np.zeros((2, *theta.shape[:-1], 3, 5))
+    by_size[..., 0, 0], by_size[..., 1, 1] = fast_size, slow_size
+    by_size[..., 2, 0], by_size[..., 2, 1] = -fast_size, -slow_size
+    by_rate[..., :, 2] = slow[..., None]
+    by_rate[..., 0, 3] = by_rate[..., 2, 3] = more
+    by_rate[..., 2, 4] = most
+    sizes = np.stack([fast_size, slow_size, -fast_size - slow_size], -1)
+    return Terms(sizes, np.stack([slow + more, slow, slow + more + most], -1), by_size, by_rate)
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model.
+
+    Attributes:
+        name: in words.
+        formula: for reports.
+        parameters: names of P; each is the logarithm of an amplitude (%ID) or of a rate (1/s).
+        amplitudes: how many of them, from the first on, are amplitudes.
+        terms: parameters → exponentials.
+        uptake: the exponential that is taken up, or None.
+        clearance: the one that leaves last, or None.
+        fast: the one that leaves first, where there are two.
+    """
+
+    name: str
+    formula: str
+    parameters: tuple[str, ...]
+    amplitudes: int
+    terms: Callable[[Array], Terms]
+    uptake: int | None = None
+    clearance: int | None = None
+    fast: int | None = None
+
+
+MODELS: dict[str, Model] = {
+    model.name: model
+    for model in (
+        Model("clearance", "A·exp(−λc·t)", ("A", "λc"), 1, _clearance, clearance=0),
+        Model("uptake", "A·(1 − exp(−λu·t))", ("A", "λu"), 1, _uptake, uptake=1),
+        Model(
+            "uptake and clearance", "A·(exp(−λc·t) − exp(−λu·t))", ("A", "λc", "λu − λc"), 1, _uptake_and_clearance,
+            uptake=1, clearance=0,
+        ),
+        Model(
+            "uptake and clearance beside blood", "A·(exp(−λc·t) − exp(−λu·t)) + B·exp(−λu·t)",
+            ("A", "B", "λc", "λu − λc"), 2, _uptake_beside_blood, uptake=1, clearance=0,
+        ),
+        Model(
+            "two clearances", "A₁·exp(−λ₁·t) + A₂·exp(−λ₂·t)", ("A₁", "A₂", "λ₂", "λ₁ − λ₂"), 2, _two_clearances,
+            clearance=1, fast=0,
+        ),
+        Model(
+            "uptake and two clearances", "A₁·exp(−λ₁·t) + A₂·exp(−λ₂·t) − (A₁ + A₂)·exp(−λu·t)",
+            ("A₁", "A₂", "λ₂", "λ₁ − λ₂", "λu − λ₁"), 2, _uptake_and_two_clearances, uptake=2, clearance=1, fast=0,
+        ),
+    )
+}  # fmt: skip
+
+
+def frame_means(model: Model, theta: Array, starts: Array, durations: Array, decay: float) -> tuple[Array, Array]:
+    """Return what each frame counts on average, (…, F), and its derivatives by the parameters, (…, F, P).
+
+    Args:
+        model: which.
+        theta: (…, P), logarithms.
+        starts, durations: (F,) s; a duration of 0 is a moment.
+        decay: the isotope's λ, 1/s; 0 for a curve that is already free of decay.
+    """
+    terms = model.terms(theta)
+    rates = terms.rates[..., None, :] + decay  # (…, 1, K)
+    at_start = np.exp(-rates * starts[:, None])
+    x = rates * durations[:, None]
+    small = x < 1e-4
+    safe = np.where(small, 1.0, x)
+    within = np.where(small, 1 - x / 2 + x**2 / 6, -np.expm1(-safe) / safe)
+    slope = np.where(small, -0.5 + x / 3 - x**2 / 8, (np.exp(-safe) - within) / safe)
+    mean = at_start * within  # (…, F, K)
+    by_rate = at_start * slope * durations[:, None] - starts[:, None] * mean
+    values = np.einsum("...fk,...k->...f", mean, terms.amplitudes)
+    weighted = by_rate * terms.amplitudes[..., None, :]
+    return values, mean @ terms.by_amplitude + weighted @ terms.by_rate
+
+
+def value_at(model: Model, theta: Array, times: npt.ArrayLike) -> Array:
+    """Return b(t), without decay: parameters (…, P) and times (T,) give (…, T)."""
+    terms = model.terms(theta)
+    grown = np.exp(-terms.rates[..., None, :] * np.asarray(times, dtype=np.float64)[:, None])
+    return np.einsum("...tk,...k->...t", grown, terms.amplitudes)
+
+
+def half_time(model: Model, theta: Array, term: int) -> Array:
+    """Return ln 2 / λ of one exponential, s."""
+    return np.asarray(np.log(2.0) / model.terms(theta).rates[..., term])
+
+
+def area_between(model: Model, theta: Array, begin: float, end: float, decay: float = 0.0) -> Array:
+    """Return the integral of b(t)·exp(−decay·t) from `begin` to `end`, which may be infinite, %ID·s."""
+    terms = model.terms(theta)
+    rates = terms.rates + decay
+    with np.errstate(divide="ignore", invalid="ignore"):
+        late = 0.0 if np.isinf(end) else np.exp(-rates * end)
+        shares = np.where(rates > 0, (np.exp(-rates * begin) - late) / rates, end - begin)
+    return np.asarray((terms.amplitudes * shares).sum(-1))
+
+
+def peak_time(model: Model, theta: Array, last: float) -> Array:
+    """Return when b(t) is greatest, s; 0 where it only falls, infinity where it only rises.
+
+    Args:
+        last: end of what was observed, which sets where a peak without closed form is looked for (to 20 times that).
+    """
+    terms = model.terms(theta)
+    if model.uptake is None:
+        return np.zeros(theta.shape[:-1])
+    if model.clearance is None:
+        return np.full(theta.shape[:-1], np.inf)
+    if model.fast is None:
+        slow, quick = terms.rates[..., 0], terms.rates[..., 1]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            turns = np.log(np.maximum(-terms.amplitudes[..., 1] / terms.amplitudes[..., 0], 0.0)) + np.log(quick / slow)
+        return np.asarray(np.maximum(turns / (quick - slow), 0.0))
+    # The slope changes its sign once: halve the interval in which it does.
+    low, high = np.full(theta.shape[:-1], last * 1e-6), np.full(theta.shape[:-1], last * 20.0)
+    for _ in range(50):
+        middle = np.sqrt(low * high)
+        rising = -(terms.amplitudes * terms.rates * np.exp(-terms.rates * middle[..., None])).sum(-1) > 0
+        low, high = np.where(rising, middle, low), np.where(rising, high, middle)
+    return np.sqrt(low * high)

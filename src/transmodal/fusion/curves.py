@@ -1,0 +1,336 @@
+"""Time-activity curves: what every region holds in every frame, as counts, Bq and per cent of the injected activity.
+
+%ID = 100·(C_region − C_background·n_region / n_background) / (S·Δt·A_injected), brought back to the injection by
+λΔt·exp(λt) / (1 − exp(−λΔt)) (METHODS.md, section 7). Standard deviations are those of the counts; calibration and
+syringe are common to all frames and are not in them. A planar count is neither corrected for what lies over or under
+an organ nor, unless asked, for depth.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas
+
+from transmodal.errors import UserError
+from transmodal.fusion.background import Background, Corrected, background_name, corrected, ring_around
+from transmodal.fusion.regions import RegionWeights
+from transmodal.images.files import write_text
+from transmodal.images.nuclear.decay import to_injection
+from transmodal.images.nuclear.series import NuclearSeries
+
+Array = npt.NDArray[np.float64]
+_MEGA = 1e6
+_MOST_PER_MM = 0.1  # of attenuation: I-125 in water has 0.04
+_DEEPEST = 60.0  # mm
+_MOST_HALF_LIVES = 40.0  # after which nothing is left to see: the half-life's unit is wrong
+
+
+@dataclass(frozen=True)
+class Attenuation:
+    """How deep a region lies, for a correction by exp(µ·depth).
+
+    Attributes:
+        depth: of soft tissue over it, mm.
+        per_mm: linear attenuation µ, 1/mm; soft tissue at 140 keV about 0.015, at 511 keV about 0.0096.
+    """
+
+    depth: float
+    per_mm: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.per_mm <= _MOST_PER_MM:
+            hint = f"; in 1/cm? write {self.per_mm / 10:g}" if 0 < self.per_mm / 10 <= _MOST_PER_MM else ""
+            raise UserError(f"an attenuation of {self.per_mm:g} per mm is not that of tissue{hint}")
+        if not 0 <= self.depth <= _DEEPEST:
+            raise UserError(f"a depth of {self.depth:g} mm is not within an animal; give 0 to {_DEEPEST:g} mm")
+
+    @property
+    def factor(self) -> float:
+        """By which activities are multiplied."""
+        return float(np.exp(self.per_mm * self.depth))
+
+
+@dataclass(frozen=True, eq=False)
+class TimeActivity:
+    """Curves of all regions. Arrays are (R, F); what cannot be known is None.
+
+    Attributes:
+        names, roles: of the regions.
+        pixels: (R,), area in pixels of the nuclear grid.
+        counts: within each region, as counted.
+        background: over the same area beside it, with its standard deviation `background_sd`.
+        net: counts less background; negative values are kept.
+        net_sd: Poisson.
+        starts, durations: (F,) s after the injection.
+        rate: net counts a second.
+        activity: mean of each frame, Bq, not corrected for decay.
+        percent_id: of the injected activity, decay-corrected to the injection.
+        percent_id_sd: of that.
+        percent_of_count: what one net count adds to `percent_id`.
+        count_variance: (R,), Poisson variance of a count in a region, 1 unless pixels lie partly inside.
+        target_to_background: counts per area over those of the background; NaN where that has none.
+        target_to_background_sd: of that.
+        saturated: pixels of each region that stand at the greatest value the detector can hold.
+        half_life: of the isotope, s.
+        injected: Bq at the injection.
+        facts: how it was made, name → value, for reports.
+        said: what a user should know, a line each.
+    """
+
+    names: tuple[str, ...]
+    roles: tuple[str, ...]
+    pixels: Array
+    counts: Array
+    background: Array
+    background_sd: Array
+    net: Array
+    net_sd: Array
+    starts: Array | None = None
+    durations: Array | None = None
+    rate: Array | None = None
+    activity: Array | None = None
+    percent_id: Array | None = None
+    percent_id_sd: Array | None = None
+    percent_of_count: Array | None = None
+    count_variance: Array = field(default_factory=lambda: np.ones(0))
+    target_to_background: Array | None = None
+    target_to_background_sd: Array | None = None
+    saturated: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 0), np.int64))
+    half_life: float | None = None
+    injected: float | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
+    said: tuple[str, ...] = ()
+
+    def number(self, name: str) -> int:
+        """Return the place of a region.
+
+        Raises:
+            UserError: there is none of that name.
+        """
+        if name not in self.names:
+            raise UserError(f"there is no region {name!r}; the regions are {', '.join(self.names)}")
+        return self.names.index(name)
+
+    def table(self) -> pandas.DataFrame:
+        """Return one row a region and frame; unknown columns are left out."""
+        regions, frames = self.counts.shape
+        columns: dict[str, npt.ArrayLike] = {
+            "region": np.repeat(self.names, frames),
+            "frame": np.tile(np.arange(1, frames + 1), regions),
+        }
+        for name, times in (("start_s", self.starts), ("duration_s", self.durations)):
+            if times is not None:
+                columns[name] = np.tile(times, regions)
+        for name, values in (
+            ("counts", self.counts),
+            ("background_counts", self.background),
+            ("net_counts", self.net),
+            ("net_sd", self.net_sd),
+            ("net_cps", self.rate),
+            ("activity_Bq", self.activity),
+            ("percent_id", self.percent_id),
+            ("percent_id_sd", self.percent_id_sd),
+            ("target_to_background", self.target_to_background),
+            ("target_to_background_sd", self.target_to_background_sd),
+            ("saturated_pixels", self.saturated),
+        ):
+            if values is not None:
+                columns[name] = np.asarray(values).ravel()
+        return pandas.DataFrame(columns)
+
+    def write_csv(self, path: str | Path) -> Path:
+        """Write `table` as CSV; return the path."""
+        return write_text(path, self.table().to_csv(index=False, float_format="%.9g"))
+
+
+def time_activity(
+    series: NuclearSeries,
+    regions: RegionWeights,
+    background: Background | None = None,
+    *,
+    attenuation: Mapping[str, Attenuation] | None = None,
+) -> TimeActivity:
+    """Take the counts of every region and frame, and all that can be computed from them.
+
+    Args:
+        series: frames of counts.
+        regions: `Regions.on(series, transform)`.
+        background: how background is found; None takes none off.
+        attenuation: region → depth and µ; the factor goes into Bq and %ID and is stated.
+
+    Returns:
+        The curves; what is not known (times, isotope, calibration, injection) leaves them at counts or at counts a
+        second, and a line says what is missing.
+
+    Raises:
+        UserError: a background or an attenuation of a region that is not there, a half-life that does not fit the
+            frames, or an injection that cannot be.
+    """
+    rule = background or Background()
+    series, said = _in_order(series, [*series.said, *regions.said])
+    frames = np.asarray(series.frames, dtype=np.float64)
+    durations = series.durations
+    if durations is not None and not (durations > 0).all():
+        durations = None
+        said.append("A frame lasts no time: counts cannot be turned into rates.")
+    beside_name = background_name(rule, regions)
+    taken = []
+    for place, name in enumerate(regions.names):
+        beside = None
+        if rule.how == "ring":
+            beside = ring_around(regions, place, rule)
+        elif rule.how == "region" and name != beside_name:
+            beside = regions.weights[regions.number(beside_name)]
+        own = rule if name != beside_name else Background()
+        taken.append(corrected(frames, regions.weights[place], own, beside, durations))
+    for name in attenuation or {}:
+        regions.number(name)
+    counted = _counts(series, regions, taken)
+    said += _negative(counted) + _saturation(counted)
+    facts = {"background": rule.describe(beside_name)}
+    if attenuation:
+        facts["attenuation"] = "; ".join(
+            f"{name} × {each.factor:.4g} ({each.depth:g} mm at {each.per_mm:g} per mm)"
+            for name, each in attenuation.items()
+        )
+    return _in_units(replace(counted, facts=facts), replace(series, durations=durations), attenuation or {}, said)
+
+
+def _in_order(series: NuclearSeries, said: list[str]) -> tuple[NuclearSeries, list[str]]:
+    """Sort frames by their beginning, and say so; say which overlap."""
+    if series.starts is None:
+        return series, said
+    order = np.argsort(series.starts, kind="stable")
+    if (np.diff(order) < 0).any():
+        said.append("The frames were out of order and have been sorted by their beginning.")
+        durations = None if series.durations is None else series.durations[order]
+        series = replace(series, frames=series.frames[order], starts=series.starts[order], durations=durations)
+    assert series.starts is not None
+    if series.durations is not None:
+        overlap = series.starts[:-1] + series.durations[:-1] - series.starts[1:] > 1e-6 * np.maximum(
+            series.durations[:-1], 1
+        )
+        if overlap.any():
+            said.append(f"{int(overlap.sum())} frames begin before the one before them has ended; check their times.")
+    if (series.starts < 0).any():
+        said.append(f"{int((series.starts < 0).sum())} frames lie before the injection; no curve is fitted to them.")
+    return series, said
+
+
+def _counts(series: NuclearSeries, regions: RegionWeights, taken: list[Corrected]) -> TimeActivity:
+    counts, background, spread, net, sd = (
+        np.stack([getattr(each, name) for each in taken])
+        for name in ("counts", "background", "background_sd", "net", "sd")
+    )
+    ratio = ratio_sd = None
+    if background.any():
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = np.where(background > 0, counts / background, np.nan)
+            # The ratio is 1 + net / background; region and background are counted apart.
+            own = np.where(counts > 0, np.array([[each.weight] for each in taken]) / counts, 0.0)
+            ratio_sd = ratio * np.sqrt(own + (spread / background) ** 2)
+    full = np.zeros(series.frames.shape, bool) if series.saturation is None else series.frames >= series.saturation
+    saturated = np.array(
+        [[int((full[frame] & (own > 0)).sum()) for frame in range(len(full))] for own in regions.weights]
+    )
+    return TimeActivity(
+        regions.names, regions.roles or ("",) * len(regions.names), regions.pixels, counts, background, spread, net, sd,
+        series.starts, series.durations, target_to_background=ratio, target_to_background_sd=ratio_sd,
+        saturated=saturated, count_variance=np.array([each.weight for each in taken]),
+    )  # fmt: skip
+
+
+def _negative(curves: TimeActivity) -> list[str]:
+    return [
+        f"{name}: net counts are negative in {count} of {curves.net.shape[1]} frames once the background "
+        "is taken off; they are kept as they are."
+        for name, count in zip(curves.names, (curves.net < 0).sum(axis=1), strict=True)
+        if count
+    ]
+
+
+def _saturation(curves: TimeActivity) -> list[str]:
+    lines = []
+    for name, pixels in zip(curves.names, curves.saturated, strict=True):
+        if pixels.any():
+            where = ", ".join(f"{number} in frame {place + 1}" for place, number in enumerate(pixels) if number)
+            lines.append(f"{name}: saturated pixels ({where}); its activity is too low there.")
+    return lines
+
+
+def _in_units(
+    curves: TimeActivity, series: NuclearSeries, attenuation: Mapping[str, Attenuation], said: list[str]
+) -> TimeActivity:
+    """Add rate, Bq and %ID as far as times, calibration, isotope and injection are known; say what is missing."""
+    durations, starts, isotope = series.durations, series.starts, series.isotope
+    missing = [
+        word
+        for word, absent in (
+            ("the durations of the frames", durations is None),
+            ("when it was injected", starts is None),
+            ("the isotope", isotope is None),
+            ("the sensitivity of the camera", series.sensitivity is None),
+            ("the injected activity", series.injection is None),
+        )
+        if absent
+    ]
+    if series.sensitivity is not None and not series.sensitivity > 0:
+        raise UserError(f"{series.name}: a sensitivity of {series.sensitivity:g} cps/MBq; calibrate the camera")
+    half_life = None if isotope is None else isotope.half_life
+    if half_life is not None and starts is not None and durations is not None:
+        require_half_life_fits(half_life, starts, durations, series.name)
+    rate = None if durations is None else curves.net / durations
+    activity = percent = percent_sd = one = injected = None
+    if rate is not None and durations is not None and series.sensitivity is not None:
+        factors = np.array([attenuation[name].factor if name in attenuation else 1.0 for name in curves.names])
+        becquerel = _MEGA / series.sensitivity * factors[:, None] / durations  # of one count
+        activity = curves.net * becquerel
+        if starts is not None and isotope is not None and series.injection is not None:
+            injected = series.injection.activity(isotope)
+            one = becquerel * to_injection(isotope.half_life, starts, durations) * 100.0 / injected
+            percent, percent_sd = curves.net * one, curves.net_sd * one
+    if missing:
+        has = "counts, Bq" if activity is not None else "counts, counts a second" if rate is not None else "counts"
+        said.append(f"Not known: {', '.join(missing)}. The curves are therefore in {has} only, without %ID.")
+    return replace(
+        curves, durations=durations, rate=rate, activity=activity, percent_id=percent, percent_id_sd=percent_sd,
+        percent_of_count=one, half_life=half_life, injected=injected, said=tuple(said),
+        facts={**_facts(series, injected), **curves.facts},
+    )  # fmt: skip
+
+
+def require_half_life_fits(half_life: float, starts: Array, durations: Array, where: str) -> None:
+    """Raise a UserError where a half-life, in s, would leave nothing to see in the last frame: a mistaken unit."""
+    last = float((starts + durations).max())
+    if not half_life > 0 or last / half_life > _MOST_HALF_LIVES:
+        raise UserError(
+            f"{where}: with a half-life of {half_life:g} s nothing would be left after {last:g} s, when the last frame "
+            "ends; give the half-life and the times in seconds"
+        )
+
+
+def _facts(series: NuclearSeries, injected: float | None) -> dict[str, str]:
+    facts = {"agent": series.agent}
+    if series.isotope is not None:
+        facts["isotope"] = f"{series.isotope.name}, half-life {series.isotope.half_life / 3600:.5g} h"
+    if series.energy_window is not None:
+        facts["energy window"] = f"{series.energy_window[0]:g} to {series.energy_window[1]:g} keV"
+    if series.sensitivity is not None:
+        facts["sensitivity"] = f"{series.sensitivity:g} counts a second for each MBq, without attenuation"
+    if series.injection is not None:
+        syringe = series.injection
+        facts["syringe"] = (
+            f"{syringe.before / _MEGA:.4g} MBq at {syringe.before_at:g} s, {syringe.after / _MEGA:.4g} MBq left at "
+            f"{syringe.after_at:g} s"
+        )
+    if injected is not None:
+        facts["injected"] = f"{injected / _MEGA:.4g} MBq at the injection"
+    if series.durations is not None:
+        facts["frames"] = f"{len(series)}, lasting {series.durations.min():g} to {series.durations.max():g} s"
+        if series.starts is not None:
+            facts["frames"] += f", from {series.starts[0]:g} to {(series.starts + series.durations)[-1]:g} s"
+    facts["pixel"] = f"{series.spacing[0]:.4g} × {series.spacing[1]:.4g} {'mm' if series.has_physical_size else 'px'}"
+    return {name: value for name, value in facts.items() if value}

@@ -1,0 +1,450 @@
+"""Fitting curves: half-times, peak, and what a fit says at any time, with 95 % intervals.
+
+Weighted least squares on the mean of each frame in closed form (`curve_models`), with decay inside the frame. The
+variances are those of the fit, found by repetition: with variances of the counts themselves, frames with too few counts
+would weigh most and pull every curve down.
+
+The model is chosen by AICc (Hurvich and Tsai, Biometrika 76 (1989) 297): the one with the fewest parameters that comes
+within 3 of the least. The least alone takes a term too many in one of ten curves, whose intervals are then about
+something else. Intervals are profile likelihood; where the frames scatter more than counts do (χ² with p < 0.05), they
+are wider by √(χ² / degrees of freedom), and Snedecor's F takes the place of χ².
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from transmodal.errors import UserError
+from transmodal.fusion.curve_models import MODELS, Model, area_between, frame_means, half_time, peak_time, value_at
+from transmodal.fusion.curves import TimeActivity, require_half_life_fits
+from transmodal.fusion.estimates import Estimate, time_text
+from transmodal.fusion.fit_areas import Area, areas
+from transmodal.fusion.fit_starts import beginnings, bounds_of
+from transmodal.fusion.least_squares import Problem, Quantity, minimise, profile_interval
+
+Array = npt.NDArray[np.float64]
+FEWEST = 4
+LONGEST = 10.0
+"""Half-times longer than so many times the observation are not given as a number."""
+_LEAST_Z = 3.0  # standard deviations that all frames together must be above 0
+_TIDY = 4  # repetitions of the variances
+_SCATTER = 0.05
+_CLOSE = 3.0  # of AICc
+# A curve that only rises, or only falls, is one of this model, too; its profile says how slow or quick the rest may be.
+_WIDER = {"uptake": "uptake and clearance", "clearance": "uptake and clearance"}
+
+
+@dataclass(frozen=True, eq=False)
+class KineticFit:
+    """One region's curve as a model.
+
+    Attributes:
+        model: a key of `curve_models.MODELS`; "" where nothing could be fitted, and `said` tells why.
+        theta: (P,), logarithms of the parameters.
+        estimates: "uptake_half_time", "clearance_half_time" (biological), "fast_clearance_half_time",
+            "effective_half_life", "peak_time" and "peak", as far as the model has them; times in s.
+        at: time in s → %ID then.
+        area: under the curve; None without a fit.
+        chi2, freedom, p: of the fit.
+        aicc: model → how far it is above the best; all that could be fitted.
+        half_life: of the isotope, s; infinite when not known.
+        observed: from the first frame's beginning to the last one's end, s.
+        said: what a user should know, a line each.
+    """
+
+    model: str = ""
+    theta: Array = field(default_factory=lambda: np.zeros(0))
+    estimates: Mapping[str, Estimate] = field(default_factory=dict)
+    at: Mapping[float, Estimate] = field(default_factory=dict)
+    area: Area | None = None
+    chi2: float = np.nan
+    freedom: int = 0
+    p: float = np.nan
+    aicc: Mapping[str, float] = field(default_factory=dict)
+    half_life: float = np.inf
+    observed: tuple[float, float] = (0.0, 0.0)
+    said: tuple[str, ...] = ()
+
+    def curve(self, times: npt.ArrayLike) -> Array:
+        """Return %ID at times in s, decay-corrected to the injection.
+
+        Raises:
+            UserError: nothing was fitted.
+        """
+        self._require()
+        return value_at(MODELS[self.model], self.theta, np.atleast_1d(np.asarray(times, dtype=np.float64)))
+
+    def means(self, starts: Array, durations: Array) -> Array:
+        """Return the decay-corrected mean of frames, as `TimeActivity.percent_id` holds it.
+
+        Raises:
+            UserError: nothing was fitted.
+        """
+        self._require()
+        decay = np.log(2.0) / self.half_life
+        own = frame_means(MODELS[self.model], self.theta, starts, durations, decay)[0]
+        return own / _decay_of_frames(starts, durations, decay)
+
+    def counted(self, begin: float, length: float) -> float:
+        """Return the integral of the decaying curve over a frame, %ID·s; times sensitivity it is counts."""
+        self._require()
+        decay = np.log(2.0) / self.half_life
+        return float(area_between(MODELS[self.model], self.theta, begin, begin + length, decay))
+
+    def _require(self) -> None:
+        if not self.model:
+            raise UserError(f"no curve was fitted: {' '.join(self.said)}")
+
+
+def fit_region(
+    curves: TimeActivity, name: str, *, models: Sequence[str] = tuple(MODELS), at: Sequence[float] = ()
+) -> KineticFit:
+    """Fit one region of time-activity curves; see `fit`.
+
+    Raises:
+        UserError: there is no such region, or no %ID.
+    """
+    place = curves.number(name)
+    if curves.percent_id is None or curves.percent_id_sd is None or curves.percent_of_count is None:
+        raise UserError("there is no %ID to fit: isotope, times, sensitivity and injected activity must all be known")
+    assert curves.starts is not None and curves.durations is not None
+    return fit(
+        curves.starts, curves.durations, curves.percent_id[place], curves.percent_id_sd[place],
+        half_life=curves.half_life, models=models, at=at,
+        of_count=curves.percent_of_count[place] * curves.count_variance[place],
+    )  # fmt: skip
+
+
+def fit(
+    starts: npt.ArrayLike,
+    durations: npt.ArrayLike,
+    values: npt.ArrayLike,
+    deviations: npt.ArrayLike,
+    *,
+    half_life: float | None = None,
+    of_count: npt.ArrayLike | None = None,
+    models: Sequence[str] = tuple(MODELS),
+    at: Sequence[float] = (),
+) -> KineticFit:
+    """Fit one curve.
+
+    Args:
+        starts, durations: (F,) s after the injection; frames before it are left out.
+        values: (F,) %ID, decay-corrected to the injection by the factor for a constant activity within each frame (as
+            `TimeActivity.percent_id`); the fit takes this back, so that nothing is lost in long frames.
+        deviations: (F,) standard deviations.
+        half_life: of the isotope, s; None where values are not corrected for decay (then all half-lives are effective).
+        of_count: (F,), by how much one more count changes a value; None keeps the variances as they are given.
+        models: keys of `curve_models.MODELS` that may be chosen.
+        at: times in s at which %ID is wanted.
+
+    Returns:
+        The fit; without a model where frames are too few or hold no activity.
+
+    Raises:
+        UserError: numbers of frames differ, a value is not finite, or the half-life does not fit the times.
+    """
+    one = None if of_count is None else np.asarray(of_count, dtype=np.float64)
+    many = fit_many(
+        starts, durations, np.asarray(values, np.float64)[None], np.asarray(deviations, np.float64)[None],
+        half_life=half_life, of_count=one, models=models, at=at,
+    )  # fmt: skip
+    return many[0]
+
+
+def fit_many(
+    starts: npt.ArrayLike,
+    durations: npt.ArrayLike,
+    values: Array,
+    deviations: Array,
+    *,
+    half_life: float | None = None,
+    of_count: Array | None = None,
+    models: Sequence[str] = tuple(MODELS),
+    at: Sequence[float] = (),
+) -> list[KineticFit]:
+    """Fit many curves (B, F) with the same frames at once, much faster than one by one; see `fit`."""
+    begin, long = np.asarray(starts, dtype=np.float64), np.asarray(durations, dtype=np.float64)
+    _check(begin, long, values, deviations, models)
+    life = np.inf if half_life is None else half_life
+    if half_life is not None:
+        require_half_life_fits(half_life, begin, long, "the curve")
+    kept = begin >= 0
+    begin, long = begin[kept], long[kept]
+    decay = float(np.log(2.0) / life)
+    factor = _decay_of_frames(begin, long, decay)
+    per_count = None if of_count is None else of_count[kept] * factor
+    raw, variances = values[:, kept] * factor, _usable((deviations[:, kept] * factor) ** 2, per_count)
+    observed = (float(begin[0]), float((begin + long).max())) if len(begin) else (0.0, 0.0)
+    results = [KineticFit(half_life=life, observed=observed) for _ in raw]
+    fitted = _refusals(results, raw, variances, kept, observed)
+    if not fitted.size:
+        return results
+    tried = [_fit_model(name, begin, long, decay, raw[fitted], variances[fitted], per_count) for name in models]
+    every = [each for each in tried if each is not None]
+    if not every:
+        line = f"{len(begin)} frames are too few for {' or '.join(models)}."
+        return [KineticFit(half_life=life, observed=observed, said=(line,)) for _ in raw]
+    scores = np.stack([each.aicc for each in every])
+    sizes = np.array([len(each.model.parameters) for each in every])[:, None]
+    close = scores <= scores.min(axis=0) + _CLOSE
+    # Among equals in size, the lower score.
+    chosen = np.where(close, sizes * 1e6 + scores - scores.min(axis=0), np.inf).argmin(axis=0)
+    for number, each in enumerate(every):
+        own = np.flatnonzero(chosen == number)
+        if own.size:
+            wider = next((other for other in every if other.model.name == _WIDER.get(each.model.name)), None)
+            tables = [
+                {other.model.name: float(scores[k, i] - scores[number, i]) for k, other in enumerate(every)}
+                for i in own
+            ]
+            for place, made in zip(fitted[own], _describe(each, wider, own, tables, life, observed, at), strict=True):
+                results[place] = made
+    return results
+
+
+@dataclass(frozen=True, eq=False)
+class _Fitted:
+    """All curves under one model."""
+
+    model: Model
+    problem: Problem
+    theta: Array
+    chi2: Array
+    aicc: Array
+
+
+def _fit_model(
+    name: str, starts: Array, durations: Array, decay: float, values: Array, variances: Array, per_count: Array | None
+) -> _Fitted | None:
+    """Fit one model to all curves; None where the frames are too few for it."""
+    model = MODELS[name]
+    free = len(starts) - len(model.parameters) - 1
+    if free < 1:
+        return None
+    bounds = bounds_of(model, starts, durations, values)
+    problem = Problem(model, starts, durations, decay, values, variances, bounds)
+    theta, chi2 = _best_of(problem, beginnings(problem))
+    if per_count is not None:
+        for _ in range(_TIDY):
+            means = problem.means(theta)
+            expected = variances + per_count * (means - values)
+            least = np.maximum(0.2 * variances, per_count**2)
+            problem = Problem(model, starts, durations, decay, values, np.maximum(expected, least), bounds)
+            theta, chi2 = minimise(problem, theta)
+    parameters = len(model.parameters)
+    likelihood = chi2 + np.log(problem.variances).sum(-1)
+    penalty = 2 * parameters + 2 * parameters * (parameters + 1) / free
+    return _Fitted(model, problem, theta, chi2, likelihood + penalty)
+
+
+def _best_of(problem: Problem, starts: Array) -> tuple[Array, Array]:
+    """Return the best fit from several beginnings (B, S, P)."""
+    count, several, _ = starts.shape
+    many = problem.of(np.repeat(np.arange(count), several))
+    theta, chi2 = minimise(many, starts.reshape(count * several, -1))
+    best = chi2.reshape(count, several).argmin(axis=1)
+    rows = np.arange(count)
+    return theta.reshape(count, several, -1)[rows, best], chi2.reshape(count, several)[rows, best]
+
+
+def _describe(
+    fitted: _Fitted,
+    wider: _Fitted | None,
+    own: npt.NDArray[np.int64],
+    tables: list[dict[str, float]],
+    half_life: float,
+    observed: tuple[float, float],
+    at: Sequence[float],
+) -> list[KineticFit]:
+    """Return the fits of those curves that chose this model, with all intervals."""
+    model = fitted.model
+    problem, theta = fitted.problem.of(own), fitted.theta[own]
+    freedom = problem.values.shape[1] - len(model.parameters)
+    chi2 = fitted.chi2[own]
+    p = stats.chi2.sf(chi2, freedom)
+    threshold = np.where(
+        p < _SCATTER, stats.f.ppf(0.95, 1, freedom) * np.maximum(chi2 / freedom, 1.0), stats.chi2.ppf(0.95, 1)
+    )
+    found = _profiles(model, problem, theta, threshold, observed, at)
+    if wider is not None:
+        more = _profiles(wider.model, wider.problem.of(own), wider.theta[own], threshold, observed, ())
+        found = {**found, **{name: more[name] for name in _taken_from_wider(model)}}
+    under = areas(problem, theta, threshold, half_life, observed)
+    fits = []
+    for i in range(len(own)):
+        estimates = {
+            name: _estimate(name, (value[i], low[i], high[i], sd[i]), observed)
+            for name, (value, low, high, sd) in found.items()
+        }
+        if wider is not None and model.uptake is None:
+            estimates["uptake_half_time"] = _bound_only(estimates["uptake_half_time"])
+        if "clearance_half_time" in estimates and np.isfinite(half_life):
+            estimates["effective_half_life"] = _effective(estimates["clearance_half_time"], half_life)
+        values_at = {time: estimates.pop(f"at {time:g}") for time in at}
+        said = _said(model, tables[i], float(chi2[i]), freedom, float(p[i]))
+        fits.append(
+            KineticFit(
+                model.name, theta[i], estimates, values_at, under[i], float(chi2[i]), freedom, float(p[i]), tables[i],
+                half_life, observed, said,
+            )
+        )  # fmt: skip
+    return fits
+
+
+def _taken_from_wider(model: Model) -> tuple[str, ...]:
+    if model.clearance is None:  # only rises
+        return ("clearance_half_time", "peak_time", "uptake_half_time")
+    return ("uptake_half_time",)
+
+
+def _profiles(
+    model: Model, problem: Problem, theta: Array, threshold: Array, observed: tuple[float, float], at: Sequence[float]
+) -> dict[str, tuple[Array, Array, Array, Array]]:
+    """Return value, ends and standard deviation of the logarithm of each quantity, (B,) each."""
+    first, last = observed
+
+    def log_half_time(term: int) -> Quantity:
+        return lambda parameters: np.log(half_time(model, parameters, term))
+
+    def log_value(parameters: Array, time: npt.ArrayLike) -> Array:
+        terms = model.terms(parameters)
+        value = (terms.amplitudes * np.exp(-terms.rates * np.asarray(time)[..., None])).sum(-1)
+        return np.log(np.maximum(value, 1e-300))
+
+    def value_when(time: float) -> Quantity:
+        return lambda parameters: log_value(parameters, time)
+
+    def log_peak(parameters: Array) -> Array:
+        return log_value(parameters, np.clip(peak_time(model, parameters, last), first, last))
+
+    def log_peak_time(parameters: Array) -> Array:
+        return np.log(np.clip(peak_time(model, parameters, last), 1e-6 * last, 1e6 * last))
+
+    quantities: dict[str, Quantity] = {"peak": log_peak}
+    for name, term in (
+        ("uptake_half_time", model.uptake), ("clearance_half_time", model.clearance),
+        ("fast_clearance_half_time", model.fast),
+    ):  # fmt: skip
+        if term is not None:
+            quantities[name] = log_half_time(term)
+    if model.uptake is not None and model.clearance is not None:
+        quantities["peak_time"] = log_peak_time
+    for time in at:
+        quantities[f"at {time:g}"] = value_when(time)
+    found = {name: profile_interval(problem, theta, quantity, threshold) for name, quantity in quantities.items()}
+    if "peak_time" not in found:  # a curve that only falls, or only rises
+        edge = np.full(len(theta), np.log(max(first, 1e-6 * last)) if model.uptake is None else np.log(last))
+        open_end = np.full(len(theta), np.nan)
+        found["peak_time"] = (edge, open_end, open_end, open_end)
+    return found
+
+
+def _estimate(name: str, logarithms: tuple[float, float, float, float], observed: tuple[float, float]) -> Estimate:
+    """Turn logarithms into an estimate, and refuse what the data do not determine."""
+    value, low, high, sd = logarithms
+    first, last = observed
+    number, ends = float(np.exp(value)), (float(np.exp(low)), float(np.exp(high)))
+    unit = "s" if name.endswith(("time", "life")) else "%ID"
+    if name == "peak_time":
+        if np.isnan(low):
+            late = number >= last * (1 - 1e-9)
+            note = "still rising when the last frame ended" if late else "highest in the first frame"
+            return Estimate(number, number, number, unit, "", note)
+        if number > last or ends[1] > LONGEST * last:
+            return Estimate(None, min(ends[0], last), np.inf, unit, "profile likelihood", "not reached while observed")
+        if number <= max(first, 1e-5 * last):
+            return Estimate(first, 0.0, ends[1], unit, "profile likelihood", "at or before the first frame")
+        return Estimate(number, ends[0] if ends[0] > 1e-5 * last else 0.0, ends[1], unit, "profile likelihood")
+    if name.endswith("half_time"):
+        longest = LONGEST * (last - first)
+        if number > longest or ends[1] > longest:
+            note = f"longer than {LONGEST:g} times the observation of {time_text(last - first)} cannot be excluded"
+            return Estimate(None, ends[0], np.inf, unit, "profile likelihood", note)
+        if ends[0] == 0.0:
+            return Estimate(None, 0.0, ends[1], unit, "profile likelihood", "too quick for these frames")
+    if not (np.isfinite(ends[0]) and np.isfinite(ends[1])):
+        ends = (number * float(np.exp(-1.96 * sd)), number * float(np.exp(1.96 * sd)))
+        return Estimate(
+            number, *ends, unit, "delta method", "the profile has no end; the interval is the delta method's"
+        )
+    return Estimate(number, *ends, unit, "profile likelihood")
+
+
+def _bound_only(estimate: Estimate) -> Estimate:
+    """Keep only how long an uptake may have been at most, where none was chosen."""
+    high = estimate.high if estimate.high is not None else np.inf
+    return Estimate(None, 0.0, high, "s", "profile likelihood", "no uptake is seen; it was over by the first frames")
+
+
+def _effective(biological: Estimate, physical: float) -> Estimate:
+    """Return 1 / (1 / biological + 1 / physical) with its interval, which is closed even where the other is open."""
+
+    def together(value: float | None) -> float | None:
+        return None if value is None else 1.0 / ((1.0 / value if value > 0 else np.inf) + 1.0 / physical)
+
+    value = together(biological.value)
+    note = "" if biological.value is not None else f"at most the physical half-life, {time_text(physical)}"
+    return Estimate(value, together(biological.low), together(biological.high), "s", biological.how, note)
+
+
+def _said(model: Model, aicc: Mapping[str, float], chi2: float, freedom: int, p: float) -> tuple[str, ...]:
+    others = sorted((value, name) for name, value in aicc.items() if name != model.name)
+    beside = f"; beside it {others[0][1]} ({others[0][0]:+.1f})" if others else ""
+    lines = [f"Model by AICc: {model.name}, {model.formula}{beside}."]
+    if others and others[0][0] < _CLOSE:
+        lines.append(f"The frames hardly tell it from {others[0][1]}, which is not excluded.")
+    if p < _SCATTER:
+        lines.append(
+            f"The frames scatter more about the curve than counts do (χ² {chi2:.1f} with {freedom} degrees of freedom, "
+            f"p {p:.2g}): the model is not the whole truth, and intervals are wider for it."
+        )
+    return tuple(lines)
+
+
+def _refusals(
+    results: list[KineticFit], raw: Array, variances: Array, kept: npt.NDArray[np.bool_], observed: tuple[float, float]
+) -> npt.NDArray[np.int64]:
+    """Fill in why some curves cannot be fitted; return the places of the others."""
+    good = []
+    for place, (own, variance) in enumerate(zip(raw, variances, strict=True)):
+        line = ""
+        if kept.sum() < FEWEST:
+            line = f"{int(kept.sum())} frames after the injection are too few for a curve; {FEWEST} are needed."
+        else:
+            z = float((own / variance).sum() / np.sqrt((1 / variance).sum()))
+            best = float((own / np.sqrt(variance)).max())
+            if max(z, best - 1.0) < _LEAST_Z:
+                line = f"No net activity to fit: all frames together lie {z:.1f} standard deviations from 0."
+        if line:
+            results[place] = KineticFit(half_life=results[place].half_life, observed=observed, said=(line,))
+        else:
+            good.append(place)
+    return np.array(good, dtype=np.int64)
+
+
+def _usable(variances: Array, per_count: Array | None) -> Array:
+    """Give frames without any count the variance of one."""
+    least = variances[variances > 0].min() if (variances > 0).any() else 1.0
+    return np.maximum(variances, least * 1e-3 if per_count is None else per_count**2)
+
+
+def _decay_of_frames(starts: Array, durations: Array, decay: float) -> Array:
+    rate = decay * durations
+    within = np.where(rate > 1e-8, -np.expm1(-rate) / np.maximum(rate, 1e-300), 1.0 - rate / 2)
+    return np.asarray(np.exp(-decay * starts) * within)
+
+
+def _check(starts: Array, durations: Array, values: Array, deviations: Array, models: Sequence[str]) -> None:
+    for name in models:
+        if name not in MODELS:
+            raise UserError(f"there is no model {name!r}; the models are {', '.join(MODELS)}")
+    if not (starts.shape == durations.shape == values.shape[1:] == deviations.shape[1:]):
+        raise UserError(f"{len(starts)} beginnings of frames but {values.shape[1]} values; give one for each frame")
+    if not (np.isfinite(values).all() and np.isfinite(deviations).all() and np.isfinite(starts).all()):
+        raise UserError("a value or time of the curve is not a finite number; leave the frame out")
+    if (durations < 0).any() or (deviations < 0).any():
+        raise UserError("a frame's duration or a standard deviation is below 0; mend it")
