@@ -20,6 +20,8 @@ from transmodal.images.nuclear.isotopes import ISOTOPES, Isotope
 from transmodal.simulation.nuclear.kinetics import Curve, Organ, solve
 
 MINUTE = 60.0
+CATHETER = 10 * MINUTE
+"""Half-time in which a catheter empties the bladder out of the field, or it would outshine all else."""
 _DOMAIN = 0x6B696E65
 
 
@@ -56,12 +58,20 @@ class Agent:
 
     def drawn(self, seed: int) -> "Agent":
         """Return the same agent in one animal: half-times and shares vary by `variation`, shares add up to 1 still."""
-        if self.variation == 0.0:
-            return self
         rng = np.random.default_rng([_DOMAIN, seed])
-        factor = {
-            name: np.exp(rng.normal(0.0, self.variation, 2)) for name in sorted({"blood", *self.organs})
-        }  # by name, so that another order gives the same animal
+        while True:
+            drawn = self._drawn(rng)
+            try:
+                drawn.compartments()
+            except ValueError:  # two rates met, which the closed form cannot hold
+                if self.variation == 0.0:
+                    raise
+                continue
+            return drawn
+
+    def _drawn(self, rng: np.random.Generator) -> "Agent":
+        names = sorted({"blood", *self.organs})  # so that another order of organs gives the same animal
+        factor = {name: np.exp(rng.normal(0.0, self.variation, 2)) for name in names}
         shares = {name: organ.share * float(factor[name][0]) for name, organ in self.organs.items()}
         total = sum(shares.values())
         organs = {
@@ -112,13 +122,13 @@ BONE = Agent(
         "skull": Organ(0.07, 900 * MINUTE, "bladder"),
         "kidneys": Organ(0.33, 11 * MINUTE, "bladder"),
         "soft tissue": Organ(0.24, 38 * MINUTE, "bladder"),
-        "bladder": Organ(0.0),
+        "bladder": Organ(0.0, CATHETER),
     },
     schedule=f"{_DYNAMIC},@2h,10min,@4h,10min",
 )
 """A bone agent: quickly into bone and, through the kidneys, into the bladder; what remains in soft tissue follows.
 
-It is taken to leave through the kidneys without being seen on its way. Nobody urinates under anaesthesia.
+What bone and soft tissue let go is taken to reach the bladder without being seen in blood and kidneys on its way.
 """
 
 GLUCOSE = Agent(
@@ -134,11 +144,11 @@ GLUCOSE = Agent(
         "kidneys": Organ(0.21, 9 * MINUTE, "bladder"),
         "gut": Organ(0.07, 600 * MINUTE, "bladder"),
         "soft tissue": Organ(0.46, 200 * MINUTE, "bladder"),
-        "bladder": Organ(0.0),
+        "bladder": Organ(0.0, CATHETER),
     },
     schedule=f"{_DYNAMIC},@90min,10min,@2h,10min",
 )
-"""Glucose: heart and brain keep it, liver and kidneys let it go, the bladder fills. All blood is in soft tissue."""
+"""Glucose: heart and brain keep it, liver and kidneys let it go. All blood is in soft tissue."""
 
 TUMOUR_AGENT = Agent(
     name="99mTc tumour agent (invented)",
@@ -152,7 +162,7 @@ TUMOUR_AGENT = Agent(
         "kidneys": Organ(0.33, 32 * MINUTE, "bladder"),
         "soft tissue": Organ(0.40, 60 * MINUTE, "bladder"),
         "gut": Organ(0.0),
-        "bladder": Organ(0.0),
+        "bladder": Organ(0.0, CATHETER),
     },
     schedule=f"{_DYNAMIC},@2h,10min,@4h,10min,@6h,10min",
     needs_tumour=True,

@@ -12,9 +12,9 @@ Resolution of 2 mm at 0 mm and 210 cps/MBq are those of a small planar gamma cam
 import math
 from dataclasses import dataclass, field
 
-import cv2
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import map_coordinates
 
 from transmodal.errors import UserError
 from transmodal.images.image import picture_affine
@@ -183,10 +183,9 @@ def _on_pixels(camera: Camera, image: Map, step: float) -> npt.NDArray[np.float6
     columns = (np.arange(width)[:, None] + places).ravel() * camera.pixel
     points = np.stack(np.broadcast_arrays(columns[None, :], rows[:, None]), axis=-1)
     field_points = device_transform(camera, 0.0).apply(points)
-    on_map = (field_points / step - 0.5).astype(np.float32)
-    sampled = cv2.remap(
-        image, on_map[..., 0], on_map[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0.0
-    )
+    columns_on_map, rows_on_map = np.moveaxis(field_points / step - 0.5, -1, 0)
+    # Straight lines between the map's pixels would beat against the samples: some pixels would count 0.3 % more.
+    sampled = map_coordinates(image, (rows_on_map, columns_on_map), np.float64, order=3, mode="constant")
     area = (camera.pixel * camera.off.scale / across) ** 2
-    blocks = sampled.astype(np.float64).reshape(height, across, width, across)
+    blocks = np.maximum(sampled, 0.0).reshape(height, across, width, across)
     return np.asarray(blocks.sum(axis=(1, 3)) * area)
