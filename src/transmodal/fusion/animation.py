@@ -28,6 +28,8 @@ from transmodal.reporting.figures import CASE_BACKGROUND
 
 _SHORTEST = 0.04  # s that a frame is shown at least; a GIF counts in 0.01 s, and viewers slow down below 0.02
 _RATE = 25  # pictures a second in an MP4
+_GREYS = 80  # of the 256 colours of a GIF; steps of 3, which the eye hardly sees
+_GREY = 12  # colours whose channels differ by no more are left to the greys
 _LAST = 1.0  # s that the last frame stays, before a GIF begins again
 
 
@@ -190,10 +192,22 @@ def _write_gif(animation: Animation, temporary: Path, path: Path) -> None:
 
 
 def _palette(pictures: list[npt.NDArray[np.uint8]]) -> PIL.Image.Image:
-    """Return 256 colours that suit all frames: of some rows of up to 16 frames, evenly chosen."""
-    chosen = [pictures[round(at)] for at in np.linspace(0, len(pictures) - 1, min(16, len(pictures)))]
-    rows = np.concatenate([picture[:: max(1, len(chosen) // 4)] for picture in chosen])
-    return PIL.Image.fromarray(rows).quantize(256, method=PIL.Image.Quantize.MEDIANCUT, dither=PIL.Image.Dither.NONE)
+    """Return 256 colours that suit all frames: even greys, and colours that occur in up to 16 frames, evenly chosen.
+
+    Every colour that occurs counts once, however many pixels have it, or the anatomy would take them all.
+    """
+    chosen = np.stack([pictures[round(at)] for at in np.linspace(0, len(pictures) - 1, min(16, len(pictures)))])
+    coarse = (chosen & 0xFC).astype(np.uint32)  # steps of 4, which nobody sees, keep the list short
+    packed = np.unique(coarse[..., 0] << 16 | coarse[..., 1] << 8 | coarse[..., 2])
+    colours = np.stack([packed >> 16, packed >> 8 & 0xFF, packed & 0xFF], axis=1).astype(np.uint8)
+    colours = colours[np.ptp(colours, axis=1) > _GREY]
+    entries = np.repeat(np.linspace(0, 255, _GREYS).round().astype(np.uint8)[:, None], 3, axis=1).ravel().tolist()
+    if len(colours):
+        row = PIL.Image.fromarray(colours[None] | 2)
+        entries += row.quantize(256 - _GREYS, method=PIL.Image.Quantize.MEDIANCUT).getpalette() or []
+    palette = PIL.Image.new("P", (1, 1))
+    palette.putpalette(entries[: 3 * 256])
+    return palette
 
 
 def _write_mp4(animation: Animation, temporary: Path, path: Path) -> None:

@@ -143,9 +143,9 @@ def captions_of(overlay: Overlay) -> tuple[str, ...]:
     shown = f"shown from {lower} ({settings.threshold:.0%} of {upper}), opacity {settings.opacity:.0%}"
     if settings.gamma != 1:
         shown += f", gamma {settings.gamma:g}"
-    window = "anatomy {} to {}".format(*map(plain_number, overlay.backdrop.window))
+    window = "anatomy's window {} to {}".format(*map(plain_number, overlay.backdrop.window))
     error = registration.error_mm
-    return shown, f"{window}; registration error " + ("not known" if error is None else f"{plain_number(error)} mm")
+    return shown, f"{window}; registration error " + ("not known" if error is None else f"{error:.2g}\u00a0mm")
 
 
 def _unit_of(overlay: Overlay) -> str:

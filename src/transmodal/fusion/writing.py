@@ -187,7 +187,7 @@ def _header(overlay: Overlay, has_frame: bool) -> Any:
     main = of_anatomy or of_activity
     if main is None:
         return DicomHeader(None, burned_in=True) if has_frame else None
-    dataset = copy.copy(main.dataset)
+    dataset = copy.deepcopy(main.dataset)  # a shallow copy shares its elements with the image that was read
     if of_activity is not None and main is not of_activity:
         for keyword in _LOSSY:  # what was lost in either is lost in the overlay
             if keyword in of_activity.dataset and keyword not in dataset:

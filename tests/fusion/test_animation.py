@@ -1,0 +1,131 @@
+"""A dynamic study as GIF and MP4, read back."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import PIL.Image
+import pytest
+
+from transmodal.errors import UserError
+from transmodal.fusion.animation import Animation, animate, write_animation
+from transmodal.fusion.colours import lookup
+from transmodal.fusion.framing import framed
+from transmodal.fusion.overlay import OverlaySettings
+from transmodal.fusion.registration import register
+from transmodal.images import Image, Source
+from transmodal.images.note import NOTICE
+from transmodal.images.nuclear import NuclearSeries
+
+
+def animation(xray: Image, study: NuclearSeries, **how: object) -> Animation:
+    return animate(xray, study, register(xray, study), **how)  # type: ignore[arg-type]
+
+
+def test_all_frames_share_one_scale_unless_told(xray: Image, study: NuclearSeries) -> None:
+    assert [overlay.upper for overlay in animation(xray, study).overlays] == [800] * 4
+    assert [overlay.upper for overlay in animation(xray, study, own_scales=True).overlays] == [800, 400, 200, 100]
+    assert [o.upper for o in animation(xray, study, settings=OverlaySettings(upper=50.0)).overlays] == [50] * 4
+
+
+def test_frames_are_shown_as_long_as_they_lasted(xray: Image, study: NuclearSeries) -> None:
+    made = animation(xray, study, seconds=6.0)
+    # The third frame stands until the fourth begins, 60 s after it ended itself.
+    np.testing.assert_allclose(made.shown, np.array([60, 60, 180, 300]) / 100)
+    assert made.speed == pytest.approx(100)
+    unknown = animation(xray, replace(study, starts=None, durations=None), seconds=6.0)
+    np.testing.assert_allclose(unknown.shown, 1.5)
+    assert unknown.speed is None and any("equally long" in line for line in unknown.said)
+
+
+def test_each_frame_says_its_time_and_its_correction(xray: Image, study: NuclearSeries) -> None:
+    made = animation(xray, study, settings=OverlaySettings(decay_correct=True, unit="Bq"))
+    said = [" | ".join(framed(overlay).texts) for overlay in made.overlays]
+    assert "1 to 2 min" not in said[0] and "60 to 120 s after injection" in said[1]
+    assert all("decay-corrected" in each and "Bq in a pixel" in each for each in said)
+
+
+def test_a_gif_holds_every_frame_its_time_and_the_colours(xray: Image, study: NuclearSeries, tmp_path: Path) -> None:
+    made = animation(xray, study, seconds=6.0)
+    file = write_animation(made, tmp_path / "a.gif")
+    pictures = made.pictures()
+    with PIL.Image.open(file) as gif:
+        assert gif.n_frames == 4 and gif.size == pictures[0].shape[1::-1]
+        times = []
+        for number, picture in enumerate(pictures):
+            gif.seek(number)
+            times.append(gif.info["duration"])
+            difference = np.abs(np.array(gif.convert("RGB")).astype(int) - picture)
+            assert difference.mean() < 3 and np.percentile(difference, 99.5) < 40
+            anatomy = np.array(gif.convert("RGB"))[framed(made.overlays[0]).top + 4, 40:600].astype(int)
+            assert np.ptp(anatomy, axis=1).max() == 0  # greys stay grey
+    assert times == [600, 600, 1800, 3000]
+    content = json.loads((tmp_path / "a.gif.fusion.json").read_text())
+    assert content["activity"]["frames"] == [1, 2, 3, 4] and content["times_faster"] == 100 and content["written"]
+    assert content["scale"]["upper"] == [800]
+
+
+def test_rare_colours_of_the_scale_survive_the_256_of_a_gif(xray: Image, study: NuclearSeries, tmp_path: Path) -> None:
+    made = animation(xray, study)
+    file = write_animation(made, tmp_path / "a.gif")
+    drawn = framed(made.overlays[0])
+    with PIL.Image.open(file) as gif:
+        back = np.array(gif.convert("RGB")).astype(int)
+    column = back[drawn.top : drawn.top + 320, drawn.left + 640 + 15 + 8]
+    for share in (0.3, 0.5, 0.8):  # of the bar, in the middle of its width
+        row = 10 + round((1 - share) * 299)
+        assert np.abs(column[row] - lookup("hot")[round(share * 255)] * 255).max() < 45
+
+
+def test_an_mp4_holds_every_frame_for_its_time(xray: Image, study: NuclearSeries, tmp_path: Path) -> None:
+    made = animation(xray, study, seconds=1.0)
+    file = write_animation(made, tmp_path / "a.mp4")
+    assert not [each for each in tmp_path.iterdir() if each.name.startswith(".")]
+    pictures = made.pictures()
+    movie = cv2.VideoCapture(str(file))
+    assert (movie.get(cv2.CAP_PROP_FRAME_WIDTH), movie.get(cv2.CAP_PROP_FRAME_HEIGHT)) == pictures[0].shape[1::-1]
+    back = []
+    while (got := movie.read())[0]:
+        back.append(got[1][..., ::-1])
+    movie.release()
+    assert len(back) == 25
+    for at, which in ((0, 0), (3, 1), (24, 3)):
+        assert np.abs(back[at].astype(int) - pictures[which]).mean() < 6
+
+
+def test_sizes_are_even_and_the_same(xray: Image, study: NuclearSeries) -> None:
+    pictures = animation(xray, study, own_scales=True).pictures()
+    assert len({each.shape for each in pictures}) == 1
+    assert pictures[0].shape[0] % 2 == 0 and pictures[0].shape[1] % 2 == 0
+
+
+def test_a_synthetic_anatomy_is_labelled_in_every_frame(xray: Image, study: NuclearSeries, tmp_path: Path) -> None:
+    marked = replace(xray, source=Source(derivation=f"{NOTICE} xray made by a test"))
+    made = animation(marked, study)
+    assert all("synthetic anatomy, not for diagnosis" in framed(overlay).texts for overlay in made.overlays)
+    file = write_animation(made, tmp_path / "a.gif")
+    with PIL.Image.open(file) as gif:
+        assert gif.info["comment"].decode().startswith(NOTICE)
+    assert json.loads((tmp_path / "a.gif.fusion.json").read_text())["synthetic"] is True
+
+
+def test_what_cannot_be_written_is_said_and_leaves_nothing(
+    xray: Image, study: NuclearSeries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = animation(xray, study)
+    with pytest.raises(UserError, match=r"end it with \.gif or \.mp4"):
+        write_animation(made, tmp_path / "a.avi")
+    with pytest.raises(UserError, match="length above 0"):
+        animation(xray, study, seconds=0.0)
+
+    class Closed:
+        def isOpened(self) -> bool:
+            return False
+
+    monkeypatch.setattr(cv2, "VideoWriter", type("W", (), {"fourcc": lambda *_: 0, "__new__": lambda *_: Closed()}))
+    with pytest.raises(UserError, match=r"cannot write .* as MP4 .* write a \.gif"):
+        write_animation(made, tmp_path / "a.mp4")
+    assert not (tmp_path / "a.mp4").exists()
+    assert not [each for each in tmp_path.iterdir() if each.suffix == ".mp4"]

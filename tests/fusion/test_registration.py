@@ -1,0 +1,235 @@
+"""The nuclear field is put where the points say, and the error in mm is told."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from transmodal.datasets.fiducials import Fiducials
+from transmodal.errors import UserError
+from transmodal.fusion.overlay import OverlaySettings, fuse
+from transmodal.fusion.registration import (
+    KINDS,
+    Registration,
+    read_registration,
+    register,
+    register_by_points,
+    scale_from_points,
+)
+from transmodal.images import Image, picture_affine
+from transmodal.images.nuclear import NuclearSeries
+from transmodal.images.registration import Transform
+
+_PLACES = np.array([[2.0, 3.0], [35.0, 4.0], [30.0, 17.0], [6.0, 15.0], [18.0, 9.0]])
+
+
+def turned(angle: float, scale: float, shift: tuple[float, float]) -> np.ndarray:
+    cosine, sine = scale * np.cos(angle), scale * np.sin(angle)
+    return np.array([[cosine, -sine, shift[0]], [sine, cosine, shift[1]], [0, 0, 1.0]])
+
+
+_TRUE = {
+    "scale": turned(0.0, 1.03, (0.4, -0.7)),
+    "rigid": turned(0.1, 1.0, (0.4, 0.7)),
+    "similarity": turned(-0.07, 0.96, (1.4, 0.7)),
+    "affine": np.array([[1.02, 0.05, 0.3], [-0.04, 0.97, 0.8], [0, 0, 1.0]]),
+}
+
+
+def table(path: Path, nuclear: np.ndarray, anatomy: np.ndarray, other: str = "xray", subject: str = "") -> Path:
+    lines = ["subject,modality,point,x_mm,y_mm"]
+    for modality, points in (("nuclear", nuclear), (other, anatomy)):
+        lines += [f"{subject},{modality},p{number},{x!r},{y!r}" for number, (x, y) in enumerate(points.tolist())]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_exact_points_give_the_true_map_and_no_error(
+    kind: str, xray: Image, study: NuclearSeries, tmp_path: Path
+) -> None:
+    fixed = Transform("affine", _TRUE[kind]).apply(_PLACES)
+    found = register(xray, study, table(tmp_path / "points.csv", _PLACES, fixed), kind=kind)
+    np.testing.assert_allclose(found.transform.matrix, _TRUE[kind], atol=1e-9)
+    assert found.error_mm == pytest.approx(0, abs=1e-9) and found.error_at([20.0, 10.0]) == pytest.approx(0, abs=1e-8)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_error_at_a_place_is_that_of_repeated_marking(kind: str, xray: Image, study: NuclearSeries) -> None:
+    generator = np.random.default_rng(3)
+    true = Transform("affine", _TRUE[kind])
+    target, errors, said = np.array([33.0, 2.0]), [], []
+    for _ in range(400):
+        marked = true.apply(_PLACES) + generator.normal(0, 0.2, _PLACES.shape)
+        points = {("", "", "nuclear"): {str(n): tuple(p) for n, p in enumerate(_PLACES)}}
+        points |= {("", "", "xray"): {str(n): tuple(p) for n, p in enumerate(marked)}}
+        found = register_by_points(xray, study, Fiducials(points, True, "points"), kind=kind)
+        errors.append(float(np.linalg.norm(found.transform.apply(target) - true.apply(target))))
+        said.append(found.error_at(true.apply(target)))
+    measured = np.sqrt(np.mean(np.square(errors)))
+    assert np.sqrt(np.mean(np.square(np.array(said, float)))) == pytest.approx(measured, rel=0.12)
+
+
+def test_the_error_is_that_of_points_left_out_and_grows_away_from_them(
+    xray: Image, study: NuclearSeries, tmp_path: Path
+) -> None:
+    moved = _PLACES + np.array([[0.3, 0], [0, -0.2], [0.1, 0.2], [-0.3, 0], [0, 0.1]])
+    found = register(xray, study, table(tmp_path / "p.csv", _PLACES, moved), kind="rigid")
+    assert found.left_out_mm is not None and found.residual_mm is not None
+    without = register_by_points(
+        xray, study, Fiducials.read(table(tmp_path / "q.csv", _PLACES[1:], moved[1:])), kind="rigid"
+    )
+    expected = np.linalg.norm(without.transform.apply(_PLACES[0]) - moved[0])
+    assert found.left_out_mm[0] == pytest.approx(expected)
+    assert found.error_mm == pytest.approx(found.left_out_mm.mean()) and found.error_mm > found.residual_mm.mean()
+    near, far = found.error_at([18.0, 9.0]), found.error_at([200.0, 9.0])
+    assert near is not None and far is not None and 0.05 < near < far
+    rows = found.table()
+    assert rows[0]["point"] == "p0" and rows[0]["leave_one_out_mm"] == pytest.approx(expected)
+
+
+def test_pixels_count_from_the_middle_of_the_first(xray: Image, study: NuclearSeries, tmp_path: Path) -> None:
+    lines = ["modality,point,row,column"]
+    lines += [f"nuclear,{n},{r},{c}" for n, (r, c) in enumerate([(0, 0), (9, 0), (9, 19)])]
+    lines += [f"photo,{n},{r},{c}" for n, (r, c) in enumerate([(1.5, 1.5), (37.5, 1.5), (37.5, 77.5)])]
+    (tmp_path / "p.csv").write_text("\n".join(lines))
+    found = register(xray, study, tmp_path / "p.csv")
+    np.testing.assert_allclose(found.transform.matrix, [[1, 0, 0.75], [0, 1, 0.75], [0, 0, 1]], atol=1e-9)
+
+
+def test_points_without_any_to_spare_have_no_error(xray: Image, study: NuclearSeries, tmp_path: Path) -> None:
+    found = register(xray, study, table(tmp_path / "p.csv", _PLACES[:2], _PLACES[:2] + 0.5))
+    assert found.error_mm is None and found.error_at([1, 1]) is None and "mark more" in found.said[0]
+
+
+def test_a_registration_comes_back_as_the_calibration_of_a_device(
+    xray: Image, study: NuclearSeries, tmp_path: Path
+) -> None:
+    moved = _PLACES + np.array([[0.3, 0], [0, -0.2], [0.1, 0.2], [-0.3, 0], [0, 0.1]])
+    found = register(xray, study, table(tmp_path / "p.csv", _PLACES, moved))
+    back = register(xray, study, found.write(tmp_path / "device.json"))
+    np.testing.assert_array_equal(back.transform.matrix, found.transform.matrix)
+    assert back.error_mm == found.error_mm and "device.json" in back.how
+    plain = register(xray, study, found.transform.write(tmp_path / "transform.json"))
+    assert plain.error_mm is None and any("no error" in line for line in plain.said)
+
+
+def test_two_pictures_of_one_field_lie_edge_on_edge(xray: Image, study: NuclearSeries) -> None:
+    found = register(xray, study)
+    # The middle of the first 2 mm pixel lies 1 mm from the edge; the first 0.5 mm pixel's lies 0.25 mm from it.
+    np.testing.assert_allclose(found.transform.apply([0.0, 0.0]), [0.75, 0.75])
+    assert "edge on edge" in found.how and "error is not known" in found.said[0]
+
+
+def test_images_with_a_place_in_a_world_share_it(xray: Image, study: NuclearSeries) -> None:
+    affine = study.affine.copy()
+    affine[:2, 3] = 3.0, 1.0
+    found = register(xray, replace(study, affine=affine))
+    np.testing.assert_allclose(found.transform.matrix, np.eye(3), atol=1e-12)
+
+
+def test_upright_planes_of_one_world_are_joined_through_it(xray: Image, study: NuclearSeries) -> None:
+    def upright(spacing: float, corner: float) -> np.ndarray:
+        affine = np.eye(4)
+        affine[:3, :3] = np.array([[0, spacing, 0], [0, 0, 1], [-spacing, 0, 0]])  # columns to x, rows down z
+        affine[:3, 3] = corner, 0.0, -corner
+        return affine
+
+    anatomy = replace(xray, affine=upright(0.5, 10.0))
+    found = register(anatomy, replace(study, affine=upright(2.0, 14.0)))
+    np.testing.assert_allclose(found.transform.apply([0.0, 0.0]), [4.0, 4.0], atol=1e-12)
+    np.testing.assert_allclose(found.transform.apply([2.0, 6.0]), [6.0, 10.0], atol=1e-12)
+
+
+def test_a_mirrored_camera_is_noticed(xray: Image, study: NuclearSeries, tmp_path: Path) -> None:
+    mirrored = _PLACES * [-1, 1] + [40, 0]
+    found = register(xray, study, table(tmp_path / "p.csv", _PLACES, mirrored))
+    assert any("mirrored" in line for line in found.said)
+    assert not register(xray, study, tmp_path / "p.csv", kind="affine").said
+
+
+@pytest.mark.parametrize(("shift", "gap"), [((50.0, 0.0), "10 mm"), ((0.0, -27.0), "7 mm"), ((43.0, 24.0), "5 mm")])
+def test_fields_that_do_not_overlap_are_refused_with_their_gap(
+    shift: tuple[float, float], gap: str, xray: Image, study: NuclearSeries, tmp_path: Path
+) -> None:
+    path = Transform("rigid", turned(0, 1, (shift[0] + 0.75, shift[1] + 0.75))).write(tmp_path / "t.json")
+    with pytest.raises(UserError, match=rf"lies {gap} outside .* do not overlap"):
+        register(xray, study, path)
+
+
+def test_a_mirrored_field_overlaps(xray: Image, study: NuclearSeries, tmp_path: Path) -> None:
+    path = Transform("affine", np.array([[-1, 0, 39.0], [0, 1, 0.75], [0, 0, 1]])).write(tmp_path / "t.json")
+    register(xray, study, path)
+
+
+def test_what_cannot_be_registered_is_refused_in_one_line(xray: Image, study: NuclearSeries, tmp_path: Path) -> None:
+    good = table(tmp_path / "good.csv", _PLACES, _PLACES)
+    with pytest.raises(UserError, match=r"1 fiducials do not fix .* at least 2"):
+        register(xray, study, table(tmp_path / "one.csv", _PLACES[:1], _PLACES[:1]))
+    with pytest.raises(UserError, match=r"2 fiducials do not fix .* at least 3"):
+        register(xray, study, table(tmp_path / "two.csv", _PLACES[:2], _PLACES[:2]), kind="affine")
+    with pytest.raises(UserError, match=r"no pixel size.*give its pixel size"):
+        register(replace(xray, has_physical_size=False), study, good)
+    with pytest.raises(UserError, match=r"no pixel size.*pixel_mm in a sidecar"):
+        register(xray, replace(study, has_physical_size=False))
+    with pytest.raises(UserError, match=r"20×40 mm .* 20×20 mm: that is not one field"):
+        register(xray, replace(study, frames=study.frames[:, :, :10]))
+    with pytest.raises(UserError, match="no kind 'elastic'"):
+        register(xray, study, good, kind="elastic")
+    with pytest.raises(UserError, match="no points of 'gamma'"):
+        register(xray, study, good, nuclear_name="gamma")
+    with pytest.raises(UserError, match="volume"):
+        register(Image(np.zeros((4, 4, 4))), study)
+    (tmp_path / "no.json").write_text("[1]")
+    with pytest.raises(UserError, match="no transform file"):
+        register(xray, study, tmp_path / "no.json")
+    with pytest.raises(UserError, match="maps volumes"):
+        read_registration(Transform.identity(3).write(tmp_path / "volume.json"))
+    with pytest.raises(UserError, match="no positive scale"):
+        scale_from_points(_PLACES, -_PLACES)
+
+
+def test_the_case_whose_landmarks_are_meant(xray: Image, study: NuclearSeries, tmp_path: Path) -> None:
+    path = table(tmp_path / "p.csv", _PLACES, _PLACES, subject="m1")
+    assert register(xray, study, path).error_mm == pytest.approx(0, abs=1e-9)
+    other = table(tmp_path / "q.csv", _PLACES, _PLACES + 1, subject="m2").read_text().splitlines()[1:]
+    path.write_text(path.read_text() + "\n".join(other) + "\n")
+    with pytest.raises(UserError, match="subjects m1, m2; say whose"):
+        register(xray, study, path)
+    found = register(xray, study, path, subject="m2")
+    np.testing.assert_allclose(found.transform.apply([0, 0]), [1, 1], atol=1e-9)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.floats(-0.4, 0.4),
+    st.floats(0.8, 1.25),
+    st.floats(-3, 3),
+    st.floats(-3, 3),
+    st.integers(0, 9),
+    st.integers(0, 19),
+)
+def test_a_point_source_lies_at_its_place_in_the_anatomy(
+    angle: float, scale: float, right: float, down: float, row: int, column: int
+) -> None:
+    frames = np.zeros((1, 10, 20), np.uint16)
+    frames[0, row, column] = 1000
+    study = NuclearSeries(frames, picture_affine((2.0, 2.0)))
+    anatomy = Image(np.zeros((70, 90), np.uint16), picture_affine((1.0, 1.0)))
+    transform = Transform("similarity", turned(angle, scale, (right + 15, down + 15)))
+    place = transform.apply([2.0 * column, 2.0 * row])
+    made = fuse(anatomy, study, Registration(transform, "known"), OverlaySettings(threshold=0.5))
+    values = np.nan_to_num(made.values)
+    # The middle of what is shown, weighted by the values, within half a nuclear pixel of the source's true place.
+    rows, columns = np.indices(values.shape)
+    found = np.array([(columns * values).sum(), (rows * values).sum()]) / values.sum()
+    at_edge = row in (0, 9) or column in (0, 19)  # there the pixel is cut off at its outer half
+    assert np.linalg.norm(found - place) < (0.75 if at_edge else 0.5) * 2.0 * scale
+    nearest = np.rint(place).astype(int)
+    assert (
+        values[nearest[1], nearest[0]] == pytest.approx(values.max(), rel=0.6)
+        and made.pixels[nearest[1], nearest[0]].any()
+    )
