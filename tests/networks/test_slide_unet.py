@@ -66,6 +66,15 @@ def test_layers_are_in_the_printed_order() -> None:
     assert len(of_kind(network, nn.Tanh)) == len(convolutions) - 1
 
 
+def test_without_dropout_training_and_use_are_one() -> None:
+    images = torch.randn(1, 1, 32, 32, generator=torch.manual_seed(0))
+    for dropout in (True, False):
+        network = SlideUNet(1, 1, filters=4, levels=3, skips=False, dropout=dropout)
+        with torch.no_grad():
+            in_training, in_use = network.train()(images), network.eval()(images)
+        assert torch.equal(in_training, in_use) is not dropout
+
+
 def test_weights_start_as_printed() -> None:
     torch.manual_seed(0)
     network = SlideUNet(1, 1)

@@ -29,14 +29,15 @@ from transmodal.networks.unet import UNet
 Kind = Literal["unet", "residual-unet", "fcn8s", "slide-unet", "slide-autoencoder", "fbpconvnet", "monai-unet"]
 
 _OF_UNETS = ("convolutions", "blocks", "activation", "upsampling", "score_filters")
+_OF_THE_SLIDE = ("dense", "printed_dropout")
 NOT_OF_KIND: dict[str, tuple[str, ...]] = {
-    "unet": ("blocks", "score_filters", "dense"),
-    "residual-unet": ("score_filters", "dense"),
-    "fcn8s": ("levels", "convolutions", "blocks", "activation", "upsampling", "add_input", "dense"),
+    "unet": ("blocks", "score_filters", *_OF_THE_SLIDE),
+    "residual-unet": ("score_filters", *_OF_THE_SLIDE),
+    "fcn8s": ("levels", "convolutions", "blocks", "activation", "upsampling", "add_input", *_OF_THE_SLIDE),
     "slide-unet": (*_OF_UNETS, "norm", "dropout"),
     "slide-autoencoder": (*_OF_UNETS, "norm", "dropout"),
-    "fbpconvnet": (*_OF_UNETS, "norm", "dropout", "output", "dense"),
-    "monai-unet": (*_OF_UNETS, "output", "dense"),
+    "fbpconvnet": (*_OF_UNETS, "norm", "dropout", "output", *_OF_THE_SLIDE),
+    "monai-unet": (*_OF_UNETS, "output", *_OF_THE_SLIDE),
 }
 """The settings that a kind of network does not have."""
 
@@ -70,6 +71,9 @@ class NetworkSettings(BaseModel):
     )
     dense: bool = Field(
         False, description="slide-* only: the dense bottleneck as printed, which ties the network to one image size"
+    )
+    printed_dropout: bool = Field(
+        True, description="slide-* only: dropout as printed, of half the channels; an autoencoder needs it off"
     )
 
     @model_validator(mode="after")
@@ -246,6 +250,7 @@ def make_network(
             shape=ports.shape,
             output=settings.output,
             activation=of_the_slide,
+            dropout=settings.printed_dropout,
         )
     if settings.kind == "fbpconvnet":
         return FBPConvNet(*channels, **size)

@@ -58,6 +58,8 @@ class SlideUNet(nn.Module):
         shape: spatial shape of the images, for `dense` (512×512 as printed).
         output: "tanh" for values in [-1, 1] as printed, or "linear".
         activation: of everything before: "tanh" as printed for restoring, or "relu" for segmentation.
+        dropout: as printed. Without skips, units of tanh that a dropout of half the channels has driven to their ends
+            may stand at the other end once it is off: then an image is right in training and wrong in use.
         add_input: the input channel that each output channel is a correction of; see `UNet`.
 
     Raises:
@@ -77,6 +79,7 @@ class SlideUNet(nn.Module):
         shape: Sequence[int] | None = None,
         output: Output = "tanh",
         activation: Activation = "tanh",
+        dropout: bool = True,
         add_input: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
@@ -100,9 +103,9 @@ class SlideUNet(nn.Module):
         for level, width in enumerate(widths):
             self.encoder.append(nn.Sequential(*convolutions(widths[level - 1] if level else in_channels, width, 2)))
             pool: list[nn.Module] = [MAX_POOLING[spatial_dims](2)]
-            if level == levels - 1:
+            if level == levels - 1 and dropout:
                 pool.insert(0, nn.Dropout(LAST_LEVEL_DROPOUT))
-            elif level == 1:
+            elif level == 1 and dropout:
                 pool.insert(0, SPATIAL_DROPOUT[spatial_dims](SECOND_LEVEL_DROPOUT))
             self.pools.append(nn.Sequential(*pool))  # the skip branches off before the dropout
 
@@ -121,7 +124,7 @@ class SlideUNet(nn.Module):
             width, innermost = widths[level], level == levels - 1
             self.upsamplings.append(nn.Sequential(TRANSPOSED[spatial_dims](below, width, 2, stride=2), active()))
             parts = convolutions((2 if skips else 1) * width, width, 1 if innermost else 2)
-            if innermost:
+            if innermost and dropout:
                 parts.append(SPATIAL_DROPOUT[spatial_dims](DECODER_DROPOUT))
             self.decoder.append(nn.Sequential(*parts))
             below = width
