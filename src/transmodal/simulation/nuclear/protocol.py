@@ -39,7 +39,19 @@ FORMAT = 1
 """Raised when the simulation's numbers change, so that an old folder is not continued with new ones."""
 
 MODALITIES = ("photo", "xray", "organs", "nuclear")
-COLUMNS = ("subject", "session", "modality", "path", "agent", "isotope", "injected_MBq", "coat", "bed", "cover")
+COLUMNS = (
+    "subject",
+    "session",
+    "modality",
+    "path",
+    "agent",
+    "isotope",
+    "injected_MBq",
+    "coat",
+    "bed",
+    "cover",
+    "synthetic",
+)
 SESSION = "scan1"
 MARKING_NOISE = 0.2
 """Standard deviation of marking a point in the nuclear image, mm along each axis."""
@@ -218,6 +230,7 @@ def _manifest(settings: Settings) -> str:
             animal_of(mice, number).coat,
             acquisition.bed,
             "yes" if acquisition.cover else "no",
+            "yes",
         )
         for modality in MODALITIES:
             writer.writerow((f"mouse{number:03d}", SESSION, modality, path_of(number, modality), *cells))
