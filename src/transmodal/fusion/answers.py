@@ -135,8 +135,8 @@ def answer(
 def organs_by_peak(curves: TimeActivity, fits: Mapping[str, KineticFit]) -> pandas.DataFrame:
     """Return a row a region, the highest peak first: %ID of the fit, or of the highest frame where there is none.
 
-    Columns: region, peak, low, high, unit, peak_time_s, last (in the last frame), net_counts and their z over all frames,
-    model.
+    Columns: region, peak, low, high, unit, peak_time_s, last (in the last frame), net_counts and their z over all
+    frames, model.
     """
     rows = []
     for place, name in enumerate(curves.names):
@@ -269,12 +269,12 @@ def _amount(own: KineticFit) -> Answer:
 
 def _elsewhere(curves: TimeActivity, organs: pandas.DataFrame, name: str) -> Answer:
     others = organs[(organs["region"] != name) & (organs["z"] >= _SURE) & ~organs["region"].isin(SURROUNDINGS)]
-    named = [f"{row.region} ({plain_number(float(row.peak))} {row.unit})" for row in others.itertuples()]
+    named = [f"{row['region']} ({plain_number(row['peak'])} {row['unit']})" for row in others.to_dict("records")]
     numbers = []
-    for row in organs.itertuples():
-        interval = f"{plain_number(float(row.low))} to {plain_number(float(row.high))}"
-        when = DASH if math.isnan(row.peak_time_s) else time_text(row.peak_time_s)
-        numbers.append((str(row.region), f"{plain_number(float(row.peak))} {row.unit} ({interval}) at {when}"))
+    for row in organs.to_dict("records"):
+        interval = f"{plain_number(row['low'])} to {plain_number(row['high'])}"
+        when = DASH if math.isnan(row["peak_time_s"]) else time_text(row["peak_time_s"])
+        numbers.append((str(row["region"]), f"{plain_number(row['peak'])} {row['unit']} ({interval}) at {when}"))
     text = f"Highest first, at their peaks: {', '.join(named[:6])}." if named else "Nowhere else among these regions."
     surrounding = [each for each in SURROUNDINGS if each in curves.names]
     remark = f"{', '.join(surrounding)} surrounds the organs and is not ranked" if surrounding else ""
@@ -327,7 +327,7 @@ def _scanner(contrast: Window | None, yielded: Window | None, length: float | No
     if not windows:
         return Answer(question, "Not known.", remark="times and a background or %ID are needed")
     begin, end = max(each.begin for each in windows), min(each.end for each in windows)
-    later = any(each.open_end and each.end <= end for each in windows)
+    later = any(each.open_end for each in windows)
     remark = "the best lies where the observation ended: later may be better still" if later else ""
     if begin <= end:
         both = " for contrast and counts alike" if len(windows) == 2 else ""

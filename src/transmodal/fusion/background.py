@@ -115,6 +115,7 @@ def ring_around(regions: RegionWeights, number: int, rule: Background) -> Weight
     if not own.any():  # smaller than a quarter of a pixel
         own = regions.weights[number].repeat(_FINER, 0).repeat(_FINER, 1) > 0
     away = ndimage.distance_transform_edt(~own, sampling=[length / _FINER for length in regions.spacing])
+    away -= sum(regions.spacing) / 4 / _FINER  # from the outline, not from the middle of its last cell
     ring = (away > rule.gap) & (away <= rule.gap + rule.width)
     surrounding = {
         place

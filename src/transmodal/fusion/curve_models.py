@@ -42,12 +42,12 @@ def _uptake_and_clearance(theta: Array) -> Terms:
 
 
 def _uptake_beside_blood(theta: Array) -> Terms:
-    size, first, slow, more = np.exp(np.moveaxis(theta, -1, 0))
+    taken, first, slow, more = np.exp(np.moveaxis(theta, -1, 0))
     by_size, by_rate = np.zeros((2, *theta.shape[:-1], 2, 4))
-    by_size[..., 0, 0], by_size[..., 1, 0], by_size[..., 1, 1] = size, -size, first
+    by_size[..., 0, 0], by_size[..., 1, 0], by_size[..., 0, 1] = taken, -taken, first
     by_rate[..., 0, 2] = by_rate[..., 1, 2] = slow
     by_rate[..., 1, 3] = more
-    return Terms(np.stack([size, first - size], -1), np.stack([slow, slow + more], -1), by_size, by_rate)
+    return Terms(np.stack([taken + first, -taken], -1), np.stack([slow, slow + more], -1), by_size, by_rate)
 
 
 def _two_clearances(theta: Array) -> Terms:
@@ -113,7 +113,7 @@ MODELS: dict[str, Model] = {
             uptake=1, clearance=0,
         ),
         Model(
-            "uptake and clearance beside blood", "A·(exp(−λc·t) − exp(−λu·t)) + B·exp(−λu·t)",
+            "uptake and clearance beside blood", "(A + B)·exp(−λc·t) − A·exp(−λu·t)",
             ("A", "B", "λc", "λu − λc"), 2, _uptake_beside_blood, uptake=1, clearance=0,
         ),
         Model(

@@ -56,7 +56,7 @@ def areas(problem: Problem, theta: Array, threshold: Array, half_life: float, se
     constant = np.exp(-decay * problem.starts) * _within(decay * problem.durations)
     corrected, decaying = _parts(problem, theta, seen, 0.0), _parts(problem, theta, seen, decay)
     middles = problem.starts + problem.durations / 2
-    trapezoids = np.trapezoid(problem.values / constant, middles, axis=1) / _HOUR
+    trapezoids = np.atleast_1d(np.trapezoid(problem.values / constant, middles, axis=1)) / _HOUR
     reach = np.sqrt(threshold)
     made = []
     for i in range(len(theta)):
@@ -105,8 +105,8 @@ def _parts(problem: Problem, theta: Array, seen: tuple[float, float], decay: flo
     own = np.stack([area_between(model, theta, start, start + long, decay) for start, long in frames], axis=-1)
     share = own / problem.means(theta)
     around, inside, after = (np.einsum("bp,bpf->bf", gradient(each, theta), follows) for each in (before, gaps, tail))
-    values = [(problem.values * share).sum(-1) + gaps(theta), before(theta), tail(theta)]
-    values.append(values[0] + values[1] + values[2])
+    inner = np.asarray((problem.values * share).sum(-1) + gaps(theta), dtype=np.float64)
+    values = [inner, before(theta), tail(theta), inner + before(theta) + tail(theta)]
     by_frames = [share + inside, around, after, share + inside + around + after]
     return [
         (np.asarray(value, dtype=np.float64), np.sqrt((slope**2 * problem.variances).sum(-1)))

@@ -18,17 +18,16 @@ import numpy.typing as npt
 from scipy import stats
 
 from transmodal.errors import UserError
-from transmodal.fusion.curve_models import MODELS, Model, area_between, frame_means, half_time, peak_time, value_at
+from transmodal.fusion.curve_models import MODELS, Model, area_between, frame_means, value_at
 from transmodal.fusion.curves import TimeActivity, require_half_life_fits
-from transmodal.fusion.estimates import Estimate, time_text
+from transmodal.fusion.estimates import Estimate
 from transmodal.fusion.fit_areas import Area, areas
+from transmodal.fusion.fit_quantities import bound_only, effective_of, estimate_of, profiles
 from transmodal.fusion.fit_starts import beginnings, bounds_of
-from transmodal.fusion.least_squares import Problem, Quantity, minimise, profile_interval
+from transmodal.fusion.least_squares import Problem, minimise
 
 Array = npt.NDArray[np.float64]
 FEWEST = 4
-LONGEST = 10.0
-"""Half-times longer than so many times the observation are not given as a number."""
 _LEAST_Z = 3.0  # standard deviations that all frames together must be above 0
 _TIDY = 4  # repetitions of the variances
 _SCATTER = 0.05
@@ -269,21 +268,21 @@ def _describe(
     threshold = np.where(
         p < _SCATTER, stats.f.ppf(0.95, 1, freedom) * np.maximum(chi2 / freedom, 1.0), stats.chi2.ppf(0.95, 1)
     )
-    found = _profiles(model, problem, theta, threshold, observed, at)
+    found = profiles(model, problem, theta, threshold, observed, at)
     if wider is not None:
-        more = _profiles(wider.model, wider.problem.of(own), wider.theta[own], threshold, observed, ())
+        more = profiles(wider.model, wider.problem.of(own), wider.theta[own], threshold, observed, ())
         found = {**found, **{name: more[name] for name in _taken_from_wider(model)}}
     under = areas(problem, theta, threshold, half_life, observed)
     fits = []
     for i in range(len(own)):
         estimates = {
-            name: _estimate(name, (value[i], low[i], high[i], sd[i]), observed)
+            name: estimate_of(name, (value[i], low[i], high[i], sd[i]), observed)
             for name, (value, low, high, sd) in found.items()
         }
         if wider is not None and model.uptake is None:
-            estimates["uptake_half_time"] = _bound_only(estimates["uptake_half_time"])
+            estimates["uptake_half_time"] = bound_only(estimates["uptake_half_time"])
         if "clearance_half_time" in estimates and np.isfinite(half_life):
-            estimates["effective_half_life"] = _effective(estimates["clearance_half_time"], half_life)
+            estimates["effective_half_life"] = effective_of(estimates["clearance_half_time"], half_life)
         values_at = {time: estimates.pop(f"at {time:g}") for time in at}
         said = _said(model, tables[i], float(chi2[i]), freedom, float(p[i]))
         fits.append(
@@ -297,98 +296,8 @@ def _describe(
 
 def _taken_from_wider(model: Model) -> tuple[str, ...]:
     if model.clearance is None:  # only rises
-        return ("clearance_half_time", "peak_time", "uptake_half_time")
+        return ("clearance_half_time", "peak_time", "uptake_half_time", "peak")
     return ("uptake_half_time",)
-
-
-def _profiles(
-    model: Model, problem: Problem, theta: Array, threshold: Array, observed: tuple[float, float], at: Sequence[float]
-) -> dict[str, tuple[Array, Array, Array, Array]]:
-    """Return value, ends and standard deviation of the logarithm of each quantity, (B,) each."""
-    first, last = observed
-
-    def log_half_time(term: int) -> Quantity:
-        return lambda parameters: np.log(half_time(model, parameters, term))
-
-    def log_value(parameters: Array, time: npt.ArrayLike) -> Array:
-        terms = model.terms(parameters)
-        value = (terms.amplitudes * np.exp(-terms.rates * np.asarray(time)[..., None])).sum(-1)
-        return np.log(np.maximum(value, 1e-300))
-
-    def value_when(time: float) -> Quantity:
-        return lambda parameters: log_value(parameters, time)
-
-    def log_peak(parameters: Array) -> Array:
-        return log_value(parameters, np.clip(peak_time(model, parameters, last), first, last))
-
-    def log_peak_time(parameters: Array) -> Array:
-        return np.log(np.clip(peak_time(model, parameters, last), 1e-6 * last, 1e6 * last))
-
-    quantities: dict[str, Quantity] = {"peak": log_peak}
-    for name, term in (
-        ("uptake_half_time", model.uptake), ("clearance_half_time", model.clearance),
-        ("fast_clearance_half_time", model.fast),
-    ):  # fmt: skip
-        if term is not None:
-            quantities[name] = log_half_time(term)
-    if model.uptake is not None and model.clearance is not None:
-        quantities["peak_time"] = log_peak_time
-    for time in at:
-        quantities[f"at {time:g}"] = value_when(time)
-    found = {name: profile_interval(problem, theta, quantity, threshold) for name, quantity in quantities.items()}
-    if "peak_time" not in found:  # a curve that only falls, or only rises
-        edge = np.full(len(theta), np.log(max(first, 1e-6 * last)) if model.uptake is None else np.log(last))
-        open_end = np.full(len(theta), np.nan)
-        found["peak_time"] = (edge, open_end, open_end, open_end)
-    return found
-
-
-def _estimate(name: str, logarithms: tuple[float, float, float, float], observed: tuple[float, float]) -> Estimate:
-    """Turn logarithms into an estimate, and refuse what the data do not determine."""
-    value, low, high, sd = logarithms
-    first, last = observed
-    number, ends = float(np.exp(value)), (float(np.exp(low)), float(np.exp(high)))
-    unit = "s" if name.endswith(("time", "life")) else "%ID"
-    if name == "peak_time":
-        if np.isnan(low):
-            late = number >= last * (1 - 1e-9)
-            note = "still rising when the last frame ended" if late else "highest in the first frame"
-            return Estimate(number, number, number, unit, "", note)
-        if number > last or ends[1] > LONGEST * last:
-            return Estimate(None, min(ends[0], last), np.inf, unit, "profile likelihood", "not reached while observed")
-        if number <= max(first, 1e-5 * last):
-            return Estimate(first, 0.0, ends[1], unit, "profile likelihood", "at or before the first frame")
-        return Estimate(number, ends[0] if ends[0] > 1e-5 * last else 0.0, ends[1], unit, "profile likelihood")
-    if name.endswith("half_time"):
-        longest = LONGEST * (last - first)
-        if number > longest or ends[1] > longest:
-            note = f"longer than {LONGEST:g} times the observation of {time_text(last - first)} cannot be excluded"
-            return Estimate(None, ends[0], np.inf, unit, "profile likelihood", note)
-        if ends[0] == 0.0:
-            return Estimate(None, 0.0, ends[1], unit, "profile likelihood", "too quick for these frames")
-    if not (np.isfinite(ends[0]) and np.isfinite(ends[1])):
-        ends = (number * float(np.exp(-1.96 * sd)), number * float(np.exp(1.96 * sd)))
-        return Estimate(
-            number, *ends, unit, "delta method", "the profile has no end; the interval is the delta method's"
-        )
-    return Estimate(number, *ends, unit, "profile likelihood")
-
-
-def _bound_only(estimate: Estimate) -> Estimate:
-    """Keep only how long an uptake may have been at most, where none was chosen."""
-    high = estimate.high if estimate.high is not None else np.inf
-    return Estimate(None, 0.0, high, "s", "profile likelihood", "no uptake is seen; it was over by the first frames")
-
-
-def _effective(biological: Estimate, physical: float) -> Estimate:
-    """Return 1 / (1 / biological + 1 / physical) with its interval, which is closed even where the other is open."""
-
-    def together(value: float | None) -> float | None:
-        return None if value is None else 1.0 / ((1.0 / value if value > 0 else np.inf) + 1.0 / physical)
-
-    value = together(biological.value)
-    note = "" if biological.value is not None else f"at most the physical half-life, {time_text(physical)}"
-    return Estimate(value, together(biological.low), together(biological.high), "s", biological.how, note)
 
 
 def _said(model: Model, aicc: Mapping[str, float], chi2: float, freedom: int, p: float) -> tuple[str, ...]:

@@ -138,6 +138,7 @@ def _residuals(problem: Problem, theta: Array, pull: Pull | None) -> tuple[Array
     return np.concatenate([residuals, more], axis=1), np.concatenate([slopes, steep[:, None]], axis=1)
 
 
+_USUAL = 3.84  # of Δχ², for 95 %
 _REACH = np.array([0.5, 1.0, 1.4, 1.7, 1.96, 2.2, 2.6, 3.2, 4.0, 5.5, 8.0])  # standard deviations at which to look
 _WIDEST = 1.5  # of a standard deviation, in logarithms: flat quantities are followed no farther than e^±12
 
@@ -155,14 +156,14 @@ def profile_interval(
 
     Returns:
         Value, lower and upper end, (B,) each; an end that is not reached is infinite. And the standard deviation by the
-        delta method.
+        delta method, wider where the threshold is.
     """
     best, least = quantity(theta), problem.chi2(theta)
     spread = covariance(problem, theta)
     steep = gradient(quantity, theta)
     towards = (spread @ steep[..., None])[..., 0]
     variance = np.maximum((steep * towards).sum(-1), 1e-16)
-    sd = np.sqrt(variance)
+    sd = np.sqrt(variance * threshold / _USUAL)
     width = np.minimum(sd, _WIDEST)
     reach = np.concatenate([-_REACH[::-1], _REACH])
     count, looks = len(theta), len(reach)

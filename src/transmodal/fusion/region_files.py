@@ -52,10 +52,10 @@ class Polygon:
             raise UserError(f"{self.name}: a point of the polygon is not a finite number; correct it")
         if len(points) > _MOST_CORNERS:
             raise UserError(f"{self.name}: {len(points)} points are more than {_MOST_CORNERS}; draw it with fewer")
-        if abs(signed_area(edges_of_polygon(points))) < 1e-9 * float(np.ptp(points, axis=0).max() or 1.0) ** 2:
-            raise UserError(f"{self.name}: the polygon encloses nothing; its points lie on one line")
         if crosses_itself(points):
             raise UserError(f"{self.name}: the polygon crosses or touches itself; draw its points in order along it")
+        if abs(signed_area(edges_of_polygon(points))) < 1e-9 * float(np.ptp(points, axis=0).max() or 1.0) ** 2:
+            raise UserError(f"{self.name}: the polygon encloses nothing; its points lie on one line")
 
 
 @dataclass(frozen=True)

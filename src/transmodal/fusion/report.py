@@ -1,0 +1,268 @@
+"""The report of a nuclear study over anatomy: one self-contained HTML file with pictures, curves and six answers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import transmodal
+from transmodal.fusion.answers import Answers
+from transmodal.fusion.curves import TimeActivity
+from transmodal.fusion.estimates import DASH, Estimate, time_text
+from transmodal.fusion.fit_quantities import LONGEST
+from transmodal.fusion.kinetic_fit import KineticFit
+from transmodal.fusion.regions import Regions
+from transmodal.fusion.report_pictures import curves_chart, regions_picture, unit_of
+from transmodal.images.files import write_text
+from transmodal.images.image import Image
+from transmodal.reporting.figures import plain_number
+from transmodal.reporting.html import (
+    Block,
+    Cell,
+    Commands,
+    Details,
+    Headline,
+    Headlines,
+    Picture,
+    Report,
+    Section,
+    Table,
+    Text,
+    render,
+)
+
+NOTICE = "Research only, not for diagnosis."
+SYNTHETIC = "The anatomy is synthetic: made by a network, not acquired."
+_ESTIMATES = {
+    "peak": "peak",
+    "peak_time": "peak time",
+    "uptake_half_time": "uptake half-time",
+    "clearance_half_time": "biological half-life",
+    "fast_clearance_half_time": "quicker biological half-life",
+    "effective_half_life": "effective half-life",
+}
+LIMITS = (
+    "Planar images add up everything along the ray. What lies over or under an organ is in its counts; the background "
+    "takes off only what is as much beside it as over and under it. Organs that overlap cannot be told apart.",
+    "Tissue over an organ weakens its radiation. Without a depth the activity of deep organs is too low; with one, it "
+    "is as right as the depth. The blur of the camera moves counts of small organs out of their outlines and those of "
+    "bright neighbours in.",
+    "Per cent of the injected activity is given for each region, not for each gram: a planar image knows no volume.",
+    "Intervals are those of the counts. Sensitivity, syringe, outlines and registration are the same in all frames; "
+    "their errors shift or scale whole curves and are in no interval. Half-times and peak times do not depend on "
+    "sensitivity and syringe.",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """All that a report shows.
+
+    Attributes:
+        curves: of all regions.
+        fits: by region; see `answers.fit_all`.
+        answers: None where no region is the target.
+        regions, anatomy: for the picture of the regions; None leaves it out.
+        pictures: overlays and others, in order.
+        title: the heading.
+        registration: how the two fields were brought together, with the error in mm, in words.
+        settings: more facts, name → value.
+        commands: that repeat it.
+        synthetic: whether the anatomy is synthetic, or the activity simulated.
+    """
+
+    curves: TimeActivity
+    fits: Mapping[str, KineticFit]
+    answers: Answers | None = None
+    regions: Regions | None = None
+    anatomy: Image | None = None
+    pictures: Sequence[Picture] = ()
+    title: str = "Activity over anatomy"
+    registration: str = ""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    commands: Sequence[str] = ()
+    synthetic: bool = False
+
+
+def write_report(study: Study, path: str | Path) -> Path:
+    """Write the report as HTML; return the path.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    return write_text(path, render(page_of(study)))
+
+
+def page_of(study: Study) -> Report:
+    """Return the page."""
+    sections = []
+    if study.answers is not None:
+        sections.append(Section("Answers", _answers(study.answers, study.fits)))
+    if study.pictures:
+        sections.append(Section("Activity over anatomy", list(study.pictures)))
+    regions = _regions(study)
+    if regions:
+        sections.append(Section("Regions", regions))
+    sections += [
+        Section("Curves", _curves(study)),
+        Section("Fits", _fits(study)),
+        Section("Limits of planar images", [Text(line) for line in LIMITS]),
+        Section("How it was made", _method(study)),
+    ]
+    if study.commands:
+        sections.append(Section("Repeat it", [Commands(list(study.commands))]))
+    facts = study.curves.facts
+    return Report(
+        title=study.title,
+        kicker="Planar nuclear study",
+        facts=(
+            *(facts[name] for name in ("agent", "isotope", "injected") if name in facts),
+            f"{study.curves.counts.shape[1]} frames, {len(study.curves.names)} regions",
+            f"made {datetime.now(UTC).strftime('%Y-%m-%d %H:%M UTC')}",
+        ),
+        notice=f"{SYNTHETIC} {NOTICE}" if study.synthetic else NOTICE,
+        sections=sections,
+        footer=f"Made by transmodal {transmodal.__version__}. This file holds everything it shows and loads nothing.",
+    )
+
+
+def _answers(answers: Answers, fits: Mapping[str, KineticFit]) -> list[Block]:
+    own = fits.get(answers.target, KineticFit())
+    shown = (("Peak", "peak"), ("Peak time", "peak_time"), ("Biological half-life", "clearance_half_time"))
+    items = []
+    for label, name in shown:
+        estimate = own.estimates.get(name)
+        if estimate is not None:
+            interval = f"95 %: {estimate.interval()}" if estimate.interval() else ""
+            value = estimate.text() if estimate.value is not None else estimate.text().removeprefix("not determined: ")
+            items.append(Headline(label, value, interval, estimate.note))
+    rows: list[list[Cell | str]] = [[each.question, Cell(each.answer, each.remark)] for each in answers.answers]
+    blocks: list[Block] = [Headlines(items)] if items else []
+    blocks.append(Table(["question", "answer"], rows, words=2))
+    numbers: list[Block] = [
+        Table(["number", "value"], [list(pair) for pair in each.numbers], each.question, words=2)
+        for each in answers.answers
+        if each.numbers
+    ]
+    return [*blocks, Details("The numbers behind the answers", numbers)]
+
+
+def _regions(study: Study) -> list[Block]:
+    blocks: list[Block] = []
+    if study.regions is None:
+        return blocks
+    if study.anatomy is not None:
+        words = "Drawn through: regions; thick: the target; dashed and thick: the background."
+        picture = regions_picture(study.regions, study.anatomy)
+        blocks.append(Picture(picture, "Outlines of the regions over the anatomy", words))
+    pixels = dict(zip(study.curves.names, study.curves.pixels, strict=True))
+    rows: list[list[Cell | str]] = [
+        [name, role or DASH, source, plain_number(float(pixels[name]))]
+        for name, role, source in zip(study.regions.names, study.regions.roles, study.regions.sources, strict=True)
+        if name in pixels
+    ]
+    return [*blocks, Table(["region", "role", "from", "nuclear pixels"], rows, words=3)]
+
+
+def _curves(study: Study) -> list[Block]:
+    curves = study.curves
+    target = "" if study.answers is None else study.answers.target
+    unit = unit_of(curves)
+    corrected = ", decay-corrected to the injection" if unit == "%ID" else ""
+    caption = (
+        f"{unit}{corrected}, with 95 % Poisson intervals and, where a model fits, its curve. Bars along: the frames."
+    )
+    picture = Picture(curves_chart(curves, study.fits, target=target), "Curves of all regions over time", caption)
+    said: list[Block] = [Text(line, "note") for line in curves.said]
+    tables: list[Block] = [_frames_table(curves, place) for place in range(len(curves.names))]
+    return [picture, *said, Details("Every frame", tables)]
+
+
+def _frames_table(curves: TimeActivity, place: int) -> Table:
+    columns = {
+        "counts": curves.counts,
+        "background": curves.background,
+        "net": curves.net,
+        "± (sd)": curves.net_sd,
+        "Bq": curves.activity,
+        "%ID": curves.percent_id,
+        "± %ID (sd)": curves.percent_id_sd,
+        "to background": curves.target_to_background,
+    }
+    known = {name: values for name, values in columns.items() if values is not None}
+    rows: list[list[Cell | str]] = []
+    for frame in range(curves.counts.shape[1]):
+        when = DASH if curves.starts is None else time_text(float(curves.starts[frame]))
+        long = DASH if curves.durations is None else time_text(float(curves.durations[frame]))
+        rows.append([str(frame + 1), when, long, *(plain_number(float(own[place, frame])) for own in known.values())])
+    return Table(["frame", "begins", "lasts", *known], rows, curves.names[place], words=3)
+
+
+def _fits(study: Study) -> list[Block]:
+    if not any(fitted.model for fitted in study.fits.values()):
+        return [Text("No curve was fitted.", "note"), *_unfitted(study)]
+    used = [name for name in _ESTIMATES if any(name in fitted.estimates for fitted in study.fits.values())]
+    rows: list[list[Cell | str]] = []
+    areas: list[list[Cell | str]] = []
+    for region, fitted in study.fits.items():
+        if not fitted.model:
+            continue
+        cells = [_cell(fitted.estimates.get(name)) for name in used]
+        rows.append([region, Cell(fitted.model, f"χ² {fitted.chi2:.3g} / {fitted.freedom}"), *cells])
+        if fitted.area is not None:
+            share = fitted.area.tail_share
+            areas.append(
+                [
+                    region,
+                    _cell(fitted.area.observed),
+                    plain_number(fitted.area.trapezoid),
+                    _cell(fitted.area.tail),
+                    _cell(fitted.area.total),
+                    f"{100 * share:.0f} %" if share == share else DASH,
+                    _cell(fitted.area.decaying),
+                ]
+            )
+    titles = ["region", "model", *(_ESTIMATES[name] for name in used)]
+    head = ["region", "observed", "trapezoid", "tail", "total", "tail's share", "with decay"]
+    caption = "Area under the curve, %ID·h, decay-corrected; the last column with the isotope's decay"
+    lines = [
+        Text(f"{region}: {' '.join(fitted.said)}", "note") for region, fitted in study.fits.items() if fitted.model
+    ]
+    return [
+        Table(titles, rows, "95 % intervals by profile likelihood below each value", words=2),
+        Table(head, areas, caption),
+        Details("How each model was chosen", lines),
+        *_unfitted(study),
+    ]
+
+
+def _unfitted(study: Study) -> list[Block]:
+    return [Text(f"{name}: {' '.join(own.said)}", "note") for name, own in study.fits.items() if not own.model]
+
+
+def _cell(estimate: Estimate | None) -> Cell | str:
+    if estimate is None:
+        return DASH
+    text = estimate.text()
+    if text.startswith("not determined"):
+        return Cell(text.removeprefix("not determined: "), "not determined")
+    return Cell(text, estimate.interval() if estimate.low != estimate.high else estimate.note)
+
+
+def _method(study: Study) -> list[Block]:
+    facts = {**study.curves.facts, **({"registration": study.registration} if study.registration else {})}
+    rows: list[list[Cell | str]] = [[name, value] for name, value in {**facts, **study.settings}.items()]
+    if study.regions is not None:
+        rows += [["said of the regions", line] for line in study.regions.said]
+    words = (
+        "Counts are taken on the nuclear grid, each pixel by the share of its area inside the outline; they are never "
+        "interpolated. Net counts are those of the region less those of the background over the same area; negative "
+        "net counts are kept. %ID is net counts by sensitivity, duration and injected activity, brought back to the "
+        "injection by the decay of each frame.",
+        "Curves are sums of exponentials, averaged over each frame in closed form with the isotope's decay in it, "
+        "fitted by weighted least squares with the variances of the fitted curve. Of the models the one with the "
+        "fewest parameters within 3 of the least AICc is taken. Intervals hold 95 % by profile likelihood; where the "
+        f"frames scatter more than counts do, they are wider. Half-times longer than {LONGEST:g} times the observation "
+        "are not given as numbers.",
+    )
+    return [Table(["fact", "value"], rows, words=2), *(Text(line, "note") for line in words)]

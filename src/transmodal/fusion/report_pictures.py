@@ -1,0 +1,128 @@
+"""Pictures of a report on a nuclear study: regions over the anatomy, and curves with their fits."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from transmodal.fusion.curves import TimeActivity
+from transmodal.fusion.kinetic_fit import KineticFit
+from transmodal.fusion.regions import Regions
+from transmodal.images.image import Image
+from transmodal.reporting.charts import Chart, Theme, bare_axis, for_both_themes
+from transmodal.reporting.display import panel
+from transmodal.reporting.figures import CASE_BACKGROUND, CASE_TEXT, plain_number, png_bytes
+
+_WIDTH = 11.0
+_TALLEST = 7.0  # inches
+_ACROSS = 3
+_LOGARITHMIC = 60.0  # a later frame than so many times the first is drawn on a logarithmic axis
+
+
+def regions_picture(regions: Regions, anatomy: Image) -> bytes:
+    """Draw the outlines of all regions over the anatomy, with their names below; a PNG file's bytes."""
+    shown = panel(anatomy)
+    height_mm, width_mm = shown.size
+    tall = min(_WIDTH * height_mm / width_mm, _TALLEST)
+    rows = -(-sum(len(name) + 4 for name in regions.names) // 120)
+    height = tall + 0.3 + 0.24 * rows
+    figure = Figure(figsize=(_WIDTH, height), dpi=110, facecolor=CASE_BACKGROUND)
+    axes = figure.add_axes((0, 1 - tall / height, 1, tall / height))
+    # A colour map is passed over where the pixels are colours.
+    axes.imshow(shown.pixels, extent=(0, width_mm, height_mm, 0), interpolation="antialiased", cmap="gray")
+    axes.set_axis_off()
+    for mask, name, role, ink in zip(regions.masks, regions.names, regions.roles, regions.colours, strict=True):
+        if not mask.any():
+            continue
+        wide = np.pad(mask.astype(np.float32), 1)  # a rim, so that a region at the border is closed
+        steps = [length / count for length, count in zip(shown.size, mask.shape, strict=True)]
+        down, across = ((np.arange(count) - 0.5) * step for count, step in zip(wide.shape, steps, strict=True))
+        style = "dashed" if role == "background" else "solid"
+        axes.contour(across, down, wide, levels=[0.5], colors=[ink], linestyles=style, linewidths=2 if role else 1.2)
+        row, column = np.argwhere(mask).mean(axis=0)
+        axes.text(
+            (column + 0.5) * steps[1], (row + 0.5) * steps[0], name, color=ink, size=8, ha="center", va="center",
+            parse_math=False, clip_on=True,
+        )  # fmt: skip
+    axes.set_xlim(0, width_mm)
+    axes.set_ylim(height_mm, 0)
+    _names(figure, regions, height)
+    return png_bytes(figure)
+
+
+def _names(figure: Figure, regions: Regions, height: float) -> None:
+    x, y = 0.12, height - (height - 0.3) - 0.14 + 0.24 * (-(-sum(len(name) + 4 for name in regions.names) // 120) - 1)
+    for name, role, ink in zip(regions.names, regions.roles, regions.colours, strict=True):
+        words = f"{name} ({role})" if role else name
+        wide = 0.2 + 0.09 * len(words)
+        if x + wide > _WIDTH:
+            x, y = 0.12, y - 0.24
+        figure.text(x / _WIDTH, y / height, words, color=ink, size=9, weight="bold", parse_math=False)
+        x += wide
+    if not regions.names:
+        figure.text(0.01, 0.01, "no region", color=CASE_TEXT)
+
+
+def curves_chart(curves: TimeActivity, fits: Mapping[str, KineticFit], *, target: str = "") -> Chart:
+    """Draw the curve of every region with its 95 % error bars and its fit, each on an axis of its own.
+
+    Args:
+        curves: in %ID where it is known, else counts a second, else counts.
+        fits: by region; regions without a model have none drawn.
+        target: drawn first, in another colour.
+    """
+    names = sorted(curves.names, key=lambda name: name != target)
+
+    def draw(theme: Theme) -> Figure:
+        across = min(_ACROSS, len(names))
+        down = -(-len(names) // across)
+        figure = Figure(figsize=(8.6, 0.3 + 2.15 * down), dpi=120)
+        for place, name in enumerate(names):
+            axis = bare_axis(figure, theme, (down, across, place + 1))
+            _curve(axis, curves, fits.get(name, KineticFit()), name, theme, int(name == target))
+            if place >= len(names) - across:
+                unit = "min after the injection" if curves.starts is not None else "frame"
+                axis.set_xlabel(unit, color=theme.faint, size=8)
+            if place % across == 0:
+                axis.set_ylabel(unit_of(curves), color=theme.faint, size=8)
+        return figure
+
+    return for_both_themes(draw)
+
+
+def unit_of(curves: TimeActivity) -> str:
+    """Return what curves are drawn in."""
+    if curves.percent_id is not None:
+        return "%ID"
+    return "net counts a second" if curves.rate is not None else "net counts"
+
+
+def _curve(axis: Any, curves: TimeActivity, fitted: KineticFit, name: str, theme: Theme, colour: int) -> None:
+    place = curves.number(name)
+    if curves.percent_id is not None and curves.percent_id_sd is not None:
+        values, spread = curves.percent_id[place], curves.percent_id_sd[place]
+    elif curves.rate is not None and curves.durations is not None:
+        values, spread = curves.rate[place], curves.net_sd[place] / curves.durations
+    else:
+        values, spread = curves.net[place], curves.net_sd[place]
+    long = np.zeros(len(values)) if curves.durations is None else curves.durations
+    x = np.arange(1.0, len(values) + 1) if curves.starts is None else (curves.starts + long / 2) / 60
+    half = None if curves.starts is None else long / 120
+    ink = theme.colours[colour % len(theme.colours)]
+    axis.axhline(0, color=theme.rule, linewidth=1)
+    if fitted.model:
+        first, last = fitted.observed
+        times = np.geomspace(max(first, float(long[0]) / 4, 1.0), last, 300)
+        axis.plot(times / 60, fitted.curve(times), color=theme.text, linewidth=1.2, zorder=1)
+    axis.errorbar(
+        x, values, yerr=1.96 * spread, xerr=half, fmt="o", color=ink, markersize=2.6, elinewidth=1, capsize=0, zorder=2
+    )
+    first_x = x[x > 0].min(initial=np.inf)
+    if curves.starts is not None and x.max() > _LOGARITHMIC * first_x:
+        axis.set_xscale("log")
+        axis.xaxis.set_major_formatter(lambda value, _: plain_number(value))
+        axis.xaxis.set_minor_formatter(lambda value, _: "")
+    axis.set_title(name, color=theme.text, size=9, loc="left", parse_math=False)
+    axis.grid(color=theme.rule, linewidth=0.7)
+    axis.locator_params(axis="y", nbins=4)

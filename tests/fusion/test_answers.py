@@ -1,0 +1,149 @@
+"""Answers and report: known studies give known answers, windows are where the closed form has them, pages are whole."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from transmodal.errors import UserError
+from transmodal.fusion.answers import Answers, answer, counts_window, fit_all
+from transmodal.fusion.background import Background
+from transmodal.fusion.curve_models import MODELS, frame_means
+from transmodal.fusion.curves import TimeActivity, time_activity
+from transmodal.fusion.kinetic_fit import KineticFit
+from transmodal.fusion.region_files import Polygon, Polygons
+from transmodal.fusion.regions import Regions, regions_from_polygons
+from transmodal.fusion.report import LIMITS, Study, write_report
+from transmodal.images import Image, picture_affine
+from transmodal.images.nuclear import Injection, NuclearSeries
+from transmodal.images.nuclear.isotopes import ISOTOPES
+from transmodal.reporting.html import Picture
+
+TC = ISOTOPES["Tc-99m"]
+DURATIONS = np.array([30.0] * 4 + [120.0] * 4 + [600.0] * 6 + [600.0] * 2)
+STARTS = np.concatenate([np.concatenate([[0.0], np.cumsum(DURATIONS[:-3])]), [7200.0, 14400.0]])
+DECAY = float(np.log(2) / TC.half_life)
+ANATOMY = Image(np.full((60, 80), 90, np.uint8), picture_affine((0.5, 0.5)))
+PEAK, UPTAKE, CLEARANCE = 8.0, 480.0, 24000.0
+
+
+def box(name: str, x: float, width: float, role: str = "") -> Polygon:
+    corners = np.array([[x, 9.5], [x + width, 9.5], [x + width, 13.5], [x, 13.5]])
+    return Polygon(name, corners, role)  # type: ignore[arg-type]
+
+
+def regions() -> Regions:
+    drawn = (box("kidneys", 4.5, 4), box("tumour <i>$x$", 14.5, 4, "target"), box("muscle", 26.5, 6, "background"))
+    return regions_from_polygons(Polygons(drawn), ANATOMY)
+
+
+def study_series(tumour: float = 10.0) -> NuclearSeries:
+    means = {
+        name: frame_means(MODELS[model], np.log(theta), STARTS, DURATIONS, DECAY)[0]
+        for name, model, theta in (
+            ("kidneys", "uptake and clearance", [30.0, np.log(2) / 900, np.log(2) / 90]),
+            (
+                "tumour",
+                "uptake and clearance",
+                [tumour, np.log(2) / CLEARANCE, np.log(2) / UPTAKE - np.log(2) / CLEARANCE],
+            ),
+            ("muscle", "clearance", [1.0, np.log(2) / 3000]),
+        )
+    }
+    counts = 10e6 / 100 * 200e-6 * DURATIONS  # of one %ID
+    expected = np.zeros((len(STARTS), 25, 40)) + (means["muscle"] * counts / 100)[:, None, None]
+    for name, columns in (("kidneys", slice(5, 9)), ("tumour", slice(15, 19))):
+        expected[:, 10:14, columns] += (means[name] * counts / 16)[:, None, None]
+    frames = np.random.default_rng(1).poisson(expected).astype(np.uint16)
+    return NuclearSeries(
+        frames, picture_affine((1.0, 1.0)), STARTS, DURATIONS, TC, Injection(10e6), 200.0, "99mTc-test"
+    )
+
+
+@pytest.fixture(scope="module")
+def study() -> tuple[TimeActivity, dict[str, KineticFit], Answers]:
+    series = study_series()
+    curves = time_activity(series, regions().on(series), Background("region"))
+    fits = fit_all(curves)
+    return curves, fits, answer(curves, fits)
+
+
+def test_the_six_questions_are_answered(study: tuple[TimeActivity, dict[str, KineticFit], Answers]) -> None:
+    curves, fits, answers = study
+    assert answers.target == "tumour <i>$x$"
+    said = [each.answer for each in answers.answers]
+    assert len(said) == 6 and said[0].startswith("Yes: ") and "times the background" in said[0]
+    assert said[2].startswith("Highest first, at their peaks: kidneys")
+    own = fits[answers.target]
+    assert own.estimates["clearance_half_time"].holds(CLEARANCE) and own.estimates["uptake_half_time"].holds(UPTAKE)
+    assert "Biological half-life" in said[3] and "effective half-life" in said[3]
+    assert answers.organs["region"].tolist()[0] == "kidneys" and curves.said == ()
+    table = answers.table()
+    assert list(table.columns) == ["question", "answer", "remark"] and len(table) == 6
+
+
+def test_the_window_is_where_the_curves_have_it(study: tuple[TimeActivity, dict[str, KineticFit], Answers]) -> None:
+    _, fits, answers = study
+    times = np.linspace(0, 15000, 3001)
+
+    def counts(begin: float) -> float:
+        return fits[answers.target].counted(begin, 600.0)
+
+    values = np.array([counts(float(time)) for time in times])
+    good = times[values >= 0.9 * values.max()]
+    window = counts_window(fits[answers.target], 600.0)
+    assert window is not None and not window.open_end
+    np.testing.assert_allclose([window.begin, window.end], [good[0], good[-1]], atol=60)
+    # Muscle clears and the tumour keeps: contrast is best at the end.
+    assert answers.contrast is not None and answers.contrast.open_end and answers.contrast.from_fit
+    assert "later may be better" in answers.answers[-1].remark
+
+
+def test_a_target_without_activity_is_not_said_to_be_reached() -> None:
+    series = study_series(tumour=1e-3)
+    curves = time_activity(series, regions().on(series), Background("region"))
+    answers = answer(curves)
+    assert answers.answers[0].answer.startswith("Not shown: ")
+    assert answers.answers[3].answer == "Not known." and "No net activity" in answers.answers[3].remark
+
+
+def test_counts_alone_still_answer_what_they_can() -> None:
+    series = replace(study_series(), isotope=None, starts=None)
+    curves = time_activity(series, regions().on(series), Background("region"))
+    answers = answer(curves, target="kidneys")
+    assert answers.answers[0].answer.startswith("Yes: ") and answers.answers[3].answer == "Not known."
+    assert answers.organs["unit"].unique().tolist() == ["counts"]
+
+
+def test_a_study_without_target_asks_for_one() -> None:
+    series = study_series()
+    curves = time_activity(series, regions().without("tumour <i>$x$").on(series))
+    with pytest.raises(UserError, match="no region is the target; name one of kidneys, muscle"):
+        answer(curves)
+    with pytest.raises(UserError, match="there is no region 'liver'"):
+        answer(curves, target="liver")
+
+
+def test_the_report_is_one_whole_page(
+    study: tuple[TimeActivity, dict[str, KineticFit], Answers], tmp_path: Path
+) -> None:
+    curves, fits, answers = study
+    shown = Study(
+        curves, fits, answers, regions(), ANATOMY, [Picture(b"png", "overlay", "an overlay")], "Mouse 7",
+        "fiducials, 0.31 mm", {"frames file": "a.tif"}, ["transmodal fuse curves"], synthetic=True,
+    )  # fmt: skip
+    text = write_report(shown, tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<i>$x$" not in text and "tumour &lt;i&gt;$x$" in text
+    assert not re.search(r'(?:src|href)="(?!data:|#)', text)
+    for words in ("Mouse 7", "fiducials, 0.31 mm", "The anatomy is synthetic", "6.0067 h", LIMITS[2], "an overlay"):
+        assert words in text
+    assert text.count("<img") >= 3
+
+
+def test_a_report_without_times_is_still_made(tmp_path: Path) -> None:
+    series = replace(study_series(), isotope=None, starts=None, durations=None)
+    curves = time_activity(series, regions().on(series))
+    text = write_report(Study(curves, fit_all(curves)), tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Not known: the durations of the frames" in text and "No curve was fitted." in text

@@ -1,0 +1,192 @@
+"""Counts of regions over time: background, its variance, units, and everything that is missing or odd said."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+
+from transmodal.errors import UserError
+from transmodal.fusion.background import Background, ring_around
+from transmodal.fusion.curves import Attenuation, TimeActivity, time_activity
+from transmodal.fusion.region_files import Polygon, Polygons
+from transmodal.fusion.regions import RegionWeights, regions_from_polygons
+from transmodal.images import Image, picture_affine
+from transmodal.images.nuclear import Injection, NuclearSeries
+from transmodal.images.nuclear.decay import mean_over
+from transmodal.images.nuclear.isotopes import ISOTOPES
+
+ANATOMY = Image(np.zeros((60, 80), np.uint8), picture_affine((0.5, 0.5)))
+TC = ISOTOPES["Tc-99m"]
+STARTS, DURATIONS = np.array([0.0, 60.0, 3600.0]), np.array([60.0, 600.0, 7200.0])
+
+
+def box(name: str, x: float, y: float, width: float, height: float, role: str = "") -> Polygon:
+    corners = np.array([[x, y], [x + width, y], [x + width, y + height], [x, y + height]])
+    return Polygon(name, corners, role)  # type: ignore[arg-type]
+
+
+def regions(series: NuclearSeries, *more: Polygon) -> RegionWeights:
+    tumour = box("tumour", 9.5, 9.5, 4, 3, "target")
+    muscle = box("muscle", 24.5, 9.5, 6, 4, "background")
+    return regions_from_polygons(Polygons((tumour, muscle, *more)), ANATOMY).on(series)
+
+
+def series(frames: np.ndarray, **more: object) -> NuclearSeries:
+    known: dict = {
+        "starts": STARTS, "durations": DURATIONS, "isotope": TC, "sensitivity": 200.0,
+        "injection": Injection(21e6, -600.0, 1e6, 300.0), "agent": "99mTc-test",
+    }  # fmt: skip
+    return NuclearSeries(frames, picture_affine((1.0, 1.0)), **{**known, **more})
+
+
+def steady(percent: float = 5.0, background: float = 0.0) -> NuclearSeries:
+    """%ID that stays in the tumour, spread evenly over its 12 pixels, and the same background everywhere."""
+    empty = series(np.zeros((3, 30, 40)))
+    injected = empty.injection.activity(TC)  # type: ignore[union-attr]
+    mean = percent / 100 * injected * mean_over(TC.half_life, STARTS, DURATIONS)
+    frames = np.full((3, 30, 40), background) * DURATIONS[:, None, None]
+    frames[:, 10:13, 10:14] += (mean * 200e-6 * DURATIONS / 12)[:, None, None]
+    return empty.with_frames(frames)
+
+
+def test_what_stays_is_the_same_per_cent_in_every_frame() -> None:
+    counted = steady()
+    curves = time_activity(counted, regions(counted))
+    assert curves.percent_id is not None and curves.activity is not None
+    np.testing.assert_allclose(curves.percent_id[0], 5.0, rtol=1e-9)
+    np.testing.assert_allclose(curves.percent_id[1], 0.0, atol=1e-12)
+    assert curves.injected == pytest.approx(21e6 / 2 ** (600 / TC.half_life) - 1e6 * 2 ** (300 / TC.half_life))
+    np.testing.assert_allclose(curves.activity[0], 0.05 * curves.injected * mean_over(TC.half_life, STARTS, DURATIONS))
+
+
+@pytest.mark.parametrize("how", ["region", "ring", "constant"])
+def test_an_even_background_is_taken_off(how: str) -> None:
+    counted = steady(background=0.5)
+    curves = time_activity(counted, regions(counted), Background(how, rate=0.5))  # type: ignore[arg-type]
+    assert curves.percent_id is not None
+    np.testing.assert_allclose(curves.percent_id[0], 5.0, rtol=1e-9)
+    np.testing.assert_allclose(curves.background[0], 12 * 0.5 * DURATIONS)
+    if how == "region":
+        assert curves.target_to_background is not None
+        np.testing.assert_allclose(curves.target_to_background[0], curves.counts[0] / curves.background[0])
+
+
+def test_background_variance_is_that_of_poisson_counts() -> None:
+    rng = np.random.default_rng(4)
+    frames = np.full((4000, 30, 40), 2.0)
+    frames[:, 10:13, 10:14] = 7.0
+    noisy = series(rng.poisson(frames).astype(float), starts=None, durations=None)
+    curves = time_activity(noisy, regions(noisy), Background("region"))
+    # C + C_bg·(n / n_bg)² with 12 and 24 pixels.
+    expected = np.sqrt(curves.counts[0] + noisy.frames[:, 10:14, 25:31].sum((1, 2)) * (12 / 24) ** 2)
+    np.testing.assert_allclose(curves.net_sd[0], expected, rtol=1e-9)
+    assert curves.net[0].std() == pytest.approx(curves.net_sd[0].mean(), rel=0.05)
+    assert curves.net[0].mean() == pytest.approx(12 * 5.0, abs=0.6)
+    assert curves.target_to_background is not None and curves.target_to_background_sd is not None
+
+
+def test_partly_covered_pixels_have_the_variance_of_their_share() -> None:
+    rng = np.random.default_rng(5)
+    noisy = series(rng.poisson(np.full((4000, 30, 40), 3.0)).astype(float), starts=None, durations=None)
+    half = regions_from_polygons(Polygons((box("a", 10.0, 10.0, 3, 3),)), ANATOMY).on(noisy)
+    curves = time_activity(noisy, half)
+    assert curves.net_sd[0].mean() == pytest.approx(curves.net[0].std(), rel=0.04)
+    assert curves.count_variance[0] < 0.8
+
+
+def test_a_ring_keeps_its_distance_and_leaves_others_out() -> None:
+    counted = steady()
+    near = box("kidney", 15.5, 9.5, 3, 3)
+    weights = regions(counted, near)
+    ring = ring_around(weights, 0, Background("ring", gap=1.0, width=2.0))
+    assert ring[10:13, 10:14].sum() == 0 and ring[10:13, 9].max() == 0 and ring[11, 7] == 1
+    assert (ring * weights.weights[2]).sum() == 0
+    alone = ring_around(regions(counted), 0, Background("ring", gap=1.0, width=2.0))
+    grown = [12 + 2 * r * 7 + np.pi * r**2 for r in (1.0, 3.0)]  # 4 × 3 mm grown by r, with round corners
+    assert alone.sum() == pytest.approx(grown[1] - grown[0], rel=0.03)
+
+
+def test_negative_net_counts_are_kept_and_said() -> None:
+    frames = np.full((3, 30, 40), 5.0)
+    frames[:, 10:13, 10:14] = 1.0
+    curves = time_activity(series(frames), regions(series(frames)), Background("region"))
+    assert (curves.net[0] == -48).all() and curves.percent_id is not None and (curves.percent_id[0] < 0).all()
+    assert any("tumour: net counts are negative in 3 of 3 frames" in line for line in curves.said)
+
+
+def test_frames_out_of_order_are_sorted_and_said() -> None:
+    right = steady()
+    order = np.array([2, 0, 1])
+    mixed = replace(right, frames=right.frames[order], starts=STARTS[order], durations=DURATIONS[order])
+    curves = time_activity(mixed, regions(mixed))
+    np.testing.assert_array_equal(curves.counts, time_activity(right, regions(right)).counts)
+    assert any("out of order" in line for line in curves.said)
+
+
+@pytest.mark.parametrize(
+    ("missing", "word", "has"),
+    [
+        ({"isotope": None}, "the isotope", "activity"),
+        ({"starts": None}, "when it was injected", "activity"),
+        ({"injection": None}, "the injected activity", "activity"),
+        ({"sensitivity": None}, "the sensitivity of the camera", "rate"),
+        ({"durations": None}, "the durations of the frames", "counts"),
+    ],
+)
+def test_what_is_missing_is_said_and_the_rest_is_given(missing: dict, word: str, has: str) -> None:
+    counted = replace(steady(), **missing)
+    curves = time_activity(counted, regions(counted))
+    assert curves.percent_id is None and getattr(curves, has) is not None
+    assert any(line.startswith("Not known:") and word in line for line in curves.said)
+
+
+def test_saturated_pixels_are_said_for_each_frame() -> None:
+    frames = np.zeros((3, 30, 40))
+    frames[1, 10, 10:12] = 255
+    curves = time_activity(series(frames, saturation=255.0), regions(series(frames)))
+    assert curves.saturated.tolist() == [[0, 2, 0], [0, 0, 0]]
+    assert any("tumour: saturated pixels (2 in frame 2)" in line for line in curves.said)
+
+
+def test_attenuation_is_a_factor_that_is_stated() -> None:
+    counted = steady()
+    curves = time_activity(counted, regions(counted), attenuation={"tumour": Attenuation(10.0, 0.015)})
+    assert curves.percent_id is not None
+    np.testing.assert_allclose(curves.percent_id[0], 5.0 * np.exp(0.15))
+    assert "tumour × 1.162" in curves.facts["attenuation"]
+    with pytest.raises(UserError, match=r"in 1/cm\? write 0\.015"):
+        Attenuation(10.0, 0.15)
+    with pytest.raises(UserError, match="there is no region 'heart'"):
+        time_activity(counted, regions(counted), attenuation={"heart": Attenuation(1.0, 0.01)})
+
+
+def test_a_half_life_in_the_wrong_unit_is_noticed() -> None:
+    counted = replace(steady(), isotope=replace(TC, half_life=6.0067))
+    with pytest.raises(UserError, match=r"with a half-life of 6\.0067 s nothing would be left"):
+        time_activity(counted, regions(counted))
+
+
+def test_bad_backgrounds_are_refused() -> None:
+    counted = steady()
+    none = replace(regions(counted), roles=("target", ""))
+    with pytest.raises(UserError, match="no region has the role background"):
+        time_activity(counted, none, Background("region"))
+    with pytest.raises(UserError, match="there is no region 'fat'"):
+        time_activity(counted, none, Background("region", "fat"))
+    with pytest.raises(UserError, match="the frames have no durations"):
+        time_activity(replace(counted, durations=None), none, Background("constant", rate=1.0))
+    with pytest.raises(UserError, match="nothing is left of the background ring"):
+        time_activity(counted, none, Background("ring", gap=100.0))
+    with pytest.raises(UserError, match="give a gap from 0"):
+        Background("ring", gap=-1.0)
+
+
+def test_the_table_has_a_row_for_each_region_and_frame(tmp_path: Path) -> None:
+    counted = steady(background=0.5)
+    curves: TimeActivity = time_activity(counted, regions(counted), Background("region"))
+    read = pandas.read_csv(curves.write_csv(tmp_path / "curves.csv"))
+    assert len(read) == 6 and read["region"].tolist()[:4] == ["tumour"] * 3 + ["muscle"]
+    np.testing.assert_allclose(read["percent_id"][:3], 5.0, rtol=1e-6)
+    assert {"counts", "background_counts", "net_sd", "activity_Bq", "target_to_background_sd"} <= set(read.columns)

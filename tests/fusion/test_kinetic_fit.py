@@ -1,0 +1,221 @@
+"""Fits against closed forms: parameters come back, frames are averaged, intervals hold what they promise."""
+
+import numpy as np
+import pytest
+from scipy.integrate import quad
+
+from transmodal.errors import UserError
+from transmodal.fusion.curve_models import MODELS, area_between, frame_means, peak_time, value_at
+from transmodal.fusion.estimates import Estimate, time_text
+from transmodal.fusion.kinetic_fit import KineticFit, fit, fit_many
+from transmodal.images.nuclear.decay import decay_constant, to_injection
+
+HALF_LIFE = 6.0067 * 3600
+DECAY = decay_constant(HALF_LIFE)
+DURATIONS = np.array([10.0] * 6 + [30.0] * 6 + [60.0] * 6 + [300.0] * 10 + [600.0] * 2)
+STARTS = np.concatenate([np.concatenate([[0.0], np.cumsum(DURATIONS[:-3])]), [7200.0, 14400.0]])
+MINUTE = 60.0
+
+THETA = {
+    "clearance": [20.0, np.log(2) / (50 * MINUTE)],
+    "uptake": [12.0, np.log(2) / (9 * MINUTE)],
+    "uptake and clearance": [30.0, np.log(2) / (90 * MINUTE), np.log(2) / (6 * MINUTE)],
+    "uptake and clearance beside blood": [14.0, 6.0, np.log(2) / (80 * MINUTE), np.log(2) / (5 * MINUTE)],
+    "two clearances": [25.0, 10.0, np.log(2) / (200 * MINUTE), np.log(2) / (6 * MINUTE)],
+    "uptake and two clearances": [25.0, 10.0, np.log(2) / (200 * MINUTE), np.log(2) / (12 * MINUTE), np.log(2) / 60],
+}
+
+
+def true_means(name: str, starts: np.ndarray = STARTS, durations: np.ndarray = DURATIONS) -> np.ndarray:
+    return frame_means(MODELS[name], np.log(THETA[name]), starts, durations, DECAY)[0]
+
+
+def decay_corrected(name: str) -> np.ndarray:
+    return true_means(name) * to_injection(HALF_LIFE, STARTS, DURATIONS)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_frame_means_and_their_slopes_are_those_of_the_integral(name: str) -> None:
+    model, theta = MODELS[name], np.log(THETA[name])
+    means, slopes = frame_means(model, theta, STARTS, DURATIONS, DECAY)
+    for frame in (0, 13, 28):
+        begin, long = STARTS[frame], DURATIONS[frame]
+        integral, _ = quad(
+            lambda t: value_at(model, theta, [t])[0] * np.exp(-DECAY * t), begin, begin + long, epsrel=1e-12
+        )
+        assert means[frame] == pytest.approx(integral / long, rel=1e-9)
+        assert float(area_between(model, theta, begin, begin + long, DECAY)) == pytest.approx(integral, rel=1e-9)
+    for place in range(len(theta)):
+        step = np.eye(len(theta))[place] * 1e-5
+        above, below = (frame_means(model, theta + sign * step, STARTS, DURATIONS, DECAY)[0] for sign in (1, -1))
+        np.testing.assert_allclose(slopes[:, place], (above - below) / 2e-5, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_noise_free_parameters_come_back(name: str) -> None:
+    values = decay_corrected(name)
+    found = fit(STARTS, DURATIONS, values, 0.01 * values.max() * np.ones(30), half_life=HALF_LIFE, models=[name])
+    np.testing.assert_allclose(np.exp(found.theta), THETA[name], rtol=1e-6)
+    np.testing.assert_allclose(found.means(STARTS, DURATIONS), values, rtol=1e-6)
+
+
+def test_without_averaging_over_frames_long_frames_give_another_half_time() -> None:
+    starts = np.arange(6) * 1800.0
+    durations = np.full(6, 1800.0)
+    rate = np.log(2) / (20 * MINUTE)
+    means = frame_means(MODELS["clearance"], np.log([10.0, rate]), starts, durations, 0.0)[0]
+    averaged = fit(starts, durations, means, 0.01 * np.ones(6), models=["clearance"])
+    at_middles = fit(starts + durations / 2, np.zeros(6), means, 0.01 * np.ones(6), models=["clearance"])
+    np.testing.assert_allclose(np.exp(averaged.theta), [10.0, rate], rtol=1e-6)
+    assert np.exp(at_middles.theta[0]) > 10.4  # the same frames as if they were moments
+
+
+def test_a_peak_is_where_the_closed_form_has_it() -> None:
+    for name in ("uptake and clearance", "uptake and clearance beside blood", "uptake and two clearances"):
+        times = np.linspace(1.0, 20000.0, 200_001)
+        values = value_at(MODELS[name], np.log(THETA[name]), times)
+        found = float(peak_time(MODELS[name], np.log(np.array(THETA[name])), 15000.0))
+        assert found == pytest.approx(times[values.argmax()], abs=0.2)
+
+
+def noisy(name: str, repeats: int, counts_of_percent: float, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Poisson counts of a region over a background that is measured beside it on the same area."""
+    rng = np.random.default_rng(seed)
+    scale = counts_of_percent * DURATIONS
+    expected = true_means(name) * scale
+    beside = 2.0 * scale * np.exp(-DECAY * STARTS)
+    region, background = rng.poisson(expected + beside, (repeats, 30)), rng.poisson(beside, (repeats, 30))
+    one = to_injection(HALF_LIFE, STARTS, DURATIONS) / scale
+    return (region - background) * one, np.sqrt(region + background) * one, one
+
+
+@pytest.mark.parametrize("name", ["uptake and clearance", "clearance"])
+def test_intervals_hold_the_truth_in_nineteen_of_twenty_repeats(name: str) -> None:
+    values, deviations, one = noisy(name, 200, 2.0, seed=11)
+    models = list(MODELS)[:5] if name != "clearance" else ["clearance", "uptake and clearance", "two clearances"]
+    fits = fit_many(STARTS, DURATIONS, values, deviations, half_life=HALF_LIFE, of_count=one, models=models)
+    theta = np.log(np.array(THETA[name]))
+    rates = MODELS[name].terms(theta).rates
+    biological = np.log(2) / rates[0]
+    when = float(peak_time(MODELS[name], theta, 15000.0))
+    truth = {
+        "clearance_half_time": biological,
+        "effective_half_life": 1 / (1 / biological + 1 / HALF_LIFE),
+        "peak_time": when,
+        "peak": float(value_at(MODELS[name], theta, [when])[0]),
+    }
+    if name != "clearance":
+        truth["uptake_half_time"] = np.log(2) / rates[1]
+    for quantity, value in truth.items():
+        held = [each.estimates[quantity].holds(value) for each in fits]
+        assert np.mean(held) >= 0.90, (quantity, np.mean(held))
+    total = float(area_between(MODELS[name], theta, 0.0, np.inf)) / 3600
+    assert np.mean([each.area.total.holds(total) for each in fits if each.area is not None]) >= 0.90
+
+
+def test_intervals_are_not_wider_than_needed() -> None:
+    name = "uptake and clearance"
+    values, deviations, one = noisy(name, 100, 2.0, seed=12)
+    fits = fit_many(STARTS, DURATIONS, values, deviations, half_life=HALF_LIFE, of_count=one, models=[name])
+    found = np.array([each.estimates["clearance_half_time"].value for each in fits], dtype=float)
+    half = [
+        (each.estimates["clearance_half_time"].high - each.estimates["clearance_half_time"].low) / 2  # type: ignore[operator]
+        for each in fits
+    ]
+    assert np.mean(half) == pytest.approx(1.96 * found.std(), rel=0.2)
+    assert found.mean() == pytest.approx(90 * MINUTE, rel=0.01)
+
+
+@pytest.mark.parametrize("name", ["clearance", "uptake and clearance", "two clearances"])
+def test_the_model_that_made_the_curve_is_chosen_and_said(name: str) -> None:
+    values, deviations, one = noisy(name, 1, 10.0, seed=3)
+    found = fit(STARTS, DURATIONS, values[0], deviations[0], half_life=HALF_LIFE, of_count=one)
+    assert found.model == name and found.said[0].startswith(f"Model by AICc: {name}")
+
+
+def test_half_times_far_beyond_the_observation_are_no_numbers() -> None:
+    rate = np.log(2) / 5e6
+    means = frame_means(MODELS["uptake and clearance"], np.log([10.0, rate, 2e-3]), STARTS, DURATIONS, DECAY)[0]
+    values = means * to_injection(HALF_LIFE, STARTS, DURATIONS)
+    found = fit(STARTS, DURATIONS, values, 0.01 * values.max() * np.ones(30), half_life=HALF_LIFE)
+    estimate = found.estimates["clearance_half_time"]
+    assert estimate.value is None and estimate.text().startswith("not determined: > ") and estimate.holds(5e6)
+    assert found.area is not None and found.area.total.value is None
+    effective = found.estimates["effective_half_life"]
+    assert effective.high == pytest.approx(HALF_LIFE) and "at most the physical half-life" in effective.note
+
+
+def test_per_cent_at_given_times_and_areas_are_those_of_the_curve() -> None:
+    values = decay_corrected("uptake and clearance")
+    found = fit(
+        STARTS, DURATIONS, values, 0.002 * values.max() * np.ones(30), half_life=HALF_LIFE, at=(3600.0, 30000.0)
+    )
+    theta = np.log(THETA["uptake and clearance"])
+    for time, estimate in found.at.items():
+        assert estimate.value == pytest.approx(value_at(MODELS["uptake and clearance"], theta, [time])[0], rel=1e-4)
+        assert estimate.low < estimate.value < estimate.high  # type: ignore[operator]
+    assert found.area is not None
+    whole = float(area_between(MODELS["uptake and clearance"], theta, 0.0, np.inf)) / 3600
+    late = float(area_between(MODELS["uptake and clearance"], theta, 15000.0, np.inf)) / 3600
+    assert found.area.total.value == pytest.approx(whole, rel=1e-4)
+    assert found.area.tail_share == pytest.approx(late / whole, rel=1e-4)
+    decaying = float(area_between(MODELS["uptake and clearance"], theta, 0.0, np.inf, DECAY)) / 3600
+    assert found.area.decaying.value == pytest.approx(decaying, rel=1e-4)
+
+
+def test_frames_that_scatter_more_than_counts_widen_the_intervals() -> None:
+    rng = np.random.default_rng(8)
+    values = decay_corrected("clearance")
+    spread = 0.01 * values.max()
+    worse = values + rng.normal(0, 4 * spread, 30)
+    one, other = (
+        fit(STARTS, DURATIONS, own, spread * np.ones(30), half_life=HALF_LIFE, models=["clearance"])
+        for own in (values, worse)
+    )
+    wide = [each.estimates["peak"].high / each.estimates["peak"].low - 1 for each in (one, other)]  # type: ignore[operator]
+    assert wide[1] > 3 * wide[0] and any("scatter more" in line for line in other.said)
+
+
+def test_nothing_and_too_little_are_not_fitted() -> None:
+    rng = np.random.default_rng(2)
+    nothing = fit(STARTS, DURATIONS, rng.normal(0, 1, 30), np.ones(30))
+    assert not nothing.model and "No net activity" in nothing.said[0]
+    few = fit(STARTS[:3], DURATIONS[:3], np.ones(3), 0.1 * np.ones(3))
+    assert "3 frames after the injection are too few" in few.said[0]
+    with pytest.raises(UserError, match="no curve was fitted: 3 frames"):
+        few.curve([1.0])
+
+
+def test_frames_before_the_injection_take_no_part() -> None:
+    values = np.concatenate([[0.5], decay_corrected("clearance")])
+    found = fit(
+        np.concatenate([[-100.0], STARTS]), np.concatenate([[60.0], DURATIONS]), values, 0.1 * np.ones(31),
+        half_life=HALF_LIFE, models=["clearance"],
+    )  # fmt: skip
+    np.testing.assert_allclose(np.exp(found.theta), THETA["clearance"], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"values": np.ones(4)}, "30 beginnings of frames but 4 values"),
+        ({"values": np.full(30, np.nan)}, "is not a finite number"),
+        ({"deviations": -np.ones(30)}, "is below 0"),
+        ({"models": ["gamma variate"]}, "there is no model 'gamma variate'"),
+        ({"half_life": 6.0}, "give the half-life and the times in seconds"),
+    ],
+)
+def test_bad_curves_are_refused_in_one_line(changed: dict, expected: str) -> None:
+    curve = {"starts": STARTS, "durations": DURATIONS, "values": np.ones(30), "deviations": np.ones(30), **changed}
+    if len(curve["values"]) != 30:
+        curve["deviations"] = np.ones(len(curve["values"]))
+    with pytest.raises(UserError, match=expected):
+        fit(**curve)
+
+
+def test_estimates_are_written_for_people() -> None:
+    assert Estimate(3600.0, 3000.0, 4200.0, "s").sentence() == "60 min (95 %: 50 min to 70 min)"
+    assert Estimate(None, 9e3, np.inf, "s").text() == "not determined: > 2.5 h"
+    assert Estimate(None, 0.0, 30.0, "s").text() == "not determined: < 30 s"
+    assert time_text(45.0) == "45 s" and time_text(5 * 86400) == "5 d"
+    assert KineticFit().model == ""
