@@ -23,9 +23,18 @@ def shown(size: tuple[int, int] = (40, 60), *, truth: bool = True, predicted: bo
     )
 
 
+def drawn(png: bytes) -> np.ndarray:
+    """Pixels of the panels, without title and key."""
+    return np.asarray(Picture.open(io.BytesIO(png)).convert("RGB")).astype(int)[80:-60]
+
+
 def green(png: bytes) -> int:
-    pixels = np.asarray(Picture.open(io.BytesIO(png)).convert("RGB")).astype(int)[80:-60]
+    pixels = drawn(png)
     return int(((pixels[..., 1] > 150) & (pixels[..., 0] < 100)).sum())
+
+
+def white(png: bytes) -> int:
+    return int((drawn(png).min(axis=2) > 150).sum())
 
 
 @pytest.mark.parametrize("panels", [1, 2, 4])
@@ -34,17 +43,43 @@ def test_contours_are_drawn_beside_or_below_the_image(panels: int) -> None:
     assert green(png) > 100 * panels
 
 
-def test_true_contours_are_drawn_through_and_predicted_ones_dashed() -> None:
-    panels = {"true": shown(predicted=False), "predicted": shown(truth=False)}
-    both = {name: green(contour_figure([one], colours=COLOURS, window=(0, 1))) for name, one in panels.items()}
-    assert 0.4 * both["true"] < both["predicted"] < 0.9 * both["true"]
+def test_true_contours_are_white_and_predicted_ones_dashed_in_their_classs_colour() -> None:
+    true, predicted = (
+        contour_figure([one], colours=COLOURS, window=(0, 1)) for one in (shown(predicted=False), shown(truth=False))
+    )
+    assert green(true) == 0 and white(predicted) == 0
+    assert 0.4 * white(true) < green(predicted) < 0.9 * white(true)
+
+
+def test_a_prediction_of_the_whole_picture_is_seen_as_one() -> None:
+    full = ContourPanel(shown().image, {}, {"liver": np.ones((40, 60), bool)}, "")
+    png = contour_figure([full], colours=COLOURS, window=(0, 1))
+    pixels = drawn(png)
+    tinted = (pixels[..., 1] > pixels[..., 0] + 20).mean()
+    assert tinted > 0.3, "nearly all of the second panel"
+    inner = ContourPanel(full.image, {}, {"liver": np.pad(np.ones((36, 56), bool), 2)}, "")
+    sides = [
+        int(((part[..., 1] > 150) & (part[..., 0] < 100)).sum())
+        for part in (pixels[100:-100], drawn(contour_figure([inner], colours=COLOURS, window=(0, 1)))[100:-100])
+    ]
+    assert sides[0] > 0.85 * sides[1], "half of a line on the border would be clipped"
+
+
+def test_the_key_tells_true_from_predicted_and_has_room_for_many_classes() -> None:
+    few = Picture.open(io.BytesIO(contour_figure([shown()], colours=COLOURS, window=(0, 1))))
+    key = np.asarray(few.convert("RGB")).astype(int)[-50:]
+    assert ((key[..., 1] > 200) & (key[..., 0] < 60)).sum() > 40, "a piece of the predicted line"
+    assert (key[:, :80].min(axis=2) > 240).sum() > 80, "a piece of the true line"
+    many = contour_figure([shown()], colours={f"organ {n}": "#00FF00" for n in range(7)}, window=(0, 1))
+    assert Picture.open(io.BytesIO(many)).size[1] > few.size[1] + 20
 
 
 def test_nothing_to_draw_and_everything_to_draw_are_no_problem() -> None:
-    assert green(contour_figure([shown(truth=False, predicted=False)], colours=COLOURS, window=(0, 1))) == 0
+    nothing = contour_figure([shown(truth=False, predicted=False)], colours=COLOURS, window=(0, 1))
+    assert green(nothing) == white(nothing) == 0
     full = shown()
     full = ContourPanel(full.image, {"liver": np.ones((40, 60), bool)}, {}, "")
-    assert green(contour_figure([full], colours=COLOURS, window=(0, 1))) > 100
+    assert white(contour_figure([full], colours=COLOURS, window=(0, 1))) > 100
 
 
 def test_growth_is_drawn_for_light_and_dark_pages() -> None:
