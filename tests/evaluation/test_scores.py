@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -145,11 +146,11 @@ def test_identity_stands_only_where_units_are_shared() -> None:
     assert baselines.predict(plain, plain)["identity"].pixels.max() == pytest.approx(1)
 
 
-def gather(error: float, blur: bool = False) -> dict[str, dict[str, object]]:
+def gather(error: float, images: int = 18, side: int = 192) -> dict[str, dict[str, object]]:
     policy = POLICY.resolved(unit="x", dimension=2).model_copy(update={"sets": ("fnsd", "fid")})
     features = SetFeatures(policy)
-    for number in range(3):
-        truth = picture(number, shape=(192, 192))
+    for number in range(images):
+        truth = picture(number, shape=(side, side))
         pixels = truth.pixels + np.random.default_rng(number + 50).normal(0, error, truth.shape)
         features.add(CaseImages({"made": Image(pixels.astype(np.float32), truth.affine)}, truth), policy)
     return features.results()
@@ -157,11 +158,20 @@ def gather(error: float, blur: bool = False) -> dict[str, dict[str, object]]:
 
 def test_fnsd_grows_with_noise_and_fid_says_why_it_is_absent() -> None:
     small, large = gather(5.0), gather(80.0)
-    assert small["made"]["fnsd"]["n"] == 3
+    assert small["made"]["fnsd"]["n"] == 18
     assert 0 <= small["made"]["fnsd"]["value"] < large["made"]["fnsd"]["value"]
     sentence = describe_set_score("fid", small["made"]["fid"])
     assert "not available" in sentence and "--fid-weights" in sentence
-    assert "N = 3" in describe_set_score("fnsd", small["made"]["fnsd"])
+    assert "N = 18" in describe_set_score("fnsd", small["made"]["fnsd"])
+
+
+@pytest.mark.parametrize(("images", "side", "found"), [(9, 288, "9 images with 81"), (12, 96, "12 images with 12")])
+def test_fnsd_of_few_images_or_blocks_is_chance_and_left_out(images: int, side: int, found: str) -> None:
+    score = gather(5.0, images, side)["made"]["fnsd"]
+    assert score["value"] is None  # type: ignore[index]
+    assert describe_set_score("fnsd", score) == (  # type: ignore[arg-type]
+        f"FNSD not available: below 10 images or 72 textured blocks it is chance, and here are {found}"
+    )
 
 
 def test_fid_is_taken_from_a_named_file_and_says_which(tmp_path: Path) -> None:
@@ -202,7 +212,7 @@ def test_fid_sees_values_beyond_the_range_as_its_ends() -> None:
 def test_fnsd_agrees_with_the_metric_itself() -> None:
     from transmodal.metrics.natural_scene import fnsd
 
-    truths = [picture(number, shape=(192, 192)).pixels for number in range(3)]
+    truths = [picture(number, shape=(192, 192)).pixels for number in range(18)]
     made = [
         (true + np.random.default_rng(n + 50).normal(0, 20.0, true.shape)).astype(np.float32)
         for n, true in enumerate(truths)
@@ -297,6 +307,52 @@ def test_a_group_is_summarised_by_its_own_rows() -> None:
     assert scores.summary_of("mae", rows=black).mean == pytest.approx(1 + 0.1 * np.mean([2, 3, 6, 7, 10, 11]), abs=1e-4)
 
 
+def ct_pairs(subjects: int = 4) -> Scores:
+    """Cases as `data degrade` leaves them: each subject at three numbers of angles, with seeds and words."""
+    found = []
+    for number in range(3 * subjects):
+        subject, angles = number // 3, (120, 30, 60)[number % 3]
+        cells = {
+            "date": f"2019010{subject + 1}",
+            "plane": ("axial", "coronal")[subject % 2],
+            "angles": str(angles),
+            "photons": "100000",
+            "views": f"every {angles}th",
+            "seed": str(subject % 2),
+            "degradation": f"Of all views {angles} were kept.",
+            "source": f"raw/{subject % 2}.tif",
+            "site": "" if subject % 2 else "Bonn",
+        }
+        load = lambda number=number: CaseImages({"made": picture(number, 1.0)}, picture(number))  # noqa: E731
+        found.append(CaseToScore(f"s{subject}_{angles}", f"s{subject}", load, cells))
+    return score_cases(found, POLICY)
+
+
+def test_only_what_groups_cases_makes_groups_and_what_was_varied_comes_first() -> None:
+    scores = ct_pairs()
+    # The date names the subject, photons are constant, views say what angles say, and site what the plane says.
+    assert choose_groupings(scores) == [("angles",), ("plane",), ("angles", "plane")]
+    groups = group_table(scores, choose_groupings(scores))
+    assert groups[groups["group_by"] == "angles"]["group"].tolist() == ["30", "60", "120"]
+    assert choose_groupings(ct_pairs(1)) == [], "one case a group"
+    # One subject is no reason to have no groups at all.
+    assert choose_groupings(score_cases([replace(case, subject="s") for case in cases(made=1.0)], POLICY)) == [
+        ("coat",)
+    ]
+
+
+def test_the_first_grouping_leads_the_report_and_one_subject_is_one() -> None:
+    from transmodal.evaluation.report import group_blocks
+    from transmodal.reporting.html import Report, Section, render
+
+    scores = ct_pairs()
+    page = render(
+        Report("ct", [Section("groups", group_blocks(scores, group_table(scores, [("angles",), ("date",)])))])
+    )
+    assert "made by angles." in page
+    assert "1 subject: no interval" in page and "1 subjects" not in page
+
+
 def test_factors_may_have_any_name() -> None:
     from transmodal.evaluation.report import cases_table, group_blocks
     from transmodal.reporting.html import Report, Section, render
@@ -310,3 +366,24 @@ def test_factors_may_have_any_name() -> None:
     groups = group_table(scores, [("a × b",), ("a × b", "x")])
     page = render(Report("odd", [Section("groups", [*group_blocks(scores, groups), cases_table(scores)])]))
     assert "black × —" in page
+
+
+def test_set_scores_say_each_thing_once_and_have_no_empty_column() -> None:
+    from transmodal.evaluation.report import set_blocks
+    from transmodal.reporting.html import Table, Text
+
+    absent = {"value": None, "reason": "not available: no weights"}
+    there = {"value": 4.0, "n": 12, "features": "750 and 750 blocks"}
+    scores = score_cases(cases(made=1.0, other=2.0, third=3.0), POLICY)
+    sets = {system: {"fnsd": there, "fid": absent, "kid": absent} for system in scores.systems}
+    table, note = set_blocks(replace(scores, sets=sets))
+    assert isinstance(table, Table) and isinstance(note, Text)
+    assert table.columns == ["set-level", "FNSD"] and len(table.rows) == 3
+    assert note.text == "FNSD: Fréchet distance of 750 and 750 blocks. FID and KID not available: no weights."
+    sets["other"] = {**sets["other"], "fnsd": {**there, "features": "373 and 750 blocks"}, "kid": there}
+    table, note = set_blocks(replace(scores, sets=sets))
+    assert isinstance(table, Table) and isinstance(note, Text)
+    assert table.columns == ["set-level", "FNSD", "KID"] and table.rows[0][2] == "not available"
+    assert "FNSD of made, third: Fréchet distance of 750" in note.text and "KID of made, third not av" in note.text
+    (only,) = set_blocks(replace(scores, sets={system: {"fid": absent} for system in scores.systems}))
+    assert only == Text("FID not available: no weights.", "note")

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from transmodal.evaluation.intervals import Summary
 from transmodal.evaluation.scores import Scores
-from transmodal.evaluation.sets import describe_set_score
+from transmodal.evaluation.sets import describe_set_score, reason_of, said_once
 from transmodal.evaluation.slices import slice_intervals_in_words
 from transmodal.evaluation.wording import (
     bare_title,
@@ -54,25 +55,29 @@ def print_scores(scores: Scores, *, title: str, comparison: "SystemComparison | 
                 table.add_row(Text(system), *(with_interval(summary).replace(" (", "\n(") for summary in cells))
             console.print(table)
     else:
-        table = _table("", systems[0], *systems[1:])
-        for metric in metrics:
-            others = [plain(scores.summary_of(metric, system)) for system in systems[1:]]
-            table.add_row(titled(metric, scores), with_interval(scores.summary_of(metric)), *others)
+        rows = [
+            [
+                titled(metric, scores),
+                with_interval(scores.summary_of(metric)),
+                *(plain(scores.summary_of(metric, system)) for system in systems[1:]),
+            ]
+            for metric in metrics
+        ]
         if any(summary.ci95[0] is not None for summary in summaries.values()):
             intervals = ", 95 % intervals"
-        console.print(table)
+        _print_fitting(console, ["", *systems], rows)
     console.print(f"means over {over(scores)}{intervals}\n")
     if comparison is not None:
         _print_comparison(console, scores, comparison)
     elif systems[1:]:
-        table = _table(f"{systems[0]} minus", *systems[1:])
-        for metric in metrics:
-            differences = [scores.difference(metric, systems[0], other) for other in systems[1:]]
-            told = [with_interval(summary) for summary in differences]
-            if len(told) > _ACROSS:  # too wide for one line
-                told = [text.replace(" (", "\n(") for text in told]
-            table.add_row(titled(metric, scores), *told)
-        console.print(table)
+        rows = [
+            [
+                titled(metric, scores),
+                *(with_interval(scores.difference(metric, systems[0], other)) for other in systems[1:]),
+            ]
+            for metric in metrics
+        ]
+        _print_fitting(console, [f"{systems[0]} minus", *systems[1:]], rows)
         console.print("paired differences\n")
     for system, lesions in scores.lesion_summary.items():
         error = ", ".join(f"{name.upper()} {with_interval(lesions.values[name])}" for name in ("mae", "psnr"))
@@ -88,12 +93,12 @@ def print_scores(scores: Scores, *, title: str, comparison: "SystemComparison | 
         if summary.left_out:
             console.print(Text(left_out_in_words(metric, summary, scores)))
     for name in next(iter(scores.sets.values()), {}):
-        found = {system: describe_set_score(name, values[name]) for system, values in scores.sets.items()}
-        if len(set(found.values())) == 1:  # one system, or the same reason why there is none
-            console.print(Text(next(iter(found.values()))))
-            continue
-        for system, text in found.items():
-            console.print(Text(f"{system}: {text}"))
+        for system, values in scores.sets.items():
+            if values[name].get("value") is not None:
+                whose = f"{system}: " if len(scores.sets) > 1 else ""
+                console.print(Text(whose + describe_set_score(name, values[name])))
+    for sentence in said_once(scores.sets, lambda score: f" {reason_of(score)}" if score.get("value") is None else ""):
+        console.print(Text(sentence))
     console.print(Text(" ".join([scores.policy.describe(), *notes(scores)])))
 
 
@@ -174,6 +179,21 @@ def _parts(metrics: Sequence[str]) -> list[Sequence[str]]:
 def _difference(summary: Summary, p: str) -> str:
     lines = [plain(summary)] + ([f"({interval_text(summary)})"] if summary.ci95[0] is not None else [])
     return "\n".join([*lines, f"p {p}"])
+
+
+def _print_fitting(console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table in which nothing is cut off: too wide for the lines, its intervals stand below the means, and if
+    that does not help, its headings are broken."""
+    for broken in (False, True):
+        table = _table(*columns)
+        for first, *values in rows:
+            table.add_row(Text(first), *(value.replace(" (", "\n(") if broken else value for value in values))
+        if Measurement.get(console, console.options, table).maximum <= console.width:
+            break
+    else:
+        for column in table.columns:
+            column.no_wrap = False
+    console.print(table)
 
 
 def _table(*columns: str) -> Table:

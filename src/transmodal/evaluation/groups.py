@@ -5,6 +5,7 @@ group above it: "< 20", "20 to 25" (20 and more, below 25), "≥ 25".
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations, pairwise
@@ -18,15 +19,43 @@ from transmodal.evaluation.scores import Scores
 
 _MOST_LEVELS = 8  # a column with more values is an identifier or a measurement, not a group
 _MOST_CELLS = 12
+# On average in a group. A column with fewer names the cases or the subjects themselves, as a date of the visit does.
+_FEWEST_CASES, _FEWEST_SUBJECTS = 2.0, 1.5
+HOW_IT_WAS_MADE = ("seed", "degradation", "copy")  # columns of `data degrade`; what it varied has columns of its own
+_LONGEST_NAME = 60
+_LIKE_A_FILE = re.compile(r"[{\[]|(\w:|\.{0,2})[/\\]|.*[/\\][^/\\]*\.\w+$", re.DOTALL)
 
 
 def choose_groupings(scores: Scores) -> list[tuple[str, ...]]:
-    """Return the groupings worth a table: each factor of 2 to 8 values, crossings of two with up to 12 cells."""
+    """Return the groupings worth a table: factors of 2 to 8 values, crossings of two with up to 12 cells.
+
+    Measures, such as the number of angles, come first. Left out are columns that say how a case was made or where it
+    lies, those that tell single cases or subjects apart, and groupings that divide the cases as an earlier one does.
+    """
     cases = scores.cases
-    levels = {factor: cases[factor].nunique() for factor in scores.factors}
-    single = [factor for factor in scores.factors if 2 <= levels[factor] <= _MOST_LEVELS]
+    single = [factor for factor in scores.factors if _may_name_groups(factor, cases[factor])]
+    measures = [factor for factor in single if _holds_numbers(cases[factor])]
+    single = [*measures, *(factor for factor in single if factor not in measures)]
+    levels = {factor: cases[factor].nunique() for factor in single}
     crossed = [pair for pair in combinations(single, 2) if levels[pair[0]] * levels[pair[1]] <= _MOST_CELLS]
-    return [*((factor,) for factor in single), *crossed]
+    chosen: dict[bytes, tuple[str, ...]] = {}  # by the division of the cases that a grouping makes
+    for grouping in [*((factor,) for factor in single), *crossed]:
+        groups = cases.groupby(list(grouping), sort=False, observed=True, dropna=False)
+        if _are_worth_a_table(groups["subject"].nunique(), groups.size(), scores.subjects):
+            chosen.setdefault(groups.ngroup().to_numpy().tobytes(), grouping)
+    return list(chosen.values())
+
+
+def _may_name_groups(factor: str, cells: pandas.Series) -> bool:
+    """Say whether a column holds few short names or numbers, and nothing about how or where a case was made."""
+    if factor in HOW_IT_WAS_MADE or not 2 <= cells.nunique() <= _MOST_LEVELS:
+        return False
+    return not any(len(cell) > _LONGEST_NAME or _LIKE_A_FILE.match(cell) for cell in map(str, cells.unique()))
+
+
+def _are_worth_a_table(subjects: pandas.Series, cases: pandas.Series, of_subjects: int) -> bool:
+    """Say whether groups are more than single cases or single subjects, given how many of both each holds."""
+    return bool(cases.mean() >= _FEWEST_CASES and subjects.mean() >= min(_FEWEST_SUBJECTS, of_subjects))
 
 
 def parse_grouping(text: str) -> tuple[str, ...]:
@@ -134,6 +163,23 @@ def _place(cell: str, edges: Sequence[float], column: str) -> int:
     return 1 + sum(value >= edge for edge in edges)
 
 
+def _holds_numbers(cells: pandas.Series) -> bool:
+    """Say whether a column is a measure: numbers, or blank."""
+    return all(_number(cell) is not None for cell in map(str, cells.unique()) if cell.strip())
+
+
+def _in_order(cells: pandas.Series) -> pandas.Categorical:
+    """Return a factor whose groups stand in the order of their numbers, then of their names; cut measures as cut."""
+    if isinstance(cells.dtype, pandas.CategoricalDtype):
+        return pandas.Categorical(cells)
+
+    def place(cell: object) -> tuple[bool, float, str]:
+        number = _number(str(cell))
+        return number is None, number or 0.0, str(cell)
+
+    return pandas.Categorical(cells, categories=sorted(cells.dropna().unique(), key=place), ordered=True)
+
+
 def _number(text: str) -> float | None:
     try:
         value = float(text)
@@ -153,6 +199,7 @@ def group_table(scores: Scores, groupings: Sequence[Sequence[str]]) -> pandas.Da
     for grouping in groupings:
         for system in scores.systems:
             table = scores.of(system)
+            table = table.assign(**{factor: _in_order(table[factor]) for factor in grouping})
             for values, part in table.groupby(list(grouping), sort=True, observed=True):
                 row = {
                     "group_by": " × ".join(grouping),

@@ -1,6 +1,7 @@
 """What a report of scores says, block by block; `reporting.html` makes the page."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas
@@ -9,7 +10,7 @@ from transmodal.evaluation.baselines import meaning_of
 from transmodal.evaluation.intervals import FEWEST_SUBJECTS, Summary
 from transmodal.evaluation.lesions import RING
 from transmodal.evaluation.scores import Scores
-from transmodal.evaluation.sets import describe_set_score
+from transmodal.evaluation.sets import reason_of, said_once
 from transmodal.evaluation.wording import (
     DASH,
     bare_title,
@@ -165,15 +166,18 @@ def distribution(scores: Scores, metric: str) -> Picture:
 
 
 def group_blocks(scores: Scores, groups: pandas.DataFrame) -> list[Block]:
-    """Return a table for each grouping and a plot for the finest one."""
+    """Return a table for each grouping, and a plot of the finest one that has the first one's factor."""
     if groups.empty:
         return []
     system, metric = scores.systems[0], lead_metric(scores)
     mine = groups[groups["system"] == system]
     blocks: list[Block] = []
-    finest = max(dict.fromkeys(mine["group_by"]), key=lambda name: int((mine["group_by"] == name).sum()))
+    factors = groups.attrs["factors"]
+    names = list(dict.fromkeys(mine["group_by"]))
+    leading = [name for name in names if factors[names[0]][0] in factors[name]]
+    finest = max(leading, key=lambda name: int((mine["group_by"] == name).sum()))
     table = scores.of(system)
-    labels = table[groups.attrs["factors"][finest]].astype(str).replace("", DASH).agg(" × ".join, axis=1)
+    labels = table[factors[finest]].astype(str).replace("", DASH).agg(" × ".join, axis=1)
     rows = []
     for _, group in mine[mine["group_by"] == finest].iterrows():
         members = labels == group["group"]
@@ -199,29 +203,37 @@ def group_blocks(scores: Scores, groups: pandas.DataFrame) -> list[Block]:
 
 
 def set_blocks(scores: Scores) -> list[Block]:
-    """Return set-level scores, with N and features, or why they are not there."""
-    if not any(scores.sets.values()):
-        return []
-    rows: list[list[Cell | str]] = []
-    remarks: list[str] = []
-    for system, values in scores.sets.items():
-        row: list[Cell | str] = [system]
-        for name, score in values.items():
-            if score.get("value") is None:
-                row.append("not available")
-                remarks.append(describe_set_score(name, score))
-            else:
-                row.append(Cell(plain_number(score["value"]), f"N = {score['n']}"))
-                digest = f", weights SHA-256 {score['sha256']}" if score.get("sha256") else ""
-                what = "Fréchet distance"
-                if score.get("subsets"):
-                    what = f"kernel distance, mean over {score['subsets']} subsets of {score['subset_size']} images,"
-                remarks.append(f"{name.upper()} of {system}: {what} of {score['features']}{digest}.")
-        rows.append(row)
-    names = list(next(iter(scores.sets.values())))
-    caption = "Distance of all predictions from all truths; lower is better. Compare only at equal N."
-    note = " ".join(sorted({remark.rstrip(".") + "." for remark in remarks}))
-    return [Table(["set-level", *(name.upper() for name in names)], rows, caption), Text(note, "note")]
+    """Return set-level scores, with N and features, and why others are not there; no column without a value."""
+    names = list(next(iter(scores.sets.values()), {}))
+    there = [name for name in names if any(_is_there(values[name]) for values in scores.sets.values())]
+    blocks: list[Block] = []
+    if there:
+        rows: list[list[Cell | str]] = [
+            [system, *(_set_cell(values[name]) for name in there)] for system, values in scores.sets.items()
+        ]
+        caption = "Distance of all predictions from all truths; lower is better. Compare only at equal N."
+        blocks.append(Table(["set-level", *(name.upper() for name in there)], rows, caption))
+    remarks = said_once(scores.sets, _about_set_score)
+    return [*blocks, Text(" ".join(remarks), "note")] if remarks else []
+
+
+def _is_there(score: Mapping[str, Any]) -> bool:
+    return score.get("value") is not None
+
+
+def _set_cell(score: Mapping[str, Any]) -> Cell | str:
+    return Cell(plain_number(score["value"]), f"N = {score['n']}") if _is_there(score) else "not available"
+
+
+def _about_set_score(score: Mapping[str, Any]) -> str:
+    """Return how a set-level score goes on after its name, without its value, which stands in the table."""
+    if not _is_there(score):
+        return f" {reason_of(score)}"
+    digest = f", weights SHA-256 {score['sha256']}" if score.get("sha256") else ""
+    what = "Fréchet distance"
+    if score.get("subsets"):
+        what = f"kernel distance, mean over {score['subsets']} subsets of {score['subset_size']} images,"
+    return f": {what} of {score['features']}{digest}"
 
 
 def cases_table(scores: Scores) -> Details:
@@ -245,7 +257,7 @@ def _group_table(scores: Scores, part: pandas.DataFrame, name: str) -> Table:
         for metric in scores.columns:
             low, high = group[f"{metric}_low"], group[f"{metric}_high"]
             between = (
-                f"{group['subjects']} subjects: no interval"
+                f"{counted(group['subjects'], 'subject')}: no interval"
                 if pandas.isna(low)
                 else f"{plain_number(low)} to {plain_number(high)}"
             )

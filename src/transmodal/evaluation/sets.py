@@ -1,11 +1,11 @@
 """Set-level scores: how far the whole set of predictions lies from the whole set of truths.
 
-FNSD needs no weights and is always there; FID and KID need the weights of an Inception network in a file that the user
+FNSD needs no weights, but ten images; FID and KID need the weights of an Inception network in a file that the user
 names. FNSD and FID are biased upwards for few images; KID is not, but varies. N stands beside every value.
 """
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,10 +17,13 @@ from transmodal.evaluation.resources import FID_REMEDY
 from transmodal.evaluation.scoring import CaseImages
 from transmodal.images import Image
 from transmodal.metrics.frechet import FeatureExtractor, FrechetStatistics, frechet_distance
-from transmodal.metrics.natural_scene import BLOCK, fnsd_of, natural_scene_features
+from transmodal.metrics.natural_scene import BLOCK, FEATURES, fnsd_of, natural_scene_features
 from transmodal.metrics.policy import Policy
 
 TRUTH = "truth"
+# A covariance of 36 features from fewer than 37 blocks is singular, and near that from some more; and the blocks of a
+# few images tell of these images and not of what a system does: with two, a blurred mean may win.
+FEWEST_IMAGES, FEWEST_BLOCKS = 10, 2 * FEATURES
 _BATCH = 256  # cases whose vectors wait before they go into FID's covariance
 NO_RANGE = "not available: it needs the range of the values; give --range LOW HIGH"
 
@@ -135,9 +138,8 @@ class SetFeatures:
 
     def _fnsd(self, name: str) -> dict[str, Any]:
         made, true = (self._scene.get(key, FrechetStatistics()) for key in (name, TRUTH))
-        few = min(made.count, true.count) < 2
-        if self._problem or few:
-            return {"value": None, "reason": f"not available: {self._problem or 'fewer than two textured blocks'}"}
+        if self._problem or (few := _too_few(self._images[name], min(made.count, true.count))):
+            return {"value": None, "reason": f"not available: {self._problem or few}"}
         return {
             "value": float(fnsd_of(made, true)),
             "n": self._images[name],
@@ -191,10 +193,46 @@ class SetFeatures:
         return {"n": self._images[name], "features": self._extractor.name, "sha256": self._extractor.sha256}
 
 
+def _too_few(images: int, blocks: int) -> str:
+    """Say what a natural-scene distance lacks; "" where there is enough."""
+    if images >= FEWEST_IMAGES and blocks >= FEWEST_BLOCKS:
+        return ""
+    found = f"{images} image{'s' * (images != 1)} with {blocks}"
+    return f"below {FEWEST_IMAGES} images or {FEWEST_BLOCKS} textured blocks it is chance, and here are {found}"
+
+
 def describe_set_score(name: str, score: Mapping[str, Any]) -> str:
     """Return one set-level score with its N, or why there is none."""
     if score.get("value") is None:
-        return f"{name.upper()} {score.get('reason', 'not available')}"
+        return f"{name.upper()} {reason_of(score)}"
     digest = f", weights SHA-256 {score['sha256']}" if score.get("sha256") else ""
     subsets = f"; {score['subsets']} subsets of {score['subset_size']}" if score.get("subsets") else ""
     return f"{name.upper()} {score['value']:.4g} (N = {score['n']}{subsets}; {score['features']}{digest})"
+
+
+def reason_of(score: Mapping[str, Any]) -> str:
+    """Return why a set-level score is not there: "not available: …"."""
+    return str(score.get("reason", "not available"))
+
+
+def said_once(
+    sets: Mapping[str, Mapping[str, Mapping[str, Any]]], about: Callable[[Mapping[str, Any]], str]
+) -> list[str]:
+    """Return a sentence for all scores and systems of which the same is to be said.
+
+    Args:
+        sets: system → name of a score → what `SetFeatures.results` holds of it.
+        about: how a sentence goes on after the names; "" where there is nothing to say.
+    """
+    systems: dict[tuple[str, str], list[str]] = {}
+    for system, values in sets.items():
+        for name, score in values.items():
+            systems.setdefault((name, about(score)), []).append(system)
+    names: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for (name, said), of in systems.items():
+        names.setdefault((said, tuple(of)), []).append(name.upper())
+    return [
+        " and ".join(each) + (f" of {', '.join(of)}" if len(of) < len(sets) else "") + said.rstrip(".") + "."
+        for (said, of), each in names.items()
+        if said
+    ]
