@@ -346,3 +346,14 @@ def test_a_broken_writing_leaves_nothing_that_looks_finished(
         write_overlay(overlay(xray, study), tmp_path / "o.png")
     assert [file.name for file in tmp_path.iterdir()] == ["o.png.fusion.json"]
     assert json.loads(content_path(tmp_path / "o.png").read_text())["written"] is None
+
+
+def test_two_images_of_one_shape_without_a_size_are_laid_pixel_on_pixel(study: NuclearSeries, tmp_path: Path) -> None:
+    anatomy = Image(
+        np.arange(200, dtype=np.uint16).reshape(10, 20), picture_affine((1.0, 1.0)), has_physical_size=False
+    )
+    series = replace(study, affine=picture_affine((1.0, 1.0)), has_physical_size=False)
+    made = overlay(anatomy, series, frames=(0,))
+    np.testing.assert_array_equal(made.values, study.frames[0])
+    assert not any(text.endswith(" mm") for text in framed(made).texts)
+    assert not images.read(write_overlay(made, tmp_path / "o.png", frame=False)).has_physical_size
