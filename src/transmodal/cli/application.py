@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import transmodal
-from transmodal.cli import ct, data, rate
+from transmodal.cli import ct, data, fuse, rate
 from transmodal.cli import demo as demo_command
 from transmodal.cli import doctor as doctor_command
 from transmodal.cli import evaluate as evaluate_command
@@ -47,4 +47,5 @@ application.command("translate", epilog=translate_command.EXAMPLES)(translate_co
 application.command("evaluate", epilog=evaluate_command.EXAMPLES)(evaluate_command.evaluate)
 application.command("score", epilog=score_command.EXAMPLES)(score_command.score)
 application.add_typer(rate.application, name="rate")
+application.add_typer(fuse.application, name="fuse")
 application.command("doctor", epilog=doctor_command.EXAMPLES)(doctor_command.doctor)

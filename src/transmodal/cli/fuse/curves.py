@@ -1,0 +1,165 @@
+"""`transmodal fuse curves`: a dynamic study from its frames to curves, half-times, answers and a report."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from transmodal.cli.data.output import print_json, print_table, progress_bar
+from transmodal.cli.fuse.options import (
+    AboveOption,
+    ActivityArgument,
+    AnatomyArgument,
+    BackgroundOption,
+    DepthOption,
+    DetectorNumber,
+    DeviceOption,
+    KindOption,
+    LabelsOption,
+    LeaveOutOption,
+    NamesOption,
+    OrgansOption,
+    PolygonsOption,
+    RegisterOption,
+    RingOption,
+    SpacingOption,
+    UnitOption,
+    WindowNumber,
+    XrayOption,
+    attenuations,
+    background_named,
+    prepare,
+    say,
+    unit_named,
+)
+
+EXAMPLES = """
+[bold]Examples[/bold]
+
+  transmodal fuse curves xray.png bone.tif --organs runs/xray-to-organs --target skeleton -o study
+
+  transmodal fuse curves photo.png bone.tif --xray runs/xray --organs runs/organs --register points.csv -o study
+
+  transmodal fuse curves xray.png tumour.dcm --polygons drawn.json --background muscle --target tumour -o study
+
+  transmodal fuse curves xray.png fdg.tif --labels organs.png --background ring --depth kidneys=4,0.0155 -o study
+"""
+
+
+def curves(
+    image: AnatomyArgument,
+    activity: ActivityArgument,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The folder to write into.")],
+    organs: OrgansOption = None,
+    labels: LabelsOption = None,
+    names: NamesOption = None,
+    polygons: PolygonsOption = None,
+    above: AboveOption = None,
+    leave_out: LeaveOutOption = None,
+    target: Annotated[
+        str,
+        typer.Option(
+            metavar="REGION", help="What the questions are about. Default: a region of that role, or a tumour."
+        ),
+    ] = "",
+    background: BackgroundOption = "none",
+    ring: RingOption = (2.0, 2.0),
+    depth: DepthOption = None,
+    later_frame: Annotated[
+        float | None, typer.Option(metavar="S", help="How long the later scan counts, for when to make it.")
+    ] = None,
+    register: RegisterOption = None,
+    kind: KindOption = "similarity",
+    xray: XrayOption = None,
+    spacing: SpacingOption = None,
+    unit: UnitOption = "counts",
+    energy_window: WindowNumber = 1,
+    detector: DetectorNumber = 1,
+    device: DeviceOption = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print fits and answers as JSON.")] = False,
+) -> None:
+    """Follow each region through time: curves in %ID, half-times, peak and area with intervals, six answers, a report.
+
+    Writes report.html, curves.csv, fits.csv, organs.csv, answers.csv, pictures, and what the models made.
+    """
+    import sys
+
+    from transmodal.fusion.biodistribution import fits_table, follow, in_words
+    from transmodal.fusion.overlay import OverlaySettings
+    from transmodal.fusion.region_sources import RegionSources
+
+    sources = RegionSources(organs, labels, names, polygons, above, tuple(leave_out or ()))
+    found = prepare(
+        image,
+        activity,
+        out,
+        sources,
+        register=register,
+        kind=kind,
+        xray=xray,
+        spacing=spacing,
+        energy_window=energy_window,
+        detector=detector,
+        device=device,
+    )
+    with progress_bar("Curves, fits and report") as on_progress:
+        made = follow(
+            found.anatomy,
+            found.series,
+            found.registration,
+            found.regions,
+            out,
+            background=background_named(background, ring),
+            attenuation=attenuations(depth or []),
+            target=target,
+            frame_length=later_frame,
+            settings=OverlaySettings(unit=unit_named(unit)),
+            said=found.said,
+            facts=found.facts,
+            commands=[" ".join(["transmodal", *map(_quoted, sys.argv[1:])])],
+            progress=on_progress,
+        )
+    fits = fits_table(made.fits)
+    said = list(made.curves.said)
+    say(said, as_json)
+    if as_json:
+        answers = made.answers.table().to_dict("records") if made.answers is not None else []
+        print_json(
+            {
+                "report": str(made.files["report"]),
+                "facts": dict(made.curves.facts),
+                "registration": in_words(found.registration),
+                "fits": fits.astype(object).where(fits.notna(), None).to_dict("records"),
+                "answers": answers,
+                "said": said,
+            }
+        )
+        return
+    rows = [[name, fit.model or "none"] + [_text(fit, key) for key in _SHOWN] for name, fit in made.fits.items()]
+    if rows:
+        print_table(["region", "model", *_SHOWN.values()], rows)
+    if made.answers is not None:
+        for each in made.answers.answers:
+            typer.echo(f"{each.question}\n  {each.answer}")
+    elif rows:
+        typer.echo("No region is the target; with --target REGION the report answers where it goes, and when.")
+    typer.echo(f"Report: {made.files['report']}")
+
+
+_SHOWN = {
+    "peak": "peak",
+    "peak_time": "at",
+    "uptake_half_time": "uptake half-time",
+    "clearance_half_time": "clearance half-time",
+}
+
+
+def _text(fit: object, key: str) -> str:
+    estimate = getattr(fit, "estimates", {}).get(key)
+    return "–" if estimate is None else estimate.sentence()
+
+
+def _quoted(word: str) -> str:
+    import shlex
+
+    return shlex.quote(word)

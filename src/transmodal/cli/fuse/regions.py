@@ -1,0 +1,119 @@
+"""`transmodal fuse regions`: counts in organs, drawn regions or hot spots, all frames together."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from transmodal.cli.data.output import print_json, print_table
+from transmodal.cli.fuse.options import (
+    AboveOption,
+    ActivityArgument,
+    AnatomyArgument,
+    BackgroundOption,
+    DetectorNumber,
+    DeviceOption,
+    KindOption,
+    LabelsOption,
+    LeaveOutOption,
+    NamesOption,
+    OrgansOption,
+    PolygonsOption,
+    RegisterOption,
+    RingOption,
+    SpacingOption,
+    WindowNumber,
+    XrayOption,
+    background_named,
+    prepare,
+    say,
+)
+
+EXAMPLES = """
+[bold]Examples[/bold]
+
+  transmodal fuse regions xray.png bone.tif --organs runs/xray-to-organs -o counted
+
+  transmodal fuse regions xray.png bone.dcm --labels organs.png --register points.csv --background ring -o counted
+
+  transmodal fuse regions photo.png bone.tif --xray runs/photo-to-xray --organs runs/xray-to-organs -o counted
+
+  transmodal fuse regions xray.png tumour.tif --polygons drawn.json --above 0.4 --background muscle -o counted
+"""
+
+
+def regions(
+    image: AnatomyArgument,
+    activity: ActivityArgument,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The folder to write into.")],
+    organs: OrgansOption = None,
+    labels: LabelsOption = None,
+    names: NamesOption = None,
+    polygons: PolygonsOption = None,
+    above: AboveOption = None,
+    leave_out: LeaveOutOption = None,
+    background: BackgroundOption = "none",
+    ring: RingOption = (2.0, 2.0),
+    between: Annotated[
+        tuple[float, float] | None,
+        typer.Option(metavar="FROM TO", help="Only frames of this time, s after the injection."),
+    ] = None,
+    register: RegisterOption = None,
+    kind: KindOption = "similarity",
+    xray: XrayOption = None,
+    spacing: SpacingOption = None,
+    energy_window: WindowNumber = 1,
+    detector: DetectorNumber = 1,
+    device: DeviceOption = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+) -> None:
+    """Count in regions, all frames together: organs of a model or a label map, drawn polygons, hot spots.
+
+    Writes regions.csv and regions.png, and what the models made.
+    """
+    from transmodal.fusion.activity import chosen_frames
+    from transmodal.fusion.biodistribution import as_one_frame, in_words, write_regions_picture
+    from transmodal.fusion.curves import time_activity
+    from transmodal.fusion.region_sources import RegionSources
+
+    sources = RegionSources(organs, labels, names, polygons, above, tuple(leave_out or ()))
+    found = prepare(
+        image,
+        activity,
+        out,
+        sources,
+        register=register,
+        kind=kind,
+        xray=xray,
+        spacing=spacing,
+        energy_window=energy_window,
+        detector=detector,
+        device=device,
+    )
+    together = as_one_frame(found.series, chosen_frames(found.series, None, between))
+    weights = found.regions.on(together, found.registration.transform)
+    counted = time_activity(together, weights, background_named(background, ring))
+    counted.write_csv(out / "regions.csv")
+    write_regions_picture(found.regions, found.anatomy, out / "regions.png")
+    said = [*counted.said, *found.registration.said, *found.said]
+    table = counted.table().drop(columns="frame").replace({float("nan"): None})
+    say(said, as_json)
+    if as_json:
+        print_json(
+            {
+                "output": str(out),
+                "regions": table.to_dict("records"),
+                "facts": dict(counted.facts),
+                "registration": in_words(found.registration),
+                "said": said,
+            }
+        )
+        return
+    shown = [name for name in ("region", "counts", "background_counts", "net_counts", "net_sd") if name in table]
+    shown += [name for name in ("percent_id", "percent_id_sd", "target_to_background") if name in table]
+    print_table(
+        [name.replace("_", " ").replace("percent id", "%ID") for name in shown],
+        [[row[name] if row[name] is not None else "–" for name in shown] for row in table.to_dict("records")],
+    )
+    typer.echo(f"Registered by {in_words(found.registration)}; background: {counted.facts['background']}")
+    typer.echo(f"Output: {out}")

@@ -1,0 +1,206 @@
+"""From one acquisition over one anatomy to its answers: regions, curves, fits, pictures and a report in one folder."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas
+
+from transmodal.errors import UserError
+from transmodal.fusion.answers import Answers, answer, fit_all, organs_by_peak
+from transmodal.fusion.background import Background
+from transmodal.fusion.curves import Attenuation, TimeActivity, time_activity
+from transmodal.fusion.kinetic_fit import KineticFit
+from transmodal.fusion.overlay import Overlay, OverlaySettings, fuse
+from transmodal.fusion.regions import Regions, target_of
+from transmodal.fusion.registration import Registration
+from transmodal.fusion.report import Study, write_report
+from transmodal.fusion.report_pictures import regions_picture
+from transmodal.fusion.writing import write_overlay
+from transmodal.images.files import atomic_path, write_text
+from transmodal.images.image import Image
+from transmodal.images.nuclear.series import NuclearSeries
+from transmodal.reporting.html import Picture
+
+_CONTIGUOUS = 0.05  # of a frame's duration, that may pass between two frames which are counted as one
+
+
+@dataclass(frozen=True, eq=False)
+class Biodistribution:
+    """What was found in one acquisition.
+
+    Attributes:
+        curves: of all regions.
+        fits: by region; empty without %ID or of a single frame.
+        answers: None where no region is the target.
+        overlay: the sum of all frames over the anatomy.
+        files: what was written, name → path.
+    """
+
+    curves: TimeActivity
+    fits: Mapping[str, KineticFit]
+    answers: Answers | None
+    overlay: Overlay
+    files: Mapping[str, Path]
+
+
+def follow(
+    anatomy: Image,
+    series: NuclearSeries,
+    registration: Registration,
+    regions: Regions,
+    folder: Path,
+    *,
+    background: Background | None = None,
+    attenuation: Mapping[str, Attenuation] | None = None,
+    target: str = "",
+    frame_length: float | None = None,
+    settings: OverlaySettings | None = None,
+    said: Sequence[str] = (),
+    facts: Mapping[str, str] | None = None,
+    commands: Sequence[str] = (),
+    progress: Callable[[int, int], None] | None = None,
+) -> Biodistribution:
+    """Follow the activity of all regions through time, and write what comes of it.
+
+    Writes overlay.png, regions.png, curves.csv, fits.csv, organs.csv, answers.csv (with a target), registration.json
+    and report.html.
+
+    Args:
+        anatomy: the picture.
+        series: frames of counts.
+        registration: of the nuclear field to the anatomy.
+        regions: over the anatomy.
+        folder: to write into.
+        background: how background is found; None takes none off.
+        attenuation: region → depth and µ.
+        target: the region asked about; "" for the one with that role or name, and no answers where there is none.
+        frame_length: s, of the later scan that the answers plan; None for the longest frame of this one.
+        settings: of the overlay.
+        said: further lines for the report.
+        facts: further facts for the report, name → value.
+        commands: that repeat it.
+        progress: called with (done, total).
+
+    Raises:
+        UserError: a region lies outside the field, there is no such target, or as `time_activity` and `fuse` say.
+    """
+    steps = _Steps(progress, 6)
+    overlay = fuse(anatomy, series, registration, settings)
+    weights = regions.on(series, registration.transform)
+    steps.next()
+    curves = time_activity(series, weights, background, attenuation=attenuation)
+    curves = replace(curves, said=tuple(dict.fromkeys([*curves.said, *overlay.said, *said])))
+    name = target_of(curves.names, curves.roles, target)
+    steps.next()
+    fits = fit_all(curves) if curves.counts.shape[1] > 1 else {}
+    steps.next()
+    answers = answer(curves, fits, target=name, frame_length=frame_length) if name else None
+    files = {
+        "overlay": write_overlay(overlay, folder / "overlay.png"),
+        "regions": write_regions_picture(regions, anatomy, folder / "regions.png"),
+        "curves": curves.write_csv(folder / "curves.csv"),
+        "organs": _write_table(organs_by_peak(curves, fits), folder / "organs.csv"),
+        "registration": registration.write(folder / "registration.json"),
+    }
+    steps.next()
+    if fits:
+        files["fits"] = _write_table(fits_table(fits), folder / "fits.csv")
+    if answers is not None:
+        files["answers"] = _write_table(answers.table(), folder / "answers.csv")
+    study = Study(
+        curves,
+        fits,
+        answers,
+        regions,
+        anatomy,
+        [Picture(files["overlay"].read_bytes(), "Activity over the anatomy", "All frames together.")],
+        title=f"{series.agent or 'Activity'} over {'synthetic ' if overlay.backdrop.mark else ''}anatomy",
+        registration=in_words(registration),
+        settings=facts or {},
+        commands=commands,
+        synthetic=overlay.is_synthetic,
+    )
+    steps.next()
+    files["report"] = write_report(study, folder / "report.html")
+    steps.next()
+    return Biodistribution(curves, fits, answers, overlay, files)
+
+
+def as_one_frame(series: NuclearSeries, frames: Sequence[int] | None = None) -> NuclearSeries:
+    """Return some or all frames counted as one; its times are kept where one frame follows another.
+
+    Args:
+        series: the frames.
+        frames: numbers from 0; None takes all.
+    """
+    chosen = list(range(len(series))) if frames is None else sorted(frames)
+    dtype = np.float64 if series.frames.dtype.kind == "f" else np.int64
+    together = series.frames[chosen].sum(axis=0, dtype=dtype)[None]
+    starts = durations = None
+    said: list[str] = []
+    if series.durations is not None:
+        durations = series.durations[chosen].sum(keepdims=True)
+        if series.starts is not None:
+            ends = series.starts[chosen] + series.durations[chosen]
+            gaps = series.starts[chosen][1:] - ends[:-1]
+            if (gaps <= _CONTIGUOUS * series.durations[chosen][1:]).all():
+                starts = series.starts[chosen][:1]
+            else:
+                said.append("The frames have pauses between them: together they have no time, and give no %ID.")
+    return replace(series, frames=together, starts=starts, durations=durations, said=(*series.said, *said))
+
+
+def fits_table(fits: Mapping[str, KineticFit]) -> pandas.DataFrame:
+    """Return a row a region and quantity: the model, the value and its 95 % interval; times in s, peaks in %ID."""
+    rows = [
+        {
+            "region": region,
+            "model": fitted.model,
+            "quantity": name,
+            "value": estimate.value,
+            "low": estimate.low,
+            "high": estimate.high,
+            "note": estimate.note,
+        }
+        for region, fitted in fits.items()
+        for name, estimate in fitted.estimates.items()
+    ]
+    return pandas.DataFrame(rows, columns=["region", "model", "quantity", "value", "low", "high", "note"])
+
+
+def write_regions_picture(regions: Regions, anatomy: Image, path: Path) -> Path:
+    """Draw the outlines of regions over the anatomy; return the path."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(regions_picture(regions, anatomy))
+    return path
+
+
+def in_words(registration: Registration) -> str:
+    """Return how two fields were brought together, and how far off that is."""
+    if registration.error_mm is None:
+        return f"{registration.how}; error not known"
+    return f"{registration.how}; {registration.error_mm:.2g} mm off on average, each point left out in turn"
+
+
+def require_folder(out: Path) -> None:
+    """Raise a UserError where results cannot go into a folder of that name."""
+    if out.is_file():
+        raise UserError(f"{out} is a file; give a folder with -o")
+
+
+def _write_table(table: pandas.DataFrame, path: Path) -> Path:
+    return write_text(path, table.to_csv(index=False, float_format="%.9g"))
+
+
+class _Steps:
+    """Counts what is done of a few steps."""
+
+    def __init__(self, progress: Callable[[int, int], None] | None, total: int) -> None:
+        self.progress, self.done, self.total = progress, 0, total
+
+    def next(self) -> None:
+        self.done += 1
+        if self.progress is not None:
+            self.progress(self.done, self.total)

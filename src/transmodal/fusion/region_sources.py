@@ -1,0 +1,102 @@
+"""Where regions come from, together: organs found by a model, a label map, polygons, and where the activity is high."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from transmodal.errors import UserError
+from transmodal.fusion.anatomy import find_organs
+from transmodal.fusion.region_files import LabelNames, read_label_names, read_polygons
+from transmodal.fusion.regions import Regions, region_above, regions_from_labels, regions_from_polygons
+from transmodal.fusion.registration import Registration
+from transmodal.images import Image, read, require_same_grid
+from transmodal.images.nuclear.series import NuclearSeries
+from transmodal.images.synthetic import sidecar_of
+
+_NAMES = ("labels.json", "organs.json")  # beside a label map, or in the folder above it
+
+
+@dataclass(frozen=True)
+class RegionSources:
+    """What regions are made of; at least one must be given.
+
+    Attributes:
+        organs: a run or model that finds organs in the anatomy.
+        labels: a label map on the anatomy's grid.
+        names: of the label map's values; None looks beside it.
+        polygons: a file of hand-drawn regions.
+        above: share of the greatest count from which the activity itself makes a region called "hot"; None makes none.
+        leave_out: names of regions that are not wanted.
+    """
+
+    organs: Path | None = None
+    labels: Path | None = None
+    names: Path | None = None
+    polygons: Path | None = None
+    above: float | None = None
+    leave_out: Sequence[str] = ()
+
+
+def find_regions(
+    sources: RegionSources,
+    anatomy: Image,
+    series: NuclearSeries,
+    registration: Registration,
+    *,
+    picture: Path,
+    folder: Path,
+    spacing: tuple[float, float] | None = None,
+    device: str = "auto",
+) -> tuple[Regions, tuple[str, ...]]:
+    """Return all regions over one anatomy, and what the model that found organs warned of.
+
+    Args:
+        sources: what they are made of.
+        anatomy: the picture.
+        series: the activity.
+        registration: of the nuclear field to the anatomy.
+        picture: the anatomy's file, for the model.
+        folder: where the organs' label map is written.
+        spacing: (row, column) pixel size in mm of an anatomy that has none.
+        device: where the model runs.
+
+    Raises:
+        UserError: nothing is given, the label map lies on another grid or has no names, or as the readers say.
+    """
+    found: list[Regions] = []
+    said: tuple[str, ...] = ()
+    if sources.organs is not None:
+        made, names, said = find_organs(picture, sources.organs, folder / "organs.png", spacing=spacing, device=device)
+        found.append(_of_labels(made, names, anatomy))
+    if sources.labels is not None:
+        labels = read(sources.labels, spacing=spacing)
+        found.append(_of_labels(labels, _names_of(sources.labels, sources.names), anatomy))
+    if sources.polygons is not None:
+        found.append(regions_from_polygons(read_polygons(sources.polygons), anatomy))
+    if sources.above is not None:
+        found.append(region_above(series, anatomy, registration.transform, name="hot", share=sources.above))
+    if not found:
+        raise UserError("no regions: give a model of organs, a label map, polygons, or a threshold of the activity")
+    everything = found[0].joined(*found[1:])
+    unknown = [name for name in sources.leave_out if name not in everything.names]
+    if unknown:
+        raise UserError(f"there is no region {unknown[0]!r} to leave out; there are {', '.join(everything.names)}")
+    return everything.without(*sources.leave_out) if sources.leave_out else everything, said
+
+
+def _of_labels(labels: Image, names: LabelNames, anatomy: Image) -> Regions:
+    require_same_grid(labels, anatomy)
+    return regions_from_labels(labels, names)
+
+
+def _names_of(labels: Path, names: Path | None) -> LabelNames:
+    """Read the names of a label map's values: the file that is given, or the first that lies beside it."""
+    if names is not None:
+        return read_label_names(names)
+    folders = (labels.parent, labels.parent.parent)
+    beside = [sidecar_of(labels), *(folder / name for folder in folders for name in _NAMES)]
+    for file in beside:
+        if file.is_file():
+            return read_label_names(file)
+    looked = ", ".join(file.name for file in beside[:3])
+    raise UserError(f"no file beside {labels} says what its values mean (looked for {looked}); name one with --names")

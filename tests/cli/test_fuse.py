@@ -1,0 +1,163 @@
+"""`transmodal fuse` on a simulated acquisition: overlays, counts in regions, curves, and what users get wrong."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+from tests.data.commands import run
+
+from transmodal.fusion.region_files import Polygon, write_polygons
+from transmodal.images import read
+from transmodal.images.nuclear.reading import read_nuclear
+from transmodal.images.nuclear.sidecar import sidecar_path
+from transmodal.simulation.nuclear.protocol import simulate_dataset
+
+
+@pytest.fixture(scope="module")
+def mouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One mouse with a tumour, an X-ray of 64 by 128 pixels, its counts, and the points marked in both."""
+    folder = tmp_path_factory.mktemp("nuclear")
+    simulate_dataset(
+        folder, animals=1, agent="tumour", frames="6x60s,4x300s,2x1200s", size=(64, 128), seed=3, workers=1
+    )
+    return folder
+
+
+@pytest.fixture
+def here(mouse: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(mouse)
+    return mouse
+
+
+BOTH = ("xray/mouse001.png", "nuclear/mouse001.tif")
+LABELS = ("--labels", "organs/mouse001.png", "--register", "fiducials.csv")
+
+
+def test_two_images_and_a_place_make_an_overlay(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "over.png"
+    status, said, _ = run(capsys, "fuse", *BOTH, "--register", "fiducials.csv", "-o", out)
+    assert status == 0 and "mm off on average" in said and said.strip().endswith(f"Output: {out}")
+    assert read(out).channels == ("red", "green", "blue")
+    bare = tmp_path / "bare.tif"
+    status, said, _ = run(
+        capsys, "fuse", "overlay", *BOTH, "--register", "transform.json", "--bare", "-o", bare, "--json"
+    )
+    told = json.loads(said)
+    assert status == 0 and told["frames"] == 12 and told["label"].endswith("not for diagnosis")
+    assert read(bare).same_grid(read(here / BOTH[0]))
+
+
+def test_a_gif_shows_every_frame(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "moving.gif"
+    words = ("--register", "fiducials.csv", "--unit", "percent-id", "--seconds", 2, "-o", out, "--json")
+    status, said, _ = run(capsys, "fuse", *BOTH, *words)
+    assert status == 0 and out.read_bytes()[:3] == b"GIF"
+    assert json.loads(said)["frames"] == 12 and json.loads(said)["unit"] == "%ID"
+
+
+def test_counts_are_taken_in_organs_and_hot_spots(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "counted"
+    words = ("--above", 0.5, "--leave-out", "soft tissue", "-o", out, "--json")
+    status, said, _ = run(capsys, "fuse", "regions", *BOTH, *LABELS, *words)
+    told = json.loads(said)
+    by_name = {row["region"]: row for row in told["regions"]}
+    assert status == 0 and "hot" in by_name and "liver" in by_name and "soft tissue" not in by_name
+    total = int(read_nuclear(here / BOTH[1]).frames.sum())
+    assert 0 < by_name["hot"]["counts"] < total and by_name["liver"]["percent_id"] > 0
+    assert (out / "regions.png").is_file()
+    assert set(pandas.read_csv(out / "regions.csv")["region"]) == set(by_name)
+
+
+def test_curves_end_with_answers_and_a_report(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "study"
+    words = ("--background", "ring", "--target", "tumour", "-o", out)
+    status, said, errors = run(capsys, "fuse", "curves", *BOTH, *LABELS, *words)
+    assert status == 0, errors
+    assert "Does the compound reach the target (tumour)?" in said
+    assert said.strip().endswith(f"Report: {out / 'report.html'}")
+    page = (out / "report.html").read_text()
+    assert "not for diagnosis" in page and "a ring around each region" in page
+    curves = pandas.read_csv(out / "curves.csv")
+    assert set(curves["frame"]) == set(range(1, 13)) and {"percent_id", "target_to_background"} <= set(curves)
+    fits = pandas.read_csv(out / "fits.csv")
+    assert {"region", "model", "quantity", "value", "low", "high"} <= set(fits)
+    assert (out / "overlay.png").is_file() and (out / "registration.json").is_file()
+
+
+def test_drawn_regions_say_which_is_the_background(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drawn = tmp_path / "drawn.json"
+    square = np.array([[0.0, 0.0], [8.0, 0.0], [8.0, 8.0], [0.0, 8.0]])
+    polygons = (
+        Polygon("chest", square + np.array([40.0, 20.0]), "target"),
+        Polygon("leg", square + np.array([70.0, 15.0]), "background"),
+    )
+    write_polygons(drawn, polygons)
+    words = (
+        "--polygons",
+        drawn,
+        "--register",
+        "fiducials.csv",
+        "--background",
+        "leg",
+        "-o",
+        tmp_path / "out",
+        "--json",
+    )
+    status, said, _ = run(capsys, "fuse", "curves", *BOTH, *words)
+    told = json.loads(said)
+    assert status == 0 and told["facts"]["background"] == "the region leg"
+    assert len(told["answers"]) == 6
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((*BOTH, "-o", "over.jpg"), "end it with .png, .tif or .dcm"),
+        (("xray/nobody.png", BOTH[1], "-o", "over.png"), "nobody.png"),
+        ((*BOTH, "--unit", "sieverts", "-o", "over.png"), "--unit sieverts: take counts, bq, percent-id"),
+        ((*BOTH, "--register", "photo/mouse001.png", "-o", "over.png"), "mouse001.png"),
+        ((*BOTH, "--between", "90000", "99999", "-o", "over.png"), "frame"),
+        (("regions", *BOTH, "-o", "out"), "no regions: give a model of organs"),
+        (("regions", *BOTH, "--labels", "photo/mouse001.png", "-o", "out"), "photo/mouse001.png"),
+        (("regions", *BOTH, *LABELS, "--leave-out", "wings", "-o", "out"), "no region 'wings'"),
+        (("regions", *BOTH, *LABELS, "--background", "wings", "-o", "out"), "no region 'wings'"),
+        (("curves", *BOTH, *LABELS, "--target", "wings", "-o", "out"), "no region 'wings'"),
+        (("curves", *BOTH, *LABELS, "--depth", "liver=4", "-o", "out"), "REGION=MM,PER_MM"),
+        (("curves", *BOTH, *LABELS, "--depth", "liver=4,0.155", "-o", "out"), "in 1/cm? write 0.0155"),
+        (("curves", *BOTH, *LABELS, "-o", "manifest.csv"), "is a file; give a folder"),
+        (("curves", *BOTH, "--organs", "nowhere", "-o", "out"), "nowhere"),
+    ],
+)
+def test_mistakes_end_in_one_line(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], message: str
+) -> None:
+    out = words[-1] if words[-1] == "manifest.csv" else str(tmp_path / words[-1])
+    status, _, errors = run(capsys, "fuse", *words[:-1], out)
+    lines = [line for line in errors.splitlines() if not line.startswith("note: ")]
+    assert status == 2 and len(lines) == 1 and message in lines[0], errors
+    assert "Traceback" not in errors and not (tmp_path / "over.png").exists()
+
+
+def test_without_isotope_and_injection_curves_stay_in_counts_and_say_so(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    series = tmp_path / "bare.tif"
+    series.write_bytes((here / BOTH[1]).read_bytes())
+    sidecar_path(series).write_text(json.dumps({"frames": {"duration_s": [60] * 12}}))
+    words = (*LABELS, "--target", "tumour", "-o", tmp_path / "out")
+    status, _, errors = run(capsys, "fuse", "curves", BOTH[0], series, *words)
+    assert status == 0 and "Not known: when it was injected, the isotope" in errors
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
+def test_help_shows_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    status, said, _ = run(capsys, "fuse", "--help")
+    assert status == 0 and "overlay" in said and "regions" in said and "curves" in said
+    status, said, _ = run(capsys, "fuse", "curves", "--help")
+    assert status == 0 and "Examples" in said
