@@ -216,3 +216,14 @@ def test_an_output_that_was_not_written_is_not_named(
     for _ in range(2):
         assert translate(*arguments, "-o", tmp_path / "made.nii.gz") == 0
         assert capsys.readouterr().out.splitlines()[-1] == f"Output: {tmp_path / 'made.nii.gz'}"
+
+
+def test_a_taken_name_is_said_before_the_model_is_loaded(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(Image(np.zeros((4, 4), np.uint8)), tmp_path / "x.png")
+    sidecar = {"synthetic": True, "output": "x.png", "written": "before"}
+    (tmp_path / "x.synthetic.json").write_text(json.dumps(sidecar))
+    for out, words in (("x.tiff", "marks x.png as synthetic"), ("photos/a.png", "is the input itself")):
+        assert translate("-m", tmp_path / "no-model", "-i", photos / "a.png", "-o", tmp_path / out) == 2
+        assert words in capsys.readouterr().err

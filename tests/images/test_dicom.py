@@ -16,6 +16,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from transmodal.errors import UserError
 from transmodal.images import Image, picture_affine, read, read_geometry, write
 from transmodal.images.dicom import read_series
+from transmodal.images.dicom_writer import storable
+from transmodal.images.padding import padding_of
 
 AXIAL = [1.0, 0, 0, 0, 1, 0]
 
@@ -356,3 +358,50 @@ def test_a_scaled_slice_is_written_with_the_sources_own_scale(tmp_path: Path) ->
     image = read(save(tmp_path / "in.dcm", stored, Modality="MR", RescaleSlope="0.7301", RescaleIntercept="-3.5"))
     back = read(write(image, tmp_path / "out.dcm"))
     np.testing.assert_array_equal(back.pixels, image.pixels)
+
+
+def test_what_dicom_does_not_hold_exactly_is_rounded_only_on_request_and_said(tmp_path: Path) -> None:
+    source = read(save(tmp_path / "in.dcm", np.arange(24, dtype=np.int16).reshape(4, 6), PatientName="Maus^Käthe"))
+    values = np.linspace(-1000.25, 70.6, 24, dtype=np.float32).reshape(4, 6)
+    hounsfield = source.with_pixels(values)
+    with pytest.raises(UserError, match=r"DICOM cannot hold the values for out\.dcm exactly \(float32"):
+        write(hounsfield, tmp_path / "out.dcm")
+    whole, said = storable(hounsfield)
+    assert said.startswith("whole HU, off by at most 0.") and float(said.split()[-1]) <= 0.5
+    np.testing.assert_array_equal(read(write(whole, tmp_path / "whole.dcm")).pixels, np.rint(values).astype(np.int16))
+    steps, said = storable(hounsfield.with_pixels(values * 3e-5, quantity="probability"))
+    largest = float(said.removeprefix("65536 steps over its range, off by at most "))
+    assert 0 < largest < 1.05 * (values.max() - values.min()) * 3e-5 / 65535 / 2 + 1e-9
+    back = read(write(steps, tmp_path / "steps.dcm"))
+    np.testing.assert_array_equal(back.pixels, steps.pixels)
+    assert np.abs(back.pixels - values * 3e-5).max() <= largest
+    header = pydicom.dcmread(tmp_path / "steps.dcm")
+    assert header.PatientID == "mouse 7" and len(header.SourceImageSequence) == 1
+    assert source.source.header.dataset.RescaleIntercept == -1024, "the source's header stays its own"
+    beyond, said = storable(hounsfield.with_pixels(values * 100))
+    assert beyond.pixels.min() == -32768 and float(said.split()[-1]) > 60000
+    for exact in (source, hounsfield.with_pixels(np.rint(values)), whole):
+        assert storable(exact) == (exact, "")
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.floats(-1e6, 1e6), st.floats(1e-6, 1e6), st.integers(0, 9))
+def test_any_floats_can_be_stored_in_steps(tmp_path: Path, least: float, extent: float, seed: int) -> None:
+    values = (least + extent * np.random.default_rng(seed).random((3, 4))).astype(np.float32)
+    made, said = storable(Image(values, picture_affine((0.5, 0.5))))
+    back = read(write(made, tmp_path / "a.dcm")).pixels
+    np.testing.assert_array_equal(back, made.pixels)
+    largest = float(said.split()[-1]) if said else 0.0
+    assert np.abs(back.astype(np.float64) - values).max() <= largest * (1 + 1e-6)
+
+
+def test_padding_is_what_the_header_names_and_what_no_scanner_measures(tmp_path: Path) -> None:
+    stored = np.array([[-2000, 0, 24], [10, 1024, 2000]], np.int16)
+    found = padding_of(read(save(tmp_path / "plain.dcm", stored)))
+    np.testing.assert_array_equal(found, stored == -2000)
+    for value, written in ((24, 24), (-2000, 63536)):
+        image = read(save(tmp_path / "named.dcm", stored, PixelPaddingValue=None))
+        image.source.header.dataset.add_new("PixelPaddingValue", "US", written)
+        np.testing.assert_array_equal(padding_of(image), (stored == -2000) | (stored == value))
+    assert padding_of(image.with_pixels(np.maximum(image.pixels, -1024))) is None
+    assert padding_of(image.with_pixels(stored, quantity="label")) is None

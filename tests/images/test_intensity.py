@@ -144,3 +144,18 @@ def test_a_given_range_tells_what_it_cuts_and_warns_of_more() -> None:
     )
     assert fit(IntensitySettings(map="training-percentiles"), [usual], "CT").cuts(metal) is None
     assert FittedMap(kind="one-range", low=0, high=1, origin="an older card").cuts(metal) is None
+
+
+def test_padding_of_ct_is_told_as_padding() -> None:
+    usual = np.linspace(-1000, 1400, 1000)
+    fitted = fit(IntensitySettings(map="fixed", low=-1024, high=1500), [usual], "CT")
+    padded = np.where(np.arange(1000) < 200, -3024.0, usual)
+    assert fitted.cuts(padded, padded <= -1500) == "20.00% of its values are padding (-3024), taken as air (-1024)"
+    padded[300:310] = -1200
+    assert fitted.cuts(padded, padded <= -1500) == (
+        "20.00% of its values are padding (-3024), taken as air (-1024); 1.00% of its values are below -1024 "
+        "and cut to it (they reach -1200; in training it was 0.00%)"
+    )
+    assert (
+        fit(IntensitySettings(map="fixed", low=-1024, high=1500), [padded], "CT").cuts(padded, padded <= -1500) is None
+    )

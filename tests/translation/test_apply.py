@@ -5,10 +5,12 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 from tests.data.missing_inputs import make_any_to_any
 from tests.data.translators import COLOURS, PHOTO, T1, T2, XRAY, make_translator
 
+from transmodal.datasets.label_classes import LabelClasses
 from transmodal.datasets.sample_grid import SliceSettings
 from transmodal.errors import UserError
 from transmodal.images import Image, picture_affine, read, synthetic, write
@@ -436,3 +438,107 @@ def test_only_the_named_modalities_of_a_manifest_are_used(any_to_any: Translator
     expected = any_to_any.translate_case({"T1": read(tmp_path / "in" / "m1_T1.nii")}, targets=["T2"])["T2"]
     np.testing.assert_array_equal(read(path).pixels, expected.pixels)
     assert sidecar(path)["inputs"].keys() == {"T1"}
+
+
+CT = T1["T1"].model_copy(update={"dtype": "float32", "quantity": "HU"})
+
+
+def ct_slice(path: Path, values: float = 40) -> Path:
+    pixels = np.random.default_rng(0).normal(values, 200, (12, 16)).astype(np.int16)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    affine = np.array([[0, -0.8, 0, 30], [-0.8, 0, 0, 4], [0, 0, 5.0, 5], [0, 0, 0, 1]])
+    return write(Image(pixels, affine, quantity="HU"), path)
+
+
+@pytest.mark.parametrize("single", [True, False])
+def test_a_single_dicom_slice_becomes_a_segmentation(tmp_path: Path, single: bool) -> None:
+    lung = T2["T2"].model_copy(
+        update={"labels": LabelClasses.named({"lung": (1,)}, exclusive=True), "dtype": "uint8", "quantity": "label"}
+    )
+    translator = load_translator(make_translator(tmp_path / "model", {"ct": CT}, {"lung": lung}))
+    source = ct_slice(tmp_path / "in" / "s.dcm")
+    results = run(translator, source if single else source.parent, tmp_path / "out", as_segments=True)
+    assert not results.failed and [path.name for _, path in results.written] == ["s.dcm"]
+    made = read(tmp_path / "out" / "s.dcm")
+    assert made.quantity == "label" and made.same_grid(read(source))
+    instance = pydicom.dcmread(tmp_path / "out" / "s.dcm").ReferencedSeriesSequence[0].ReferencedInstanceSequence[0]
+    assert instance.ReferencedSOPInstanceUID == pydicom.dcmread(source).SOPInstanceUID
+
+
+def test_a_ct_restorers_floats_become_whole_hounsfield_units_in_dicom_and_that_is_said(tmp_path: Path) -> None:
+    translator = load_translator(make_translator(tmp_path / "model", {"ct": CT}, {"clean": CT}))
+    source = ct_slice(tmp_path / "in" / "s.dcm")
+    expected = translator(read(source)).pixels
+    for results in (
+        run(translator, source, tmp_path / "one.dcm", single_file=True),
+        run(translator, tmp_path / "in", tmp_path / "out"),
+    ):
+        ((_, path),) = results.written
+        made = read(path)
+        assert path.suffix == ".dcm" and made.quantity == "HU"
+        np.testing.assert_array_equal(made.pixels, np.rint(expected))
+        rounded = sidecar(path)["rounded"]
+        assert rounded.startswith("whole HU, off by at most 0.")
+        assert ("s", f"{path.name} is DICOM, which stores clean as {rounded}") in results.warnings
+    exact = run(translator, source, tmp_path / "one.tiff", single_file=True)
+    assert "marks one.dcm as synthetic" in exact.failed[0][1]
+    exact = run(translator, source, tmp_path / "exact.tiff", single_file=True)
+    assert "rounded" not in sidecar(tmp_path / "exact.tiff") and exact.written
+    assert not any("stores" in line for _, line in exact.warnings)
+
+
+def test_other_floats_asked_for_as_dicom_are_stored_in_steps(tmp_path: Path) -> None:
+    floats = {"T2": T2["T2"].model_copy(update={"dtype": "float32"})}
+    translator = load_translator(make_translator(tmp_path / "model", T1, floats))
+    source = ct_slice(tmp_path / "s.dcm")
+    assert run(translator, source, tmp_path / "made.dcm", single_file=True).written
+    off = float(sidecar(tmp_path / "made.dcm")["rounded"].removeprefix("65536 steps over its range, off by at most "))
+    assert np.abs(read(tmp_path / "made.dcm").pixels - translator(read(source)).pixels).max() <= off < 2000 / 65535
+
+
+def test_a_write_that_fails_leaves_no_sidecar_but_that_of_an_earlier_image(volumes: Translator, tmp_path: Path) -> None:
+    source, place = volume(tmp_path / "a.nii.gz"), tmp_path / "made.png"
+    results = run(volumes, source, place, single_file=True)
+    assert results.failed and not list(tmp_path.glob("made*")), "PNG holds no volume"
+    earlier = write(Image(np.zeros((4, 4), np.uint8)), place)
+    synthetic.write_sidecar(earlier, {"synthetic": True, "output": place.name, "written": "before"})
+    said, content = synthetic.sidecar_of(place).read_text(), place.read_bytes()
+    assert run(volumes, source, place, single_file=True).failed
+    assert synthetic.sidecar_of(place).read_text() == said and place.read_bytes() == content
+
+
+def test_a_deviations_name_that_is_taken_is_said_before_anything_is_computed(
+    model: Translator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = photo(tmp_path / "in" / "a.png")
+    (tmp_path / "out").mkdir()
+    write(Image(np.zeros((12, 20), np.float32)), tmp_path / "out" / "a_sd.tiff")
+    monkeypatch.setattr(model, "translate_with_spread", None)
+    results = run(model, source, tmp_path / "out", passes=2)
+    assert "a_sd.tiff exists and was not made by" in results.failed[0][1]
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["a_sd.tiff"]
+
+
+def test_another_pixel_size_than_that_of_the_training_is_warned_of(tmp_path: Path) -> None:
+    folder = make_translator(tmp_path / "model", {"ct": CT}, {"clean": CT})
+    translator = load_translator(folder)
+    source = read(ct_slice(tmp_path / "s.dcm"))
+    assert not translator.warnings(source), "an older card does not know"
+    for known, warns in (((3.25, 3.25), True), ((0.7, 0.9), False), ((0.4, 0.5), True), ((1.0, 3.0), False)):
+        card = translator.card.model_copy(update={"spacing": (known, known)})
+        lines = Translator(translator.method, card).warnings(source)
+        assert any("the network sees pixels of 0.8×0.8 mm and learnt from" in line for line in lines) is warns
+    card = translator.card.model_copy(update={"spacing": ((3.25, 3.25), (3.25, 3.25))})
+    unsized = Image(source.pixels, quantity="HU", has_physical_size=False)
+    assert not Translator(translator.method, card).warnings(unsized)
+
+
+def test_padding_of_ct_is_told_as_padding(tmp_path: Path) -> None:
+    intensity = CT.intensity.model_copy(update={"low": -1024.0, "high": 1500.0, "cut": (0.0, 0.0)})
+    part = CT.model_copy(update={"intensity": intensity})
+    translator = load_translator(make_translator(tmp_path / "model", {"ct": part}, {"clean": part}))
+    image = read(ct_slice(tmp_path / "s.dcm"))
+    pixels = image.pixels.copy()
+    pixels[:3] = -3024
+    (line,) = translator.warnings(image.with_pixels(pixels))
+    assert line.endswith("s.dcm (ct): 25.00% of its values are padding (-3024), taken as air (-1024)")

@@ -34,7 +34,12 @@ def train(
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=0, help="Short for --set train.epochs=N.")] = None,
     max_minutes: Annotated[
-        float | None, typer.Option(min=0.01, help="End by then; the schedule is fitted to the time.")
+        float | None,
+        typer.Option(
+            min=0.01,
+            help="Minutes of training steps and of the validations between them; the schedule is fitted to the time. "
+            "Reading and preparing images before, and the last validation and writing the model after, come on top.",
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Short for --set train.seed=N.")] = None,
     fold: Annotated[

@@ -135,6 +135,11 @@ def translate(
     from rich.progress import Progress
 
     from transmodal.errors import UserError
+    from transmodal.images.synthetic import require_replaceable
+
+    single_file = given.is_file() and given.suffix.lower() != ".csv" and bool(out.suffix) and not out.is_dir()
+    if single_file:
+        require_replaceable(out, [given])  # before the seconds that the rest takes to import
     from transmodal.translation.apply import SEGMENTS, apply_translator, find_jobs
     from transmodal.translation.devices import choose_device
     from transmodal.translation.jobs import cases_without_input, chosen_inputs
@@ -166,7 +171,6 @@ def translate(
     )
     wanted = _names(targets)
     made = _what_is_made(translator, jobs, wanted)
-    single_file = given.is_file() and given.suffix.lower() != ".csv" and bool(out.suffix) and not out.is_dir()
     if single_file and len(made) > 1:
         raise UserError(f"The model writes {', '.join(made)}; give a folder with -o, or choose with --targets")
     if not single_file and out.is_file():

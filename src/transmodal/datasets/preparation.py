@@ -22,6 +22,7 @@ from transmodal.errors import UserError
 from transmodal.images import Image
 from transmodal.images.intensity import FittedMap
 from transmodal.images.intensity_settings import IntensitySettings
+from transmodal.images.padding import padding_of
 from transmodal.images.tails import stretch_tails
 
 Prepared = npt.NDArray[np.float32]
@@ -132,7 +133,10 @@ class Preparation(BaseModel):
 
     def cuts(self, images: Mapping[str, Image]) -> list[str]:
         """Return one line for each image of which a given range (a window of HU) cuts more than it did in training."""
-        told = {name: self.modalities[name].intensity.cuts(image.pixels) for name, image in images.items()}
+        told = {
+            name: self.modalities[name].intensity.cuts(image.pixels, padding_of(image))
+            for name, image in images.items()
+        }
         return [f"{images[name].name} ({name}): {line}" for name, line in told.items() if line is not None]
 
     def find_region(self, inputs: Mapping[str, Image], mask: Image | None = None) -> npt.NDArray[np.bool_] | None:

@@ -4,9 +4,13 @@ Source: DICOM PS3.3 C.7.6.1.1.2 to .4 (image type and derivation), C.8.6 (second
 C.8.2.1 (CT), C.8.3.1 (MR).
 """
 
+import copy
 import datetime
+import math
+import re
 import shutil
 import uuid
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,7 +20,7 @@ import numpy.typing as npt
 import pydicom
 import pydicom.dataset
 import pydicom.uid
-from pydicom.valuerep import DSfloat
+from pydicom.valuerep import DSfloat, format_number_as_ds
 
 from transmodal.errors import UserError
 from transmodal.images.files import atomic_path
@@ -67,6 +71,8 @@ _MAY_BE_EMPTY = [
     "AccessionNumber",
     "ReferringPhysicianName",
 ]
+_LONGEST_DESCRIPTION = 64  # of SeriesDescription, a long string
+_SOFT_TISSUE = (40.0, 400.0)  # the usual window of CT: centre and width, HU
 _KEPT_CLASSES = {pydicom.uid.CTImageStorage: "CT", pydicom.uid.MRImageStorage: "MR"}
 _THIRD_IMAGE_TYPE = {"CT": "AXIAL", "MR": "OTHER"}
 _UNSIGNED_16, _SIGNED_16 = np.iinfo(np.uint16), np.iinfo(np.int16)
@@ -123,13 +129,76 @@ def _write_folder(image: Image, path: Path, stored: npt.NDArray[Any], shared: An
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+@dataclass(frozen=True)
+class _Header:
+    """What the header of an image has to have that came from no DICOM file; see `dicom.DicomHeader`."""
+
+    dataset: Any = field(repr=False)
+
+
+def storable(image: Image) -> tuple[Image, str]:
+    """Return an image with values that `write` accepts, and in words what that changed.
+
+    What DICOM holds exactly stays as it is. Hounsfield units become whole ones (int16, clipped to its range); other
+    floats take 65536 even steps over their range, whose slope and intercept go into the header of the result.
+
+    Args:
+        image: values that are not finite, and channels, are left for `write` to refuse.
+
+    Returns:
+        The image, and how it is stored with the largest error, "whole HU, off by at most 0.5"; empty if unchanged.
+    """
+    pixels = image.pixels
+    if image.channels or pixels.dtype.kind != "f" or not np.isfinite(pixels).all() or _exact(image) is not None:
+        return image, ""
+    if image.quantity == "HU":
+        whole = np.clip(np.rint(pixels), _SIGNED_16.min, _SIGNED_16.max).astype(np.int16)
+        made, how = image.with_pixels(whole), "whole HU"
+    else:
+        made, how = _on_a_scale(image), "65536 steps over its range"
+    error = float(np.abs(made.pixels.astype(np.float64) - pixels).max())
+    return made, f"{how}, off by at most {_two_digits_above(error):g}" if error else ""
+
+
+def _on_a_scale(image: Image) -> Image:
+    """Return the nearest float32 values that 16 bits give with a slope and intercept, which its header holds."""
+    pixels = image.pixels.astype(np.float32).astype(np.float64)
+    least, greatest = float(pixels.min()), float(pixels.max())
+    # As the file's text says them, of at most 16 characters.
+    slope, intercept = (format_number_as_ds(number) for number in ((greatest - least) / _UNSIGNED_16.max or 1.0, least))
+    stored = np.clip(np.rint((pixels - float(intercept)) / float(slope)), 0, _UNSIGNED_16.max)
+    header = image.source.header if hasattr(image.source.header, "dataset") else _Header(pydicom.Dataset())
+    dataset = copy.deepcopy(header.dataset)  # a shallow copy shares its attributes
+    dataset.RescaleSlope, dataset.RescaleIntercept = slope, intercept
+    made = image.with_pixels((stored * float(slope) + float(intercept)).astype(np.float32))
+    return replace(made, source=replace(image.source, header=replace(header, dataset=dataset)))
+
+
+def _two_digits_above(number: float) -> float:
+    """Return a positive number with two digits, rounded up."""
+    step = 10.0 ** (math.floor(math.log10(number)) - 1)
+    return math.ceil(number / step - 1e-9) * step
+
+
 def _stored(image: Image, path: Path) -> tuple[npt.NDArray[Any], Any, Any]:
     """Return 8- or 16-bit integers with the slope and intercept that give the values back exactly."""
     pixels = image.pixels
-    if pixels.dtype in (np.uint8, np.uint16, np.int16):
-        return pixels, 1, 0
     if pixels.dtype.kind not in "iuf":
         raise UserError(f"DICOM cannot hold {pixels.dtype} values of {image.name}; convert them to uint8 or int16")
+    found = _exact(image)
+    if found is not None:
+        return found
+    raise UserError(
+        f"DICOM cannot hold the values for {path.name} exactly ({pixels.dtype}, 16 whole bits are needed): round them "
+        f"to whole numbers first, or write them as .nii.gz, .mha or .tif"
+    )
+
+
+def _exact(image: Image) -> tuple[npt.NDArray[Any], Any, Any] | None:
+    """Return what `_stored` does; None where nothing gives the values back exactly."""
+    pixels = image.pixels
+    if pixels.dtype in (np.uint8, np.uint16, np.int16):
+        return pixels, 1, 0
     whole = bool(np.isfinite(pixels).all()) and bool((np.rint(pixels) == pixels).all())
     if whole:
         least, greatest = int(pixels.min()), int(pixels.max())
@@ -138,17 +207,11 @@ def _stored(image: Image, path: Path) -> tuple[npt.NDArray[Any], Any, Any]:
         if greatest - least <= _UNSIGNED_16.max:
             exact = pixels.astype(np.int64 if pixels.dtype != np.uint64 else np.uint64)
             return (exact - exact.dtype.type(least)).astype(np.uint16), 1, least
-    found = _stored_as_source(image)
-    if found is not None:
-        return found
-    raise UserError(
-        f"DICOM cannot hold the values of {image.name} exactly ({pixels.dtype}, 16 whole bits are needed): round them "
-        f"to whole numbers first, or write {path.name} as .nii.gz, .mha or .tif"
-    )
+    return _stored_as_source(image)
 
 
 def _stored_as_source(image: Image) -> tuple[npt.NDArray[Any], Any, Any] | None:
-    """Try the source's own slope and intercept, as after reading a scaled MR or PET slice."""
+    """Try the slope and intercept of the header, as after reading a scaled MR or PET slice, or from `storable`."""
     dataset = getattr(image.source.header, "dataset", None)
     if dataset is None or "RescaleSlope" not in dataset or not np.isfinite(image.pixels).all():
         return None
@@ -202,7 +265,7 @@ def new_series(source: Any, derivation: str | None = None) -> Any:
         made.StudyInstanceUID = new_uid()
     made.SeriesInstanceUID = new_uid()
     made.SeriesNumber = int(source.get("SeriesNumber") or 0) + 9000 if source is not None else 1
-    made.SeriesDescription = (derivation or "Derived by transmodal")[:64]
+    made.SeriesDescription = _short(derivation or "Derived by transmodal")
     made.DerivationDescription = (derivation or "Derived by transmodal")[:1024]
     made.Manufacturer = made.ManufacturerModelName = "transmodal"
     made.SoftwareVersions = software_version()
@@ -210,6 +273,14 @@ def new_series(source: Any, derivation: str | None = None) -> Any:
     made.ContentDate = made.SeriesDate = now.strftime("%Y%m%d")
     made.ContentTime = made.SeriesTime = now.strftime("%H%M%S")
     return made
+
+
+def _short(text: str) -> str:
+    """Return as many whole clauses of a text as a series description holds."""
+    if len(text) <= _LONGEST_DESCRIPTION:
+        return text
+    ends = [found.start() for found in re.finditer(r"[.;:,] ", text[: _LONGEST_DESCRIPTION + 1])]
+    return text[: ends[-1] if ends else _LONGEST_DESCRIPTION]
 
 
 def _describe_pixels(made: Any, image: Image, stored: npt.NDArray[Any], slope: Any, intercept: Any) -> None:
@@ -226,8 +297,12 @@ def _describe_pixels(made: Any, image: Image, stored: npt.NDArray[Any], slope: A
         made.RescaleSlope, made.RescaleIntercept = slope, intercept
         made.RescaleType = "HU" if image.quantity == "HU" else "US"
         least, greatest = float(image.pixels.min()), float(image.pixels.max())
-        made.WindowCenter = DSfloat((least + greatest) / 2, auto_format=True)
-        made.WindowWidth = DSfloat(max(greatest - least, 1.0), auto_format=True)
+        centres, widths, names = [(least + greatest) / 2], [max(greatest - least, 1.0)], ["Full range"]
+        if image.quantity == "HU":  # viewers open with the first
+            centres, widths, names = [_SOFT_TISSUE[0], *centres], [_SOFT_TISSUE[1], *widths], ["Soft tissue", *names]
+        made.WindowCenter = [DSfloat(number, auto_format=True) for number in centres]
+        made.WindowWidth = [DSfloat(number, auto_format=True) for number in widths]
+        made.WindowCenterWidthExplanation = names
     if image.has_physical_size:
         made.PixelSpacing = [DSfloat(length, auto_format=True) for length in image.spacing[:2]]
 
@@ -294,7 +369,8 @@ def place(made: Any, image: Image, index: int) -> None:
 def references(image: Image, index: int | None) -> list[Any]:
     """Return SourceImageSequence: the source slice of this slice, or all source files when they do not correspond."""
     instances = [each for each in getattr(image.source.header, "instances", ()) if all(each)]
-    if index is not None and len(instances) == image.shape[2]:
+    slices = image.shape[2] if image.spatial_dims == 3 else 1
+    if index is not None and len(instances) == slices:
         instances = [instances[index]]
     purpose = pydicom.Dataset()
     purpose.CodeValue, purpose.CodingSchemeDesignator = "121322", "DCM"

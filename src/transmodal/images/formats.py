@@ -156,9 +156,7 @@ def write(image: Image, path: str | Path, derivation: str | None = None) -> Path
             written.
     """
     path = Path(path)
-    key = format_of_name(path)
-    if key is None and not path.suffix and image.spatial_dims == 3:
-        key = "dicom"
+    key = format_to_write(image, path)
     if key is None:
         known = ", ".join(suffix for each in FORMATS.values() for suffix in each.suffixes)
         raise UserError(f"Cannot tell from its name how to write {path}; end it with one of {known}")
@@ -187,6 +185,13 @@ def format_of_name(path: str | Path) -> str | None:
         if name.endswith(each.suffixes or ("\0",)):
             return key
     return None
+
+
+def format_to_write(image: Image, path: str | Path) -> str | None:
+    """Return the key in FORMATS of what `write` makes there: a volume whose name has no suffix is a DICOM folder."""
+    path = Path(path)
+    found = format_of_name(path)
+    return "dicom" if found is None and not path.suffix and image.spatial_dims == 3 else found
 
 
 def _format_of(path: Path) -> str:

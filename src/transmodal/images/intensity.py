@@ -109,25 +109,35 @@ class FittedMap(BaseModel):
         bounds = None if scale is None or self.limits is None else bounds_at(scale, self.limits)
         return self.inverse if bounds is None else LinearMap(low=bounds[0], high=bounds[1])
 
-    def cuts(self, pixels: Pixels) -> str | None:
+    def cuts(self, pixels: Pixels, padding: Region | None = None) -> str | None:
         """Say what a range given in the recipe cuts off an image, where it is more than it cut off in training.
 
         Args:
             pixels: in the image's unit.
+            padding: True where a CT holds padding instead of a measurement, see `padding_of`; it is told as such.
 
         Returns:
             A clause for a warning; None where nothing is to be said, or the range is not a given one.
         """
         if self.cut is None:
             return None
-        shares = shares_outside(pixels, self.low, self.high)
-        clauses = [
+        most_below, most_above = (MORE_CUT * known + LEAST_CUT for known in self.cut)
+        below, above = shares_outside(pixels, self.low, self.high)
+        clauses, measured = list[str](), pixels
+        if padding is not None and below > most_below:
+            padding = padding & (pixels < self.low)
+            if padding.any():
+                clauses.append(_told_padding(pixels, padding, self.low))
+                measured = pixels[~padding]
+                below -= float(padding.mean())
+        clauses += [
             f"{share:.2%} of its values are {where} {end:g} and cut to it (they reach {reached:g}; in training it was "
             f"{known:.2%})"
-            for share, known, where, end, reached in zip(
-                shares, self.cut, ("below", "above"), (self.low, self.high), (pixels.min(), pixels.max()), strict=True
+            for share, most, known, where, end, reached in (
+                (below, most_below, self.cut[0], "below", self.low, measured.min(initial=self.low)),
+                (above, most_above, self.cut[1], "above", self.high, measured.max(initial=self.high)),
             )
-            if share > MORE_CUT * known + LEAST_CUT
+            if share > most
         ]
         return "; ".join(clauses) or None
 
@@ -139,3 +149,9 @@ class FittedMap(BaseModel):
     def _through(self, landmarks: npt.ArrayLike) -> PiecewiseMap:
         assert self.limits is not None
         return PiecewiseMap.through(landmarks, levels_of(self.standard, self.limits))
+
+
+def _told_padding(pixels: Pixels, padding: Region, low: float) -> str:
+    least, greatest = pixels[padding].min(), pixels[padding].max()
+    values = f"{least:g}" if least == greatest else f"{least:g} to {greatest:g}"
+    return f"{padding.mean():.2%} of its values are padding ({values}), taken as air ({low:g})"

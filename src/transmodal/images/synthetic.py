@@ -4,17 +4,29 @@ Whatever is made of such an image carries both on, so that no resampled copy of 
 """
 
 import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import transmodal
+from transmodal.errors import UserError
 from transmodal.images.files import write_text
 from transmodal.images.formats import stem_of, write
 from transmodal.images.image import Image
 from transmodal.images.note import NOTICE
 
-__all__ = ["NOTICE", "mark_of", "read_sidecar", "sidecar_of", "write_derived", "write_sidecar"]
+__all__ = [
+    "NOTICE",
+    "mark_of",
+    "marked",
+    "read_sidecar",
+    "require_replaceable",
+    "sidecar_of",
+    "write_derived",
+    "write_sidecar",
+]
 
 SIDECAR = ".synthetic.json"
 
@@ -36,6 +48,50 @@ def read_sidecar(sidecar: Path) -> dict[str, Any]:
 def write_sidecar(path: Path, content: dict[str, Any]) -> None:
     """Write the sidecar of an image."""
     write_text(sidecar_of(path), json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def marked(path: Path, content: dict[str, Any]) -> Iterator[None]:
+    """Write the sidecar of an image around the writing of the image itself.
+
+    The sidecar comes first, so that an image whose writing was broken off is known as synthetic, and as unfinished.
+    Where the writing fails and leaves no new image, the sidecar of an earlier one comes back, or there is none.
+
+    Args:
+        path: the image, which is written inside the `with`.
+        content: of the sidecar; `written` is added to it, the time or null.
+    """
+    sidecar, stood = sidecar_of(path), path.exists()
+    earlier = sidecar.read_text(encoding="utf-8", errors="replace") if stood and sidecar.is_file() else None
+    write_sidecar(path, content | {"written": None})
+    try:
+        yield
+    except Exception:
+        if stood == path.exists():  # files are written beside their place and renamed: an earlier one is whole
+            sidecar.unlink() if earlier is None else write_text(sidecar, earlier)
+        raise
+    write_sidecar(path, content | {"written": datetime.now(UTC).isoformat(timespec="seconds")})
+
+
+def require_replaceable(path: Path, inputs: Iterable[Path]) -> None:
+    """Refuse to replace an input, an image that no sidecar calls synthetic, and the sidecar of another image.
+
+    Args:
+        path: the image to be written, with a sidecar.
+        inputs: what it is made of.
+
+    Raises:
+        UserError: it is one of these.
+    """
+    if path.resolve() in {file.resolve() for file in inputs}:
+        raise UserError(f"{path} is the input itself; choose another output")
+    earlier = read_sidecar(sidecar_of(path))
+    if path.exists() and not (earlier.get("synthetic") is True and earlier.get("output") == path.name):
+        raise UserError(f"{path} exists and was not made by 'transmodal translate'; choose another output")
+    other = Path(str(earlier.get("output", path.name))).name
+    if earlier.get("written") and other not in ("", path.name) and path.with_name(other).exists():
+        # One sidecar serves one image: a synthetic image must never be left without its mark.
+        raise UserError(f"{sidecar_of(path)} marks {other} as synthetic; choose another name or folder for {path.name}")
 
 
 def mark_of(image: Image) -> str:
@@ -80,12 +136,9 @@ def write_derived(image: Image, path: Path, *, of: Image, how: str) -> Path:
         "shape": list(image.shape),
         "spacing_mm": list(image.spacing) if image.has_physical_size else None,
         "made_of": {"path": str(of.source.path) if of.source.path else None, "sidecar": said or None},
-        "written": None,
     }
-    # The sidecar comes first, so that an image whose writing was broken off is known as synthetic, and as unfinished.
-    write_sidecar(path, sidecar)
-    write(image, path, derivation=f"{earlier}; {how}")
-    write_sidecar(path, sidecar | {"written": datetime.now(UTC).isoformat(timespec="seconds")})
+    with marked(path, sidecar):
+        write(image, path, derivation=f"{earlier}; {how}")
     return path
 
 

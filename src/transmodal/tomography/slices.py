@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from transmodal.errors import UserError
 from transmodal.images import Image
+from transmodal.images.padding import PADDING_HU
 from transmodal.tomography.hounsfield import HounsfieldScale
-from transmodal.tomography.scan import PADDING_HU
 
 Slices = NDArray[np.float32]
 

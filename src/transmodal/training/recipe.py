@@ -38,7 +38,12 @@ class TrainSettings(BaseModel):
     batch_size: int = Field(1, ge=1, description="samples a step and process")
     seed: int = Field(0, ge=0)
     precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: automatic mixed precision")
-    max_minutes: float | None = Field(None, gt=0, description="end by then, with the schedule fitted to the time")
+    max_minutes: float | None = Field(
+        None,
+        gt=0,
+        description="of training steps and the validations between them, the schedule fitted to the time; preparing "
+        "images before, and the last validation and writing the model after, come on top",
+    )
     loader_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
         "auto", description="processes that augment; 0 augments in the training process; auto: 0, on a GPU up to 8"
     )

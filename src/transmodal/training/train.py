@@ -19,6 +19,7 @@ from transmodal.datasets.preparation import Preparation
 from transmodal.datasets.preparation_fitting import fit_preparation
 from transmodal.datasets.splits import divide_training_subjects, split_by_subject
 from transmodal.errors import UserError
+from transmodal.images import read_geometry
 from transmodal.images.files import write_text
 from transmodal.training.cases import is_usable, lacking, learns_without_pairs, usable_cases
 from transmodal.training.checkpoint import all_finite, load_checkpoint
@@ -36,6 +37,7 @@ from transmodal.translation.familiarity import Familiarity, describe_image
 from transmodal.translation.model_folder import save_translator
 
 PRETRAINING = "pretraining"
+_LOOKED_AT = 10  # training images tell whether pixels have a size
 PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}
 
 
@@ -345,6 +347,7 @@ def _write_model(run: Run, trainer: Trainer, *, has_failed: bool) -> None:
         targets=ports.targets,
         shape=trainer.shape,
         patches=recipe.sampling.patch is not None,
+        spacing=_sample_spacing(trainer.training),
         missing_inputs=ports.missing,
         classes=ports.classes,
         preparation=trainer.preparation,
@@ -362,6 +365,19 @@ def _write_model(run: Run, trainer: Trainer, *, has_failed: bool) -> None:
         familiar=_familiar(trainer.training, recipe),
     )
     save_translator(trainer.method, card, run.model)
+
+
+def _sample_spacing(cases: Sequence[PreparedCase]) -> tuple[tuple[float, float], ...] | None:
+    """Return the least and the greatest pixel size of samples along each axis, None where images say none."""
+    sizes = [case.spacing for case in cases if case.spacing is not None]
+    try:
+        if not sizes or not all(
+            read_geometry(next(iter(case.case.files.values()))).has_physical_size for case in cases[:_LOOKED_AT]
+        ):
+            return None
+    except UserError:  # files that are gone by now must not cost the translator
+        return None
+    return tuple((round(min(along), 5), round(max(along), 5)) for along in zip(*sizes, strict=True))
 
 
 def _told_pretraining(recipe: Recipe) -> str:

@@ -11,18 +11,19 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 import transmodal
+from transmodal.datasets.label_classes import LabelClasses
 from transmodal.errors import UserError
 from transmodal.images import Image, read, read_geometry, write
+from transmodal.images.dicom_writer import storable
 from transmodal.images.files import sha256_of, write_text
-from transmodal.images.formats import stem_of
-from transmodal.images.synthetic import NOTICE, read_sidecar, sidecar_of, write_sidecar
+from transmodal.images.formats import format_to_write, stem_of
+from transmodal.images.synthetic import NOTICE, marked, read_sidecar, require_replaceable, sidecar_of
 from transmodal.translation.allocator import freed_memory_kept
 from transmodal.translation.jobs import Job, find_jobs
 from transmodal.translation.options import Options
@@ -204,24 +205,27 @@ class _Call:
         images = {modality: self._read(file) for modality, file in job.files.items()}
         first = next(iter(images.values()))
         paths = {modality: self._path(job, modality, first) for modality in targets}
-        for path in paths.values():
-            _require_ours(path, whole)
+        spreads = bool(self.passes or self.ensemble)
+        for path in paths.values():  # before anything is computed
+            require_replaceable(path, whole.files.values())
+            if spreads:
+                require_replaceable(_path_of_sd(path, first), whole.files.values())
         mask = self._read(job.mask) if job.mask is not None else None
         options = replace(self.options, warn=self.warned.append)
         how: dict[str, Any] = {"mask": mask, "targets": targets, "options": options}
-        if self.passes or self.ensemble:
+        if spreads:
             spread = self.translator.translate_with_spread(
                 images, passes=self.passes, seed=self.seed or 0, others=self.ensemble, **how
             )
             outputs = {name: mean for name, (mean, _) in spread.items()}
             for name, (_, sd) in spread.items():
-                path = _path_of_sd(paths[name], sd)
-                _require_ours(path, whole)
-                self._write(sd, path, {**record, "target": f"standard deviation of {name}"})
+                target = f"standard deviation of {name}"
+                self._write(sd, _path_of_sd(paths[name], sd), {**record, "target": target})
         else:
             outputs = self.translator.translate_case(images, seed=self.seed, **how)
+        record["warnings"] = list(self.warned)
         for modality, image in outputs.items():
-            self._write(image, paths[modality], {**record, "target": modality, "warnings": list(self.warned)})
+            self._write(image, paths[modality], {**record, "target": modality})
         return "written", list(paths.values())
 
     def _read(self, file: Path) -> Image:
@@ -230,42 +234,31 @@ class _Call:
 
     def _write(self, image: Image, path: Path, record: dict[str, Any]) -> None:
         card = self.translator.card
+        image, rounded = storable(image) if format_to_write(image, path) == "dicom" else (image, "")
+        if rounded:
+            self.warned.append(f"{path.name} is DICOM, which stores {record['target']} as {rounded}")
         sidecar = {
             **record,
             "output": path.name,
             "quantity": image.quantity,
             "shape": list(image.shape),
             "spacing_mm": list(image.spacing) if image.has_physical_size else None,
-            "written": None,
+            **({"rounded": rounded} if rounded else {}),
         }
         classes = card.preparation.modalities[record["target"]].labels if record["target"] in card.targets else None
         if classes is not None:
             sidecar["labels"] = classes.legend()
-        # The sidecar comes first, so that an image whose writing was broken off is known as ours, and as unfinished.
-        write_sidecar(path, sidecar)
-        if path.is_dir() and all(file.suffix == SUFFIX["dicom"] for file in path.iterdir()):
-            shutil.rmtree(path)  # slices of an earlier call; a series is only written to a new folder
         derivation = f"{NOTICE} {record['target']} made by transmodal {transmodal.__version__}, model {card.name}"
-        if classes is None:
-            write(image, path, derivation=derivation)
-        elif self.as_segments:
-            from transmodal.images.dicom_segmentation import Segment
-            from transmodal.images.dicom_segmentation import write as write_segmentation
-
-            segments = [
-                Segment(
-                    each.value,
-                    each.name,
-                    each.colour,
-                    tuple(classes.classes[inner].value for inner in classes.inside(number)),
-                )
-                for number, each in enumerate(classes.classes)
-            ]
-            write_segmentation(image, path, segments, derivation)
-        else:
-            values = ", ".join(f"{each.value} {each.name}" for each in classes.classes)
-            write(image, path, derivation=f"{derivation}; {values}")
-        write_sidecar(path, sidecar | {"written": datetime.now(UTC).isoformat(timespec="seconds")})
+        with marked(path, sidecar):
+            if path.is_dir() and all(file.suffix == SUFFIX["dicom"] for file in path.iterdir()):
+                shutil.rmtree(path)  # slices of an earlier call; a series is only written to a new folder
+            if classes is None:
+                write(image, path, derivation=derivation)
+            elif self.as_segments:
+                _write_segments(image, path, classes, derivation)
+            else:
+                values = ", ".join(f"{each.value} {each.name}" for each in classes.classes)
+                write(image, path, derivation=f"{derivation}; {values}")
 
     def _path(self, job: Job, modality: str, source: Image) -> Path:
         if self.single_file:
@@ -339,17 +332,21 @@ def _finished_sd(path: Path, record: dict[str, Any]) -> bool:
     return False
 
 
-def _require_ours(path: Path, job: Job) -> None:
-    """Refuse to replace the input, an image that no sidecar calls synthetic, and the sidecar of another image."""
-    if path.resolve() in {file.resolve() for file in job.files.values()}:
-        raise UserError(f"{path} is the input itself; choose another output")
-    earlier = read_sidecar(sidecar_of(path))
-    if path.exists() and not (earlier.get("synthetic") is True and earlier.get("output") == path.name):
-        raise UserError(f"{path} exists and was not made by 'transmodal translate'; choose another output")
-    other = Path(str(earlier.get("output", path.name))).name
-    if earlier.get("written") and other not in ("", path.name) and path.with_name(other).exists():
-        # One sidecar serves one image: a synthetic image must never be left without its mark.
-        raise UserError(f"{sidecar_of(path)} marks {other} as synthetic; choose another name or folder for {path.name}")
+def _write_segments(image: Image, path: Path, classes: LabelClasses, derivation: str) -> None:
+    """Write a label map as a DICOM segmentation."""
+    from transmodal.images.dicom_segmentation import Segment
+    from transmodal.images.dicom_segmentation import write as write_segmentation
+
+    segments = [
+        Segment(
+            each.value,
+            each.name,
+            each.colour,
+            tuple(classes.classes[inner].value for inner in classes.inside(number)),
+        )
+        for number, each in enumerate(classes.classes)
+    ]
+    write_segmentation(image, path, segments, derivation)
 
 
 def _require_writable(folder: Path) -> None:
@@ -371,14 +368,15 @@ def suffix_for(translator: Translator, source: Image, modality: str) -> str:
     """Return the suffix of an output: the input's format where it carries patient geometry, else the training's.
 
     A DICOM volume has none: it is written as a folder of slices. What DICOM cannot hold becomes NIfTI, and so do label
-    maps.
+    maps; Hounsfield units, which DICOM holds whole, stay DICOM.
     """
     target, own = translator.card.preparation.modalities[modality], source.source.format
     chosen = own if own in KEEPS_ITS_FORMAT else target.format
     if chosen == "dicom":
         if target.labels is not None:  # viewers would show values as shades of grey
             return SUFFIX["nifti"]
-        if target.channels or np.dtype(target.dtype).kind == "f" or np.dtype(target.dtype).itemsize > 2:
+        narrow = np.dtype(target.dtype).kind != "f" and np.dtype(target.dtype).itemsize <= 2
+        if target.channels or not (narrow or target.quantity == "HU"):
             return SUFFIX["nifti"]
         return SUFFIX["dicom"] if source.spatial_dims == 2 else ""
     return SUFFIX.get(chosen, SUFFIX["tiff"] if source.spatial_dims == 2 else SUFFIX["nifti"])

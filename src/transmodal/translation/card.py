@@ -45,6 +45,11 @@ class Card(BaseModel):
     targets: dict[str, int] = Field(min_length=1)
     shape: tuple[int, ...] = Field(description="spatial shape of the training samples on the prepared grid")
     patches: bool = Field(False, description="that shape is one of patches, not of whole images")
+    spacing: tuple[tuple[float, float], ...] | None = Field(
+        None,
+        description="least and greatest pixel size of the training samples on the prepared grid, mm, by spatial axis; "
+        "None: not known",
+    )
     missing_inputs: bool = Field(False, description="inputs may be absent in use")
     classes: int = Field(0, description="of the label maps in training, background included; 0 without")
     preparation: Preparation
@@ -79,6 +84,8 @@ class Card(BaseModel):
     def _agrees_with_itself(self) -> "Card":
         if any(axis not in range(self.preparation.spatial_dims) for axis in self.flips):
             raise ValueError(f"flips names axes that samples do not have: {list(self.flips)}")
+        if self.spacing is not None and len(self.spacing) != self.preparation.spatial_dims:
+            raise ValueError("spacing needs one pair for each axis of a sample")
         for modality, channels in (self.inputs | self.targets).items():
             # A modality becomes part of file names: it must not lead out of the output folder.
             if not modality.isprintable() or set(modality) & set("/\\"):

@@ -28,6 +28,7 @@ from transmodal.translation.volume_predictor import VolumePredictor, learnt_wind
 from transmodal.translation.windows import Predict
 
 _log = logging.getLogger(__name__)
+MOST_OFF_SIZE = 1.5  # times the pixel size of the training, along any axis, before it is worth a word
 
 
 @dataclass(frozen=True)
@@ -39,14 +40,14 @@ class PreparedInputs:
         like: the first input, whose grid the outputs take.
         region: on the files' own grid.
         wanted: the targets to make.
-        cut: one line for each input of which a given range cuts more than it did in training.
+        doubts: lines on what a given range cuts off more than it did in training, and on another pixel size.
     """
 
     stacks: dict[str, npt.NDArray[Any]]
     like: Image
     region: npt.NDArray[np.bool_] | None
     wanted: list[str]
-    cut: Sequence[str] = ()
+    doubts: Sequence[str] = ()
 
 
 class Translator:
@@ -205,7 +206,7 @@ class Translator:
             stacks[REGION] = preparation.prepare_region(region, first)
             if self.card.ports.depth:
                 stacks[DEPTH] = preparation.prepare_depth(region, first)
-        return PreparedInputs(stacks, first, region, wanted, preparation.cuts(given))
+        return PreparedInputs(stacks, first, region, wanted, [*preparation.cuts(given), *self._other_pixel_size(first)])
 
     def _run(self, case: "PreparedInputs", seed: int | None, options: Options) -> dict[str, npt.NDArray[np.float32]]:
         if options.warn is not None:
@@ -264,7 +265,23 @@ class Translator:
             for name in self.card.familiar
             if name in case.stacks
         }
-        return [*case.cut, *warnings_for(self.card.familiar, features)]
+        return [*case.doubts, *warnings_for(self.card.familiar, features)]
+
+    def _other_pixel_size(self, image: Image) -> list[str]:
+        """Return a warning where the network sees pixels of quite another size than in training."""
+        preparation, known = self.card.preparation, self.card.spacing
+        if known is None or not image.has_physical_size or preparation.grid.spacing is not None:
+            return []
+        here = preparation.prepared_spacing(image)
+        factors = [max(least / size, size / most) for size, (least, most) in zip(here, known, strict=True)]
+        if max(factors) <= MOST_OFF_SIZE:
+            return []
+        trained = "×".join(f"{least:.3g}" if least == most else f"{least:.3g} to {most:.3g}" for least, most in known)
+        return [
+            f"{image.name}: the network sees pixels of {'×'.join(f'{size:.3g}' for size in here)} mm and learnt from "
+            f"{trained} mm, so it may do nothing of use; resample the image, or train on such images or with "
+            "preparation.grid.spacing"
+        ]
 
     def targets_for(self, given: Collection[str], targets: Sequence[str] | None = None) -> list[str]:
         """Return what is made of these inputs.
