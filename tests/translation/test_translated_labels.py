@@ -1,6 +1,7 @@
 """A segmentation in use: label maps on the inputs' own grid, tidied, with names and colours beside and inside them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -39,6 +40,17 @@ def test_a_label_map_comes_back_on_the_inputs_own_grid(data: Path, translator: T
     assert made.same_grid(truth) and made.pixels.dtype == np.uint8 and made.quantity == "label"
     for label in (LIVER, TUMOUR):
         assert dice(made.pixels, truth.pixels, label=label) > 0.9
+
+
+def test_the_card_knows_the_pixel_size_of_the_training_and_another_is_warned_of(
+    data: Path, translator: Translator
+) -> None:
+    image = read(data / "m4_w1_ct.nii.gz")
+    sizes = translator.card.preparation.prepared_spacing(image)
+    assert translator.card.spacing == tuple((size, size) for size in sizes)
+    coarse = replace(image, affine=image.affine @ np.diag([2.0, 2.0, 2.0, 1.0]))
+    lines = [[line for line in translator.warnings(each) if "learnt from" in line] for each in (image, coarse)]
+    assert [len(each) for each in lines] == [0, 1]
 
 
 def test_other_orientations_and_pixel_sizes_are_met(data: Path, translator: Translator) -> None:
