@@ -41,6 +41,25 @@ def dicom(path: Path, plane: str, patient: str = "", date: str = "20200102", ser
     made.save_as(path)
 
 
+@pytest.mark.parametrize("people", [("A1", "A2"), ("A1",)])
+def test_single_slices_of_one_plane_are_ct_and_no_series(tmp_path: Path, people: tuple[str, ...]) -> None:
+    for person in people:
+        for number in (7, 9):
+            dicom(tmp_path / person / "axial" / f"{number:03d}.dcm", "axial", person, number=number)
+    indexed = index_folder(tmp_path)
+    assert (indexed.layout, indexed.reason) == ("ct", "DICOM slices of CT, one a series")
+    assert len(indexed.manifest.table) == 2 * len(people) and set(indexed.manifest.table["modality"]) == {"CT"}
+
+
+def test_series_and_pairs_of_ct_are_not_taken_for_single_slices(tmp_path: Path) -> None:
+    for number in (7, 9):
+        dicom(tmp_path / "series" / "A1" / f"{number:03d}.dcm", "axial", "A1", series="1.2.3", number=number)
+        for dose in ("low", "full"):  # the same patient's, under the same name
+            dicom(tmp_path / "pairs" / dose / f"{number:03d}.dcm", "axial", f"A{number}", number=number)
+    assert index_folder(tmp_path / "series").layout == "dicom"
+    assert index_folder(tmp_path / "pairs").layout != "ct"
+
+
 def test_slices_in_planes_get_person_date_and_plane(tmp_path: Path) -> None:
     for person in ("A1", "A2"):
         for plane in ORIENTATIONS:

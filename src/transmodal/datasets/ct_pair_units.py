@@ -11,6 +11,7 @@ import pandas
 
 from transmodal.datasets.ct_pair_settings import PairSettings, weighted
 from transmodal.datasets.manifest import Manifest
+from transmodal.errors import UserError
 from transmodal.images.files import sha256_of
 from transmodal.simulation.ct.pairs import Output, Task
 from transmodal.simulation.ct.steps import Level
@@ -33,7 +34,12 @@ def rows_of(manifest: Manifest, modality: str) -> list[dict[str, str]]:
     Raises:
         UserError: there is none, or a subject stands on two sides of the split.
     """
-    manifest.require_modalities([modality])
+    if modality not in manifest.modalities:
+        raise UserError(
+            f"No image of modality {modality!r} in {manifest.name}; known are {', '.join(manifest.modalities[:12])}: "
+            "name the clean CT by --modality NAME, or make the manifest anew by 'transmodal data index --layout ct', "
+            "which calls every CT so"
+        )
     if "split" in manifest.table:
         manifest.check_split()
     table = manifest.table[manifest.table["modality"] == modality]

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pydicom
+from pydicom.uid import CTImageStorage
 
 from transmodal.datasets.layouts.listing import SPLIT_FOLDERS, Found, Index, Listing, Options
 from transmodal.datasets.layouts.rows import Placed, collect
@@ -24,22 +25,43 @@ from transmodal.images.guard import reading
 MODALITY = "CT"
 PLANES = ("axial", "coronal", "sagittal")
 _TAGS = """PatientID StudyDate SeriesInstanceUID InstanceNumber Modality ImageType ImageOrientationPatient Rows
-    ManufacturerModelName"""
+    ManufacturerModelName SOPClassUID"""
+_LOOKED_INTO = 200  # files, to recognise the layout
 _NORMAL_OF = {0: "sagittal", 1: "coronal", 2: "axial"}
 
 
 def recognise(listing: Listing) -> str | None:
-    """Say why the folder looks like single CT slices of several planes, or None."""
+    """Say why the folder looks like single CT slices, or None: they lie in several planes, or each is a series."""
+    files = [path for found in listing.images for path in _files(found)]
+    if any(format_of(path) != "dicom" for path in files[:_LOOKED_INTO]):
+        return None
+    return _in_planes(listing, files) or _one_a_series(files)
+
+
+def _in_planes(listing: Listing, files: list[Path]) -> str | None:
     planes = {name.lower() for found in listing.images for name in (*found.folders, found.path.name)} & set(PLANES)
     if len(planes) < 2:
-        return None
-    files = [path for found in listing.images for path in _files(found)]
-    if any(format_of(path) != "dicom" for path in files):
         return None
     headers = [_header(path) for path in files[:20]]
     if any(str(header.get("Modality", "")) != "CT" for header in headers):
         return None
     return f"DICOM slices of CT in folders {', '.join(sorted(planes))}"
+
+
+def _one_a_series(files: list[Path]) -> str | None:
+    """Say that every file is a CT slice of a series of its own; one person's files of equal names may be pairs."""
+    if len(files) < 2:
+        return None
+    series: set[str] = set()
+    names: set[tuple[str, str]] = set()
+    for path in files[:_LOOKED_INTO]:
+        header = _header(path)
+        uid, name = _text(header, "SeriesInstanceUID"), (path.name, _text(header, "PatientID"))
+        if header.get("SOPClassUID") != CTImageStorage or not uid or uid in series or name in names:
+            return None
+        series.add(uid)
+        names.add(name)
+    return "DICOM slices of CT, one a series"
 
 
 def index(listing: Listing, options: Options) -> Index:
