@@ -4,9 +4,12 @@ Nothing heavy is imported here or at the top of a command's file, so that `trans
 """
 
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from transmodal.errors import UserError
+
+if TYPE_CHECKING:
+    from typer.exceptions import TyperException
 
 STOPPED = 130  # what a shell gives a program that Ctrl-C ended
 
@@ -29,12 +32,34 @@ def main(arguments: list[str] | None = None) -> None:
         if not message or "\n" in message:  # a group without a command: its help, which typer may have printed already
             print(message, file=sys.stderr, end="")
             sys.exit(2)
-        _leave(f"{message.rstrip('.')}; see '{command} --help'")
+        said = f"{_plain(message)}{_hint(error)}"
+        _leave(f"{said}{' See' if said.endswith('?') else '; see'} '{command} --help'")
     except Abort:
         status = STOPPED
     if status == STOPPED:
         print("transmodal: stopped by the user", file=sys.stderr)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _plain(message: str) -> str:
+    """Return a message about wrong usage without the words of the library that found it."""
+    return message.replace(": Value error, ", ": ").rstrip(".")
+
+
+def _hint(error: "TyperException") -> str:
+    """Return what the user may have meant: the nearest choice, or a degradation whose words are one option."""
+    import difflib
+    import re
+
+    if found := re.search(r"'([^']*)' is not one of ('.+')", error.message):
+        known = {name.lower(): name for name in re.findall("'([^']*)'", found[2])}
+        if near := difflib.get_close_matches(found[1].lower(), known, n=1, cutoff=0.5):
+            return f"; did you mean {known[near[0]]!r}?"
+    context = getattr(error, "ctx", None)
+    takes_steps = context is not None and any("--step" in option.opts for option in context.command.params)
+    if takes_steps and re.match(r"Got unexpected extra argument.*=", error.message):
+        return "; put a degradation and its settings in quotes, as --step 'photon-noise photons=1e5'"
+    return ""
 
 
 def _leave(message: str) -> NoReturn:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from transmodal.datasets.manifest import CaseFiles, nearest
+from transmodal.datasets.manifest import CaseFiles, Manifest, nearest
 from transmodal.datasets.preparation import ModalityPreparation
 from transmodal.datasets.sample_grid import SliceSettings
 from transmodal.errors import UserError
@@ -95,9 +95,8 @@ class TargetJob:
         needed += [self.mask_modality] if self.mask_modality is not None else []
         if self.policy.looks_for_own_mask:
             run.manifest.require_modalities([str(self.policy.own_mask)])
-        run.manifest.require_modalities(
-            [*needed, *asked.beside, *([self.policy.lesions] if self.policy.lesions else [])]
-        )
+        run.manifest.require_modalities([*needed, *([self.policy.lesions] if self.policy.lesions else [])])
+        _require_beside(asked.beside, run.manifest)
         self.needed = needed
         self.cases = self._cases(asked.split)
         if not self.cases:
@@ -352,6 +351,23 @@ class TargetJob:
             return None
         finally:
             self.not_in_baselines |= bad
+
+
+def _require_beside(modalities: Sequence[str], manifest: Manifest) -> None:
+    """Refuse images to stand beside that the manifest does not have.
+
+    Raises:
+        UserError: with the command that makes them, where they are a remedy of degraded CT.
+    """
+    for modality in modalities:
+        if modality in manifest.modalities:
+            continue
+        from transmodal.simulation.ct.companions import NEEDS
+
+        known = f"known are {', '.join(manifest.modalities[:12])}"
+        if (remedy := modality.lower()) in NEEDS:
+            known += f"; 'transmodal data degrade --also {remedy}' adds it to pairs of degraded and clean CT"
+        raise UserError(f"No image of modality {modality!r} to stand beside in {manifest.name}; {known}")
 
 
 def mask_of(mask: Image, truth: Image) -> npt.NDArray[np.bool_]:
