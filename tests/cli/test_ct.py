@@ -93,7 +93,7 @@ def test_a_cone_beam_sees_the_volume_as_a_whole(
     assert np.allclose(found.affine, truth.affine)
     middle = np.asarray(found)[1, 20:44, 20:44] - np.asarray(truth, np.float32)[1, 20:44, 20:44]
     assert abs(np.median(middle)) < 60  # three slices of a cone: FDK's own error
-    status, _, err = run(capsys, "ct", "reconstruct", cone, "-o", image, "--method", "fbp")
+    status, _, err = run(capsys, "ct", "reconstruct", cone, "-o", image, "--overwrite", "--method", "fbp")
     assert status == 2
     assert "goes to --method fdk" in err
 
@@ -110,7 +110,7 @@ def test_another_grid_keeps_the_middle_of_the_field(
         (("--spacing", "12.5"), (32, 32), 12.5),
         (("--size", "20,24", "--spacing", "5"), (20, 24), 5.0),
     ):
-        assert run(capsys, "ct", "reconstruct", sinogram, "-o", tmp_path / "i.tif", *more)[0] == 0
+        assert run(capsys, "ct", "reconstruct", sinogram, "-o", tmp_path / "i.tif", "--overwrite", *more)[0] == 0
         found = read(tmp_path / "i.tif")
         assert found.shape == shape
         assert found.spacing == pytest.approx((spacing, spacing))
@@ -144,8 +144,8 @@ def test_counts_become_an_image_by_flat_and_dark_field(
             ),
         ),
     ):
-        assert run(capsys, "ct", "reconstruct", *more, "-o", tmp_path / "i.tif")[0] == 0
-        images[name] = inside(read(tmp_path / "i.tif"))
+        assert run(capsys, "ct", "reconstruct", *more, "-o", tmp_path / f"{name}.tif")[0] == 0
+        images[name] = inside(read(tmp_path / f"{name}.tif"))
     assert np.sqrt(np.mean((images["plain"] - images["raw"]) ** 2)) < 40
 
 
@@ -189,7 +189,10 @@ def test_a_dicom_slice_stays_one(tmp_path: Path, capsys: pytest.CaptureFixture[s
     affine = np.diag([-MM, -MM, 5.0, 1.0])
     write(Image(body(), affine, quantity="HU"), tmp_path / "in.dcm")
     arguments = ("ct", "degrade", tmp_path / "in.dcm", "-o", tmp_path / "out.dcm", "--step", "rings gain_sd=0.05")
-    assert run(capsys, *arguments)[0] == 0
+    code, said, _ = run(capsys, *arguments)
+    assert code == 0 and "Note: out.dcm is DICOM, which stores whole HU, off by at most 0." in said
+    rounded = json.loads((tmp_path / "out.degraded.json").read_text())["rounded"]
+    assert rounded.startswith("whole HU, off by at most 0.")
     found = read(tmp_path / "out.dcm")
     assert found.pixels.dtype.kind == "i"
     assert found.same_grid(read(tmp_path / "in.dcm"))
@@ -302,7 +305,7 @@ def test_padding_by_water_knows_the_water_of_the_scale(
     narrow = ("--views", "60", "--bins", "40")
     images = {}
     for water in ("0.0192", "0.05"):
-        sinogram, image = tmp_path / f"{water}.npy", tmp_path / "i.nii.gz"
+        sinogram, image = tmp_path / f"{water}.npy", tmp_path / f"{water}.nii.gz"
         assert run(capsys, "ct", "project", slice_file, "-o", sinogram, "--water", water, *narrow)[0] == 0
         arguments = ("ct", "reconstruct", sinogram, "-o", image, "--water", water, "--padding", "water")
         assert run(capsys, *arguments)[0] == 0
@@ -338,11 +341,11 @@ def test_views_are_those_of_the_geometry_or_the_default(
     geometry = tmp_path / "scan.json"
     geometry.write_text(json.dumps({"kind": "parallel", "views": 8, "bins": 95, "pitch": MM}))
     for more, views in ((("--geometry", geometry), 8), ((), 180), (("--views", "9"), 9)):
-        assert run(capsys, "ct", "project", slice_file, "-o", tmp_path / "s.npy", *more)[0] == 0
+        assert run(capsys, "ct", "project", slice_file, "-o", tmp_path / "s.npy", "--overwrite", *more)[0] == 0
         assert len(np.load(tmp_path / "s.npy")) == views
     for more, views in ((("--geometry", geometry), 8), ((), 720), (("--views", "9"), 9)):
         arguments = ("ct", "degrade", slice_file, "-o", tmp_path / "o.tif", "--step", "rings", "--keep-sinogram")
-        assert run(capsys, *arguments, *more)[0] == 0
+        assert run(capsys, *arguments, "--overwrite", *more)[0] == 0
         assert len(np.load(tmp_path / "o.sinogram.npy")) == views
 
 
@@ -414,6 +417,7 @@ def test_phantoms_and_folders_become_pairs_in_one_command(tmp_path: Path, capsys
         (("ct", "degrade", "padding.tif", "-o", "o.tif", "--step", "metal"), "all padding"),
         (("ct", "degrade", "slice.tif", "-o", "o.tif", "--recipe", "broken.json"), "YAML"),
         (("data", "degrade", "m.csv", "-o", "d", "--modality", "MR", "--step", "metal"), "known are CT"),
+        (("data", "degrade", "m.csv", "-o", "d", "--modality", "MR", "--step", "metal"), "data index --layout ct"),
         (("data", "degrade", "m.csv", "-o", "d"), "Say what makes"),
         (("data", "degrade", "m.csv", "-o", "d", "--vary", "angles=30,60"), "--each"),
         (("data", "degrade", "m.csv", "-o", "d", "--step", "metal", "--mix"), "several values"),

@@ -129,6 +129,7 @@ def test_the_floor_of_counts_is_told_and_may_be_lowered(folder: Path, capsys: py
         "--flat",
         "1",
         "--json",
+        "--overwrite",
     )
     capped = json.loads(run(capsys, *arguments)[1])["notes"]
     middle = read(folder / "i.nii.gz").pixels[44:48, 44:48].mean()
@@ -140,12 +141,12 @@ def test_the_floor_of_counts_is_told_and_may_be_lowered(folder: Path, capsys: py
     assert notes == []
     assert read(folder / "i.nii.gz").pixels[44:48, 44:48].mean() > 1.5 * middle
     raw_counts(folder, 1e5)
-    plenty = run(capsys, "ct", "reconstruct", "x.npy", "-o", "i.tif", "--raw", "--flat", "1e5", "--json")
+    plenty = run(capsys, "ct", "reconstruct", "x.npy", "-o", "j.tif", "--raw", "--flat", "1e5", "--json")
     assert json.loads(plenty[1])["notes"] == []
 
 
 def test_a_detector_too_narrow_for_the_object_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    few = ("ct", "degrade", "s.tif", "-o", "o.tif", "--step", "fewer-angles angles=9", "--views", "45")
+    few = ("ct", "degrade", "s.tif", "-o", "o.tif", "--overwrite", "--step", "fewer-angles angles=9", "--views", "45")
     for more, told in ((("--bins", "20"), True), ((), False), (("--bins", "20", "--padding", "water"), False)):
         status, out, _ = run(capsys, *few, *more)
         assert status == 0
@@ -155,7 +156,7 @@ def test_a_detector_too_narrow_for_the_object_is_told(folder: Path, capsys: pyte
 
 
 def test_much_metal_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ("ct", "degrade", "s.tif", "-o", "o.tif", "--views", "20", "--step")
+    arguments = ("ct", "degrade", "s.tif", "-o", "o.tif", "--overwrite", "--views", "20", "--step")
     assert "of the body; give a smaller radius_mm" in run(capsys, *arguments, "metal radius_mm=190,195")[1]
     assert "of the body" not in run(capsys, *arguments, "metal radius_mm=4,5")[1]
 

@@ -29,6 +29,7 @@ from transmodal.datasets.ct_pair_units import (
 from transmodal.datasets.manifest import Manifest
 from transmodal.errors import UserError
 from transmodal.simulation.ct.companions import check_companions
+from transmodal.simulation.ct.files import off_grid_note
 from transmodal.simulation.ct.pairs import finished, make_pair, one_thread, read_record
 from transmodal.simulation.ct.tv_weights import CASES, TunedWeight, TuneTask, tune_level, tuned
 from transmodal.simulation.data_set import claim, make_all
@@ -194,6 +195,7 @@ def _collect(units: Sequence[Unit], manifest: Manifest, settings: PairSettings, 
     others = _other_rows(manifest, settings)
     result.by_level = {level.label: 0 for level in settings.levels}
     rows: list[dict[str, str]] = []
+    off_grid = 0.0
     for unit in units:
         record = finished(unit.task)
         if record is None:
@@ -201,6 +203,7 @@ def _collect(units: Sequence[Unit], manifest: Manifest, settings: PairSettings, 
             result.failed.append((unit.task.case, str(failure)))
             continue
         result.by_level[unit.task.level.label] += 1
+        off_grid = max(off_grid, float(record.get("off_grid_mm", 0.0)))
         columns = {name: str(value) for name, value in record["columns"].items()}
         kept = {name: cell for name, cell in unit.row.items() if name not in columns}
         if unit.task.pose is not None:
@@ -213,6 +216,8 @@ def _collect(units: Sequence[Unit], manifest: Manifest, settings: PairSettings, 
     if not rows:
         reasons = f": {result.failed[0][0]}: {result.failed[0][1]}" if result.failed else ""
         raise UserError(f"No pair could be made in {folder}{reasons}")
+    if off_grid:
+        result.notes.append(off_grid_note(off_grid, "slices of some volumes lie"))
     if settings.output.size is not None and set(manifest.modalities) - {settings.modality}:
         left = ", ".join(name for name in manifest.modalities if name != settings.modality)
         result.notes.append(f"{left} stay out of the new manifest: --size changes the grid")

@@ -46,12 +46,14 @@ class DicomHeader:
         pixel_size_from: "PixelSpacing" (in the patient or calibrated), "ImagerPixelSpacing" (in the detector's
             plane, magnification not removed), "NominalScannedPixelSpacing", or "" when the size is unknown.
         burned_in: writing was drawn into the pixels since they were read (a label, a colour bar).
+        off_grid: how far a slice lies at most from where the affine puts it, mm; 0 where that is rounding.
     """
 
     dataset: Any = field(repr=False)
     instances: tuple[tuple[str, str], ...] = ()
     pixel_size_from: str = ""
     burned_in: bool = False
+    off_grid: float = 0.0
 
 
 def read(path: Path) -> Image:
@@ -72,7 +74,8 @@ def read(path: Path) -> Image:
             return _label_map(dataset, path, layout)
         geometry, stack, plane = _describe(dataset, path)
         pixels = _arrange(dicom_pixels.values(dataset, path), stack, bool(dicom_pixels.channel_names(dataset)))
-        header = DicomHeader(_without_pixels(dataset), (_instance(dataset),), plane.pixel_size_from)
+        off_grid = 0.0 if stack is None else stack.off_grid
+        header = DicomHeader(_without_pixels(dataset), (_instance(dataset),), plane.pixel_size_from, off_grid=off_grid)
         return Image(
             pixels,
             geometry.affine,
@@ -158,7 +161,8 @@ def read_stack(folder: Path, *, series: str | None = None, allow_uneven: bool = 
             frames[index] = dicom_pixels.values(dataset, path)[0]
     first = headers[int(stack.order[0, 0])]
     instances = tuple(_instance(headers[int(index)]) for index in stack.order[:, 0])
-    header = DicomHeader(_without_pixels(first), instances, plane_of(first).pixel_size_from)
+    size_from = plane_of(first).pixel_size_from
+    header = DicomHeader(_without_pixels(first), instances, size_from, off_grid=stack.off_grid)
     pixels = _arrange(frames, stack, bool(dicom_pixels.channel_names(first)))
     source = Source(folder, "dicom", header, _derivation(first))
     return Image(pixels, geometry.affine, geometry.channels, dicom_pixels.quantity_of(first), True, source), stack

@@ -67,6 +67,15 @@ class Stack:
     affine: npt.NDArray[np.float64]
     corners: npt.NDArray[np.float64]
 
+    @property
+    def off_grid(self) -> float:
+        """How far a slice lies at most from where the affine puts it, mm; 0 where that is rounding."""
+        if len(self.corners) < 3:
+            return 0.0
+        even = np.linspace(self.corners[0], self.corners[-1], len(self.corners))
+        furthest = float(np.linalg.norm(self.corners - even, axis=1).max())
+        return furthest if furthest > _tolerance(float(np.linalg.norm(even[1] - even[0]))) else 0.0
+
 
 def plane_of(dataset: Any, *groups: Any) -> Plane:
     """Read a plane from a data set, or from an Enhanced object's functional groups (per frame first, then shared)."""
@@ -158,11 +167,9 @@ def _require_even(corners: npt.NDArray[np.float64], normal: Vector, name: str | 
     drift = (corners[-1] - corners[0]) - normal * ((corners[-1] - corners[0]) @ normal)
     tilt = float(np.degrees(np.arctan2(np.linalg.norm(drift), gaps.sum())))
     remedy = "put it on an even grid with 'transmodal data straighten'"
-    # A hundredth of a voxel's height, or the rounding of positions written with two decimals.
-    tolerance = max(0.01 * usual, 0.021)
     if np.linalg.norm(drift) > max(0.05 * usual, 0.05) and tilt > 0.05:
         raise UnevenSlices(f"{name}: its slices are sheared by a gantry tilt of {tilt:.1f}°; {remedy}")
-    if np.abs(gaps - usual).max() > tolerance:
+    if np.abs(gaps - usual).max() > _tolerance(usual):
         where = int(np.abs(gaps - usual).argmax())
         ratio = gaps[where] / usual
         kind = (
@@ -172,6 +179,11 @@ def _require_even(corners: npt.NDArray[np.float64], normal: Vector, name: str | 
             f"{name}: {kind}: {gaps[where]:.3g} mm between slices {where + 1} and {where + 2}, "
             f"{usual:.3g} mm elsewhere; complete the series, or {remedy}"
         )
+
+
+def _tolerance(usual: float) -> float:
+    """Return a hundredth of a voxel's height, or the rounding of positions written with two decimals, mm."""
+    return max(0.01 * usual, 0.021)
 
 
 def first_plane(dataset: Any) -> Plane:

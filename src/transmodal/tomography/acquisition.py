@@ -27,6 +27,7 @@ from transmodal.tomography.materials import mass_attenuation
 from transmodal.tomography.memory import require_memory
 from transmodal.tomography.polychromatic import Response
 from transmodal.tomography.projection import project
+from transmodal.tomography.truncation import looks_truncated
 
 _DARKEST = 1e-9  # least transmission that a logarithm takes where nothing else sets a floor
 _METAL = 2  # its place among the materials, behind water and bone
@@ -79,6 +80,7 @@ class Acquired:
         metal: fraction of each pixel that is metal, (n, rows, columns).
         trace: bins that see metal, (n, views, bins).
         notes: by kind, what each degradation has found, fit for JSON.
+        truncated: the object reaches beyond the detector: judged before noise and scatter, which look like it.
     """
 
     reading: Reading
@@ -88,6 +90,7 @@ class Acquired:
     metal: NDArray[np.float32] | None
     trace: NDArray[np.bool_] | None
     notes: dict[str, dict[str, Any]]
+    truncated: bool
 
 
 def acquire(scan: Scan, steps: Sequence[Degradation]) -> Acquired:
@@ -118,13 +121,14 @@ def acquire(scan: Scan, steps: Sequence[Degradation]) -> Acquired:
     placed = _placed_metal(scan, metal, notes)
     motion = next((step for step in ordered if isinstance(step, Motion)), None)
     reading, response, trace = _open_reading(scan, beam, source, metal, placed, motion)
+    truncated = looks_truncated(-np.log(np.maximum(reading.transmission[0], _DARKEST)), beam)
     for step in ordered:
         reading, found = step.read(reading, stream(scan.seed, step.kind))
         if found:
             notes.setdefault(step.kind, {}).update(found)
     lowest = reading.floor.astype(np.float32)[:, None, None, None]
     line_integrals = -np.log(np.maximum(reading.transmission, lowest))
-    return Acquired(reading, line_integrals, source, response, placed, trace, notes)
+    return Acquired(reading, line_integrals, source, response, placed, trace, notes, truncated)
 
 
 def _check_size(scan: Scan) -> None:

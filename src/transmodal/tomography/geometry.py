@@ -305,6 +305,7 @@ def check_projections(projections: npt.NDArray[Any], beam: Beam, name: str = "th
     found = projections.shape[-len(wanted) :]
     if found == wanted:
         return
-    hint = "; its axes look swapped: (views, bins) is wanted" if found == wanted[::-1] else ""
     axes = "(views, rows, bins)" if len(wanted) == 3 else "(views, bins)"
-    raise UserError(f"{name} has shape {projections.shape}, the geometry {wanted} {axes}{hint}")
+    swapped = f"its axes look swapped: {axes} is wanted"
+    hint = swapped if found == wanted[::-1] else "take the geometry of this scan, or mend its views and bins"
+    raise UserError(f"{name} has shape {projections.shape}, the geometry {wanted} {axes}; {hint}")

@@ -7,7 +7,7 @@ A list of angles that reaches no further than 2π looks like radians and is refu
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import MISSING, Field, asdict, fields
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,15 @@ _KINDS: dict[str, type[ParallelBeam] | type[FanBeam] | type[ConeBeam]] = {
     "parallel": ParallelBeam,
     "fan": FanBeam,
     "cone": ConeBeam,
+}
+_HINTS = {
+    "angles": "angles (or views)",
+    "bins": "bins (their number)",
+    "pitch": "pitch (mm between bins)",
+    "rows": "rows (their number)",
+    "row_pitch": "row_pitch (mm between rows)",
+    "source_to_axis": "source_to_axis (mm)",
+    "source_to_detector": "source_to_detector (mm)",
 }
 _FEW = 7  # views that may well lie within 6.28 degrees
 _ROUNDING = 1e-6
@@ -66,10 +75,14 @@ def beam_from(entries: Mapping[str, Any], name: str = "geometry") -> Beam:
     known = {entry.name for entry in fields(made) if entry.init}
     if unknown := sorted(set(given) - known):
         raise UserError(f"{name}: unknown {', '.join(unknown)}; a {kind} beam has {', '.join(sorted(known))}")
-    try:
-        return made(**given)
-    except TypeError as error:
-        raise UserError(f"{name}: {str(error).replace(made.__name__ + '.__init__()', f'a {kind} beam')}") from error
+    if missing := [entry.name for entry in fields(made) if _is_required(entry) and entry.name not in given]:
+        words = " and ".join(_HINTS.get(entry, entry) for entry in missing)
+        raise UserError(f"{name}: a {kind} beam needs {words}; add {'it' if len(missing) == 1 else 'them'} to the beam")
+    return made(**given)
+
+
+def _is_required(entry: Field[Any]) -> bool:
+    return entry.init and entry.default is MISSING and entry.default_factory is MISSING
 
 
 def grid_from(entries: Mapping[str, Any], name: str = "geometry") -> Grid:

@@ -142,7 +142,10 @@ def _field(values: NDArray[Any] | float, shape: tuple[int, ...], name: str) -> N
     if field.ndim == len(shape) + 1 and field.shape[1:] == shape:
         field = field.mean(axis=0)
     if field.ndim and field.shape != shape:
-        raise UserError(f"the {name} field has shape {field.shape}, one view {shape}: they must agree")
+        raise UserError(
+            f"the {name} field has shape {field.shape}, one view {shape}: they must agree; take a {name} field of the "
+            "same detector, cropped or binned as the counts, or one number"
+        )
     if not np.isfinite(field).all():
         raise UserError(f"the {name} field holds values that are not finite")
     return field

@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transmodal.errors import UserError
+from transmodal.images.padding import PADDING_HU
 from transmodal.tomography.acquisition import Acquired, Scan, acquire
 from transmodal.tomography.corrections.beam_hardening import WaterCorrection, calibration, fit_water_correction
 from transmodal.tomography.degradations import in_order
 from transmodal.tomography.degradations.degradation import Degradation, PlaneBeam, stream
+from transmodal.tomography.degradations.metal import Metal
 from transmodal.tomography.degradations.spectral import SpectralBins
 from transmodal.tomography.filtered_back_projection import fbp
 from transmodal.tomography.filters import Filter
@@ -27,9 +29,6 @@ from transmodal.tomography.material_decomposition import decompose_by_likelihood
 from transmodal.tomography.materials import DENSITIES
 from transmodal.tomography.polychromatic import Response
 from transmodal.tomography.truncation import Padding
-
-PADDING_HU = -1500.0
-"""Values up to here lie outside the scanner's field of view: −2000 and −2048 are common."""
 
 _AIR_HU = -1000.0
 
@@ -53,6 +52,7 @@ class DegradedScan:
         images: further images of a spectral scan in the shape of `image`: "window 20-65 keV" and "mono 70 keV" in HU,
             "water", "cortical_bone" in g/cm³. Noise added to the image is not on them.
         windows: line integrals of each window of a spectral scan, not corrected, (windows, …) and then as `sinogram`.
+        truncated: the object reaches beyond the detector.
     """
 
     image: NDArray[np.float32]
@@ -66,6 +66,7 @@ class DegradedScan:
     trace: NDArray[np.bool_] | None = None
     images: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     windows: NDArray[np.float32] | None = None
+    truncated: bool = False
 
     def record_json(self) -> str:
         """Return the record as a file's text."""
@@ -166,6 +167,7 @@ def degrade(
         trace=None if acquired.trace is None else acquired.trace.reshape(views),
         images={name: made.reshape(clean.shape) for name, made in images.items()},
         windows=acquired.line_integrals.reshape(-1, *views) if isinstance(acquired.source, SpectralBins) else None,
+        truncated=acquired.truncated,
     )
 
 
@@ -258,9 +260,13 @@ def _record(
     scan: Scan, steps: Sequence[Degradation], acquired: Acquired, reconstruct: _Reconstruction, outside: int
 ) -> dict[str, Any]:
     """Return all that is needed to do it again, and what was found."""
+
+    def sentence(step: Degradation) -> str:
+        return step.describe_mask() if isinstance(step, Metal) and scan.metal is not None else step.describe()
+
     return {
         "steps": [
-            {**step.model_dump(mode="json"), "sentence": step.describe(), "found": acquired.notes.get(step.kind, {})}
+            {**step.model_dump(mode="json"), "sentence": sentence(step), "found": acquired.notes.get(step.kind, {})}
             for step in steps
         ],
         "seed": scan.seed,

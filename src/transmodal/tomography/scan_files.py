@@ -32,10 +32,12 @@ __all__ = [
     "read_geometry",
     "read_projections",
     "require_projection_name",
+    "says_line_integrals",
     "write_geometry",
     "write_projections",
 ]
 
+_MEANING = "line integral"
 _WRITTEN = {"npy": ".npy", "tiff": ".tif", "nifti": ".nii.gz", "metaimage": ".mha", "nrrd": ".nrrd"}
 
 
@@ -141,7 +143,7 @@ def write_projections(path: Path, projections: NDArray[Any], derivation: str = "
     require_projection_name(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.ascontiguousarray(_to_file(np.asarray(projections, np.float32), format_of_name(path) or ""))
-    return write(Image(pixels, quantity="line integral", has_physical_size=False), path, derivation or None)
+    return write(Image(pixels, quantity=_MEANING, has_physical_size=False), path, derivation or None)
 
 
 def read_projections(path: Path) -> NDArray[Any]:
@@ -156,6 +158,11 @@ def read_projections(path: Path) -> NDArray[Any]:
     if image.channels:
         raise UserError(f"{path} has the channels {', '.join(image.channels)}; projections have one value a bin")
     return np.ascontiguousarray(_from_file(image.pixels, image.source.format))
+
+
+def says_line_integrals(path: Path) -> bool:
+    """Say whether a file notes that its values are line integrals, as those of `write_projections` do."""
+    return read(path).quantity == _MEANING
 
 
 def read_field(path: Path) -> NDArray[Any]:

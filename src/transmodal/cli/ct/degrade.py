@@ -25,6 +25,7 @@ def degrade(
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A clean CT slice or volume in HU.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="The image: .nii.gz, .tif, .mha, .dcm …")],
     step: options.Steps = None,
+    steps: options.ListSteps = False,
     recipe: options.StepsFile = None,
     seed: options.Seed = 0,
     keep_sinogram: Annotated[
@@ -47,21 +48,22 @@ def degrade(
     spacing: options.PixelSize = None,
     series: options.Series = None,
     allow_uneven: options.Uneven = False,
+    overwrite: options.Overwrite = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Scan a clean CT image with all that makes scans worse, and reconstruct it: a degraded image on the same grid.
 
     Beside OUT lies NAME.degraded.json, which says what was done and that the image is simulated.
     Degradations: fewer-angles, limited-angle, limited-field, rigid-motion, breathing, beam-hardening, metal,
-    spectral-bins, detector-blur, scatter, photon-noise, rings, image-noise; docs/ct.md has their settings.
+    spectral-bins, detector-blur, scatter, photon-noise, rings, image-noise; --steps lists their settings.
     """
     from transmodal.cli.data.output import progress_bar
     from transmodal.simulation.ct.degrade_files import degrade_file
     from transmodal.simulation.ct.files import Reading
     from transmodal.simulation.ct.steps import all_steps, levels_of
 
-    steps = all_steps(step or [], recipe)
-    if not steps:
+    asked = all_steps(step or [], recipe)
+    if not asked:
         raise UserError("Say what makes the scan worse: --step 'fewer-angles angles=60', or --recipe FILE")
     scanner = options.scanner_of(
         geometry,
@@ -81,12 +83,13 @@ def degrade(
         done = degrade_file(
             image,
             out,
-            levels_of(steps)[0],
+            levels_of(asked)[0],
             process,
             seed=seed,
             reading=Reading(spacing, series, allow_uneven),
             keep_sinogram=keep_sinogram,
             geometry=geometry,
+            overwrite=overwrite,
             progress=on_progress,
         )
     options.tell(done, as_json)

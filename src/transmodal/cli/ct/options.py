@@ -44,7 +44,29 @@ Curved = Annotated[bool, typer.Option("--curved", help="The detector of a fan be
 
 Steps = Annotated[
     list[str] | None,
-    typer.Option("--step", metavar="TEXT", help="A degradation, as 'photon-noise photons=1e5'; repeatable."),
+    typer.Option(
+        "--step", metavar="'NAME …'", help="A degradation in quotes, as 'photon-noise photons=1e5'; repeatable."
+    ),
+]
+
+
+def _list_steps(requested: bool) -> None:
+    if not requested:
+        return
+    from transmodal.tomography.degradations import DEGRADATIONS, settings_of
+
+    for kind, made in DEGRADATIONS.items():
+        typer.echo(f"{kind}: {str(made.__doc__).strip().splitlines()[0]}")
+        for name, default, meaning in settings_of(kind):
+            typer.echo(f"    {name} ({default or 'must be given'}){f': {meaning}' if meaning else ''}")
+    raise typer.Exit()
+
+
+ListSteps = Annotated[
+    bool,
+    typer.Option(
+        "--steps", callback=_list_steps, is_eager=True, help="List all degradations with their settings, and leave."
+    ),
 ]
 StepsFile = Annotated[
     Path | None, typer.Option("--recipe", metavar="YAML", help="Degradations in a file: a list, each with its kind.")
@@ -113,6 +135,7 @@ Series = Annotated[str | None, typer.Option(metavar="UID", help="Where a DICOM f
 Water = Annotated[float, typer.Option(metavar="1/MM", help="Attenuation of water, which fixes the Hounsfield scale.")]
 Device = Annotated[str, typer.Option(help="Where it is computed: cpu, or by torch cuda, cuda:1, mps.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes; default one a core.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Write over outputs that are there.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")]
 
 

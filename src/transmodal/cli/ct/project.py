@@ -66,11 +66,13 @@ def project(
     series: options.Series = None,
     allow_uneven: options.Uneven = False,
     device: options.Device = "cpu",
+    overwrite: options.Overwrite = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Project a CT image: a slice, a volume slice by slice along the patient's axis, or as a whole under a cone beam.
 
-    Beside FILE lies NAME.geometry.json: where rays and pixels were, and where the image lay.
+    Beside FILE lies NAME.geometry.json: where rays and pixels were, and where the image lay. A .npy has NAME.npy.json
+    too, which says that its values are line integrals.
     """
     from transmodal.cli.data.output import progress_bar
     from transmodal.simulation.ct.files import Reading
@@ -103,6 +105,7 @@ def project(
             finer=finer,
             geometry=geometry,
             device=device,
+            overwrite=overwrite,
             progress=on_progress,
         )
     options.tell(done, as_json)

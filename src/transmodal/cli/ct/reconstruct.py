@@ -109,6 +109,7 @@ def reconstruct(
         Literal["sorting", "mean"], typer.Option(help="How: by sorting along the views, or by their mean.", **_RAW)
     ] = "sorting",
     device: options.Device = "cpu",
+    overwrite: options.Overwrite = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Reconstruct projections, on the grid of the image that was projected where that is known."""
@@ -152,6 +153,7 @@ def reconstruct(
             raw=Raw(flat or "", dark or "0", 0.1 if floor is None else floor) if raw else None,
             rings=ring_method if rings else None,
             device=device,
+            overwrite=overwrite,
             progress=on_progress,
         )
     options.tell(done, as_json)

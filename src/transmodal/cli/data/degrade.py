@@ -30,6 +30,7 @@ def degrade(
     out: options.PairsFolder,
     modality: Annotated[str, typer.Option(metavar="NAME", help="The clean images.")] = "CT",
     step: options.Steps = None,
+    steps: options.ListSteps = False,
     recipe: options.StepsFile = None,
     vary: options.Vary = None,
     each: options.Each = False,

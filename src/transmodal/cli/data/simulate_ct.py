@@ -37,6 +37,7 @@ def simulate_ct(
         typer.Option(metavar="REGEX", help="Takes the subject out of a file's stem; groups subject, session …"),
     ] = None,
     step: options.Steps = None,
+    steps: options.ListSteps = False,
     recipe: options.StepsFile = None,
     vary: options.Vary = None,
     each: options.Each = False,

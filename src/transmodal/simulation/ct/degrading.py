@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from transmodal.errors import UserError
 from transmodal.simulation.ct.companions import Companion, check_companions, companions_of, noise_of
 from transmodal.simulation.ct.steps import Level
-from transmodal.tomography.degradations import LimitedField, Metal
+from transmodal.tomography.degradations import Metal
 from transmodal.tomography.filters import Filter
 from transmodal.tomography.geometry import Beam, ConeBeam, Grid
 from transmodal.tomography.scan import DegradedScan, degrade
 from transmodal.tomography.scanners import Scanner
-from transmodal.tomography.truncation import Padding, looks_truncated
+from transmodal.tomography.truncation import Padding
 
 Slices = NDArray[np.float32]
 
@@ -65,8 +65,7 @@ class DegradedSlices:
         grid: of a slice.
         photons: of the open beam, None without noise.
         record: settings once, and what was found in each slice, fit for JSON.
-        truncated: slices in which the object reaches beyond the detector without having been asked to, and without
-            padding.
+        truncated: slices in which the object reaches beyond the detector, and no padding goes on past it.
     """
 
     image: Slices
@@ -127,7 +126,6 @@ def degrade_slices(
     quantities: dict[str, str] = {}
     sinograms, found = [], []
     truncated = 0
-    on_purpose = chosen.padding is not None or any(isinstance(step, LimitedField) for step in level.steps)
     scan: DegradedScan | None = None
     for index, slice_hu in enumerate(slices_hu):
         own = level
@@ -138,7 +136,7 @@ def degrade_slices(
         for name, (pixels, quantity) in companions_of(scan, own, slice_hu, companions, chosen).items():
             made.setdefault(name, np.zeros(slices_hu.shape, np.float32))[index] = pixels
             quantities[name] = quantity
-        truncated += not on_purpose and looks_truncated(scan.sinogram, scan.beam)
+        truncated += chosen.padding is None and scan.truncated
         if keep_sinogram:
             sinograms.append(scan.sinogram)
         found.append({step["kind"]: step["found"] for step in scan.record["steps"]})

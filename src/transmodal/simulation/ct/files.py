@@ -4,13 +4,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from transmodal.errors import UserError
 from transmodal.images import Image, read
 from transmodal.images.dicom_geometry import UnevenSlices
-from transmodal.images.formats import format_of_name
+from transmodal.images.dicom_writer import storable
+from transmodal.images.formats import format_of_name, format_to_write
 
 _PAIRS = {".hdr": ".img", ".img": ".hdr"}  # one image in two files
 
@@ -54,6 +54,24 @@ class Reading:
             raise UnevenSlices(f"{error}; or take it slice by slice with --allow-uneven") from error
 
 
+def off_grid_of(image: Image) -> float:
+    """Return how far a slice of an image lies at most from where its affine puts it, mm."""
+    return float(getattr(image.source.header, "off_grid", 0.0))
+
+
+def off_grid_note(millimetres: float, what: str = "slices lie") -> str:
+    """Say that uneven slices were put on an even grid, and what to do.
+
+    Args:
+        millimetres: the largest error.
+        what: begins the sentence, for data of several images.
+    """
+    return (
+        f"{what} unevenly and were put on an even grid: up to {millimetres:.2g} mm off their places; where that "
+        "matters put them on an even grid first, by 'transmodal data straighten'"
+    )
+
+
 def require_other_file(out: Path, *inputs: Path | None) -> None:
     """Refuse to write over what is read.
 
@@ -71,6 +89,31 @@ def require_other_file(out: Path, *inputs: Path | None) -> None:
                 raise UserError(f"{out} is the input itself, or a part of it; choose another output")
 
 
+def require_free(overwrite: bool, *outputs: Path) -> None:
+    """Refuse to write over files that are there.
+
+    Args:
+        overwrite: the user has said so.
+        outputs: to be written; folders are left to the format's writer, which takes empty ones alone.
+
+    Raises:
+        UserError: one of them exists.
+    """
+    if overwrite:
+        return
+    for out in outputs:
+        if out.is_file():
+            raise UserError(f"{out} exists; choose another output, or say --overwrite")
+
+
+def lifted_note(lifted: int, rays: int, floor: float, option: str) -> str:
+    """Say how many of all rays counted less than the floor, and by which option it is set."""
+    return (
+        f"{lifted} of {rays} rays ({100 * lifted / rays:.3g} %) counted less than the floor of {floor:g} and were "
+        f"lifted to it ({option})"
+    )
+
+
 def require_image_name(out: Path) -> None:
     """Refuse a name whose format holds no CT image.
 
@@ -83,18 +126,25 @@ def require_image_name(out: Path) -> None:
         raise UserError(f"Cannot write {out}: {why}; end it with .nii.gz, .tif, .mha, .npy or .dcm")
 
 
-def ready_to_write(image: Image, out: Path) -> Image:
+def ready_to_write(image: Image, out: Path) -> tuple[Image, str]:
     """Return an image as its file will hold it: DICOM takes whole Hounsfield units of 16 bits, others what there is.
+
+    Returns:
+        The image, and in words how it was rounded for that; empty where nothing was.
 
     Raises:
         UserError: attenuation that shall become DICOM.
     """
-    if format_of_name(out) != "dicom" and out.suffix:
-        return image
+    if format_to_write(image, out) != "dicom":
+        return image, ""
     if image.quantity != "HU":
         raise UserError("DICOM holds whole Hounsfield units; say --unit HU, or write .nii.gz")
-    limits = np.iinfo(np.int16)
-    return image.with_pixels(np.clip(np.rint(image.pixels), limits.min, limits.max).astype(np.int16))
+    return storable(image)
+
+
+def told_rounding(out: Path, rounded: str) -> list[str]:
+    """Return the note on what `ready_to_write` rounded, if anything."""
+    return [f"{out.name} is DICOM, which stores {rounded}"] if rounded else []
 
 
 def numbers_of(array: NDArray[Any]) -> str:

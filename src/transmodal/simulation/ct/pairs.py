@@ -18,7 +18,7 @@ from transmodal.images import Image, write
 from transmodal.images.files import write_text
 from transmodal.simulation.ct.companions import Companion
 from transmodal.simulation.ct.degrading import DegradedSlices, Process, degrade_slices
-from transmodal.simulation.ct.files import Reading
+from transmodal.simulation.ct.files import Reading, off_grid_of
 from transmodal.simulation.ct.steps import Level
 from transmodal.simulation.ct.variants import Pose, shrunk
 from transmodal.tomography.scan_files import ScanGeometry, geometry_beside, write_geometry, write_projections
@@ -108,6 +108,7 @@ class Clean:
         place: of the file's image.
         padding: pixels that were.
         whole: the file holds whole numbers, and they are still what they were.
+        off_grid: mm, how far an uneven slice lies at most from where the place says.
     """
 
     slices: Slices
@@ -115,6 +116,7 @@ class Clean:
     place: Place
     padding: int
     whole: bool
+    off_grid: float = 0.0
 
     def image(self, slices: Slices, quantity: str = "HU") -> Image:
         """Return slices on this grid as an image with the axes of the file."""
@@ -136,7 +138,7 @@ def read_clean(source: Path, size: int | None = None, pose: Pose | None = None, 
         slices, whole = pose.apply(slices, spacing), False
     if size is not None and size < max(slices.shape[-2:]):
         (slices, spacing), whole = shrunk(slices, spacing, size), False
-    return Clean(slices, spacing, place, padding, whole)
+    return Clean(slices, spacing, place, padding, whole, off_grid_of(image))
 
 
 def finished(task: Task) -> dict[str, Any] | None:
@@ -207,6 +209,7 @@ def _made(task: Task) -> dict[str, Any]:
         "degradation": said,
         "pose": task.pose.describe() if task.pose else None,
         "padding_pixels": clean.padding,
+        "off_grid_mm": round(clean.off_grid, 4),
         "outputs": outputs,
         "columns": columns_of(found, task.level, task.seed),
         "scan": found.record,

@@ -7,7 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transmodal.errors import UserError
-from transmodal.simulation.ct.files import Done, Reading, numbers_of, require_other_file
+from transmodal.simulation.ct.files import (
+    Done,
+    Reading,
+    numbers_of,
+    off_grid_note,
+    off_grid_of,
+    require_free,
+    require_other_file,
+)
 from transmodal.tomography.devices import require_device
 from transmodal.tomography.finer_projection import project_finer
 from transmodal.tomography.geometry import Beam, ConeBeam, Grid
@@ -40,6 +48,7 @@ def project_file(
     finer: int = 2,
     geometry: Path | None = None,
     device: str = "cpu",
+    overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Done:
     """Project an image and write its projections and their geometry.
@@ -55,12 +64,17 @@ def project_file(
             own grid look better than it is; 1 is the image's own.
         geometry: the file that the scanner came from, which is not written over.
         device: where the rays are summed: "cpu" by compiled code, any other by torch.
+        overwrite: files that are there are written over.
         progress: called with (slices done, of how many), under a cone beam with slabs of the volume.
+
+    Raises:
+        UserError: an output that is the input or exists, an image or options that do not go together.
     """
     require_projection_name(out)
     beside = geometry_beside(out)
     for written in (out, beside):
         require_other_file(written, path, geometry)
+    require_free(overwrite, out, beside)
     require_device(device)
     image = (reading or Reading()).read(path)
     place = place_of(image)
@@ -76,6 +90,8 @@ def project_file(
     kept = Place(place.shape, place.affine, "HU" if unit == "HU" else "1/mm")
     write_geometry(beside, ScanGeometry(beam, grid, kept))
     done = Done(out, [beside], f"{numbers_of(sinogram)} line integrals, {_described(beam)}")
+    if off_grid := off_grid_of(image):
+        done.notes.append(off_grid_note(off_grid))
     if looks_truncated(made, beam):
         done.notes.append("the object reaches beyond the detector: projections are truncated; give more --bins")
     return done

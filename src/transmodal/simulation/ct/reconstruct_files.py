@@ -11,7 +11,17 @@ from numpy.typing import NDArray
 
 from transmodal.errors import UserError
 from transmodal.images import Image, write
-from transmodal.simulation.ct.files import Done, numbers_of, ready_to_write, require_image_name, require_other_file
+from transmodal.images.guard import require_file
+from transmodal.simulation.ct.files import (
+    Done,
+    lifted_note,
+    numbers_of,
+    ready_to_write,
+    require_free,
+    require_image_name,
+    require_other_file,
+    told_rounding,
+)
 from transmodal.tomography.devices import require_device
 from transmodal.tomography.geometry import Beam, ConeBeam, Grid
 from transmodal.tomography.hounsfield import HounsfieldScale
@@ -34,6 +44,7 @@ from transmodal.tomography.scan_files import (
     read_field,
     read_geometry,
     read_projections,
+    says_line_integrals,
 )
 from transmodal.tomography.scanners import grid_seen
 from transmodal.tomography.slices import unknown_place
@@ -41,7 +52,8 @@ from transmodal.tomography.truncation import looks_truncated
 
 Progress = Callable[[int, int], None]
 
-_COUNTS = 100.0  # no line integral through a body is larger
+_MUCH = 20.0  # of a billion photons two come through: hardly a line integral through a body
+_COUNTS = 50.0  # of no ray would a photon be left: no line integral is larger
 _THICKEST = 6.0  # a line integral through a large body; a floor that cuts those off is too high
 
 
@@ -74,6 +86,7 @@ def reconstruct_file(
     raw: Raw | None = None,
     rings: RingMethod | None = None,
     device: str = "cpu",
+    overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Done:
     """Reconstruct a file of projections and write the image.
@@ -89,13 +102,21 @@ def reconstruct_file(
         raw: flat and dark field of counts.
         rings: how rings are suppressed in line integrals.
         device: see `reconstruct`.
+        overwrite: a file that is there is written over.
         progress: called with (done, of how many).
+
+    Raises:
+        UserError: a missing file, an output that is an input or exists, counts without `raw`, shapes or settings that
+            do not go together.
     """
     where = geometry or geometry_beside(path)
+    if not path.is_dir():
+        require_file(path)
     if geometry is None and not where.is_file():
         raise UserError(f"{path} has no {where.name} beside it; say where the scan's geometry is by --geometry")
     require_image_name(out)
     require_other_file(out, path, where, *([Path(raw.flat), Path(raw.dark)] if raw else []))
+    require_free(overwrite, out)
     require_device(device)
     scan = read_geometry(where)
     method = settings.method_for(scan.beam)
@@ -116,9 +137,10 @@ def reconstruct_file(
     found = reconstruct(projections, grid, scan.beam, settings, progress, device, units.water)
     chosen = unit or ("attenuation" if scan.place is not None and scan.place.quantity == "1/mm" else "HU")
     values = units.to_hounsfield(found.image) if chosen == "HU" else found.image
-    image = ready_to_write(_placed(values, scan, grid, "HU" if chosen == "HU" else "1/mm"), out)
+    image, rounded = ready_to_write(_placed(values, scan, grid, "HU" if chosen == "HU" else "1/mm"), out)
+    done.notes += told_rounding(out, rounded)
     out.parent.mkdir(parents=True, exist_ok=True)
-    write(image, out, f"Reconstructed by transmodal ({found.method}) from {path.name}, not for diagnosis")
+    write(image, out, f"Reconstruction by transmodal ({found.method}), not for diagnosis; made of {path.name}")
     stopped = f"; {found.describe()}" if found.stops else ""
     done.said = f"{numbers_of(image.pixels)} by {found.method} in {image.quantity}{stopped}"
     return done
@@ -168,10 +190,10 @@ def _each(option: str, given: tuple[float, ...], axes: int, own: tuple[float, ..
 
 
 def _look_at_integrals(projections: NDArray[Any], path: Path, done: Done) -> None:
-    """Note line integrals that look like counts.
+    """Note line integrals that are large, and refuse counts.
 
     Raises:
-        UserError: values that are not finite, or that are no numbers.
+        UserError: values that are not finite, or that no line integral has, unless the file says that it holds some.
     """
     if not np.isfinite(projections).all():
         count = int(np.count_nonzero(~np.isfinite(projections)))
@@ -180,7 +202,12 @@ def _look_at_integrals(projections: NDArray[Any], path: Path, done: Done) -> Non
             "themselves by --raw --flat, or replace those values"
         )
     largest = float(projections.max())
-    if largest > _COUNTS:
+    if largest > _COUNTS and not says_line_integrals(path):
+        raise UserError(
+            f"{path} holds values up to {largest:.4g}, which no line integral reaches: of counts say --raw --flat; "
+            "of attenuation in other units than 1/mm, or of projections in per cent, scale them first"
+        )
+    if largest > _MUCH:
         done.notes.append(f"values reach {largest:.4g}, much for line integrals; of counts say --raw")
 
 
@@ -208,10 +235,7 @@ def _line_integrals(counts: NDArray[Any], raw: Raw, beam: Beam, done: Done) -> N
 def _note_floor(lifted: NDArray[np.bool_], beam: float, floor: float, done: Done) -> None:
     """Note how many rays the floor has lifted, and a floor that is high against the open beam."""
     if count := int(np.count_nonzero(lifted)):
-        done.notes.append(
-            f"{count} of {lifted.size} rays ({100 * count / lifted.size:.3g} %) counted less than the floor of "
-            f"{floor:g} and were lifted to it (--floor)"
-        )
+        done.notes.append(lifted_note(count, lifted.size, floor, "--floor"))
     highest = math.log(beam / floor) if beam > floor else 0.0
     if highest < _THICKEST:
         done.notes.append(

@@ -5,9 +5,10 @@ to work by `transmodal.tomography.scan.degrade`.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from transmodal.errors import UserError
 from transmodal.tomography.degradations.angles import FewerAngles, LimitedAngle
@@ -59,6 +60,7 @@ __all__ = [
     "SpectralBins",
     "degradation_from",
     "in_order",
+    "settings_of",
 ]
 
 
@@ -86,6 +88,42 @@ def degradation_from(entries: Mapping[str, Any], name: str = "degradation") -> D
             raise UserError(f"{name}: {kind} has no setting {place!r}; it has {known}") from error
         reason = first["msg"].removeprefix("Value error, ")
         raise UserError(f"{name}: {kind}{f', {place}' if place else ''}: {reason}") from error
+
+
+def settings_of(kind: str) -> list[tuple[str, str, str]]:
+    """Return what a degradation takes: name, default ("" where it must be given) and meaning of each setting.
+
+    Args:
+        kind: a key of `DEGRADATIONS`.
+    """
+    return _settings(DEGRADATIONS[kind])
+
+
+def _settings(model: type[BaseModel], prefix: str = "") -> list[tuple[str, str, str]]:
+    found = []
+    for name, entry in model.model_fields.items():
+        if name == "kind":
+            continue
+        if isinstance(entry.annotation, type) and issubclass(entry.annotation, BaseModel):
+            found += _settings(entry.annotation, f"{prefix}{name}.")
+            continue
+        default = "" if entry.is_required() else _said(entry.get_default(call_default_factory=True))
+        found.append((prefix + name, default, _meaning(entry)))
+    return found
+
+
+def _said(value: Any) -> str:
+    """Return a default as a user would write it, "-" for none."""
+    if isinstance(value, tuple):
+        return ",".join(_said(each) for each in value) or "-"
+    if value is None or isinstance(value, bool):
+        return {None: "-", True: "true", False: "false"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _meaning(entry: FieldInfo) -> str:
+    choices = ", ".join(map(str, get_args(entry.annotation))) if get_origin(entry.annotation) is Literal else ""
+    return "; ".join(part for part in (entry.description, choices) if part)
 
 
 def in_order(steps: Sequence[Degradation]) -> list[Degradation]:

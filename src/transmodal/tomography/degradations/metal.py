@@ -84,10 +84,15 @@ class Metal(Polychromatic):
 
     def describe(self) -> str:
         """Say in one sentence, with numbers, what it does."""
+        drawn = f"{self.count} inserts of {self.radius_mm[0]:g} to {self.radius_mm[1]:g} mm radius"
+        return self._sentence(f"{len(self.inserts)} given inserts" if self.inserts else drawn)
+
+    def describe_mask(self) -> str:
+        """Say what it does where a mask says where metal is, and nothing is drawn."""
+        return self._sentence("a given mask")
+
+    def _sentence(self, what: str) -> str:
         density = self.density or DENSITIES[self.material]
-        what = f"{len(self.inserts)} given inserts" if self.inserts else (
-            f"{self.count} inserts of {self.radius_mm[0]:g} to {self.radius_mm[1]:g} mm radius (or the mask given)"
-        )  # fmt: skip
         return (
             f"Rays of {self.tube.describe()} passed tissue and {what} of {self.material} ({density:g} g/cm³), edges of "
             f"the trace divided by {self.edge_divisor:g}{self._corrected()}."

@@ -1,0 +1,201 @@
+"""What `transmodal ct …` tells of scans that went wrong, of files that are there, of words that it does not know."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from tests.data.commands import run
+from tests.images.test_dicom import AXIAL, save
+
+from transmodal.images import Image, picture_affine, read, write
+from transmodal.simulation.ct.bodies import draw_body
+from transmodal.tomography.degradations import DEGRADATIONS, degradation_from
+from transmodal.tomography.scan import degrade
+
+MM = 6.25
+BEAM = {"kind": "parallel", "views": 24, "bins": 92, "pitch": MM}
+FEW = ("--views", "24")
+HEIGHTS = (0, 2.5, 5, 9, 11.5)  # mm; on an even grid the third lies 0.75 mm off
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A clean slice, a sinogram with its geometry, and an uneven series, in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    pixels = np.rint(draw_body(1, 64)).astype(np.int16)
+    write(Image(pixels, picture_affine((MM, MM)), quantity="HU"), tmp_path / "s.tif")
+    (tmp_path / "x.geometry.json").write_text(json.dumps(BEAM))
+    np.save(tmp_path / "x.npy", np.ones((24, 92), np.float32))
+    for number, height in enumerate(HEIGHTS):
+        place = {
+            "ImagePositionPatient": [-200, -200, height],
+            "ImageOrientationPatient": AXIAL,
+            "PixelSpacing": [25, 25],
+        }
+        slice_file = tmp_path / "uneven" / f"{number}.dcm"
+        save(slice_file, pixels[::4, ::4], RescaleIntercept=0, InstanceNumber=number + 1, **place)
+    return tmp_path
+
+
+STEP = ("--step", "fewer-angles angles=8", *FEW)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("ct", "project", "uneven", "-o", "o.npy", "--views", "8"),
+        ("ct", "degrade", "uneven", "-o", "o.nii.gz", *STEP),
+        ("data", "degrade", "m.csv", "-o", "o", *STEP, "--workers", "1"),
+        ("data", "simulate", "ct", "uneven", "-o", "o", *STEP, "--workers", "1"),
+    ],
+)
+def test_uneven_slices_on_an_even_grid_are_told_with_the_largest_error(
+    folder: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    (folder / "m.csv").write_text("subject,modality,path\na,CT,uneven\n")
+    status, out, _ = run(capsys, *arguments, "--allow-uneven", "--json")
+    (note,) = json.loads(out)["notes"]
+    assert status == 0 and "up to 0.75 mm off" in note and "'transmodal data straighten'" in note
+
+
+def test_even_slices_are_not_called_uneven(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(3):  # 0, 2.5, 5
+        assert read(folder / "uneven" / f"{number}.dcm").source.header.off_grid == 0
+    for number in (3, 4):
+        (folder / "uneven" / f"{number}.dcm").unlink()
+    _, out, _ = run(capsys, "ct", "project", "uneven", "-o", "o.npy", *FEW, "--allow-uneven", "--json")
+    assert json.loads(out)["notes"] == []
+
+
+def test_counts_are_refused_without_raw(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scaled = {"usual": 8.0, "thick": 30.0, "counts": 22340.0}
+    for name, top in scaled.items():
+        np.save(folder / f"{name}.npy", np.full((24, 92), top, np.float32))
+    read_as = ("--geometry", "x.geometry.json", "-o")
+    status, out, err = run(capsys, "ct", "reconstruct", "counts.npy", *read_as, "c.tif")
+    assert (status, out) == (2, "") and "2.234e+04" in err and "--raw --flat" in err
+    assert not (folder / "c.tif").exists()
+    assert "much for line integrals" in run(capsys, "ct", "reconstruct", "thick.npy", *read_as, "t.tif")[1]
+    assert "line integrals" not in run(capsys, "ct", "reconstruct", "usual.npy", *read_as, "u.tif")[1]
+
+
+def test_what_was_projected_is_no_count_however_large(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(Image(np.ones((40, 40), np.float32), picture_affine((2, 2)), quantity="1/mm"), folder / "ones.tif")
+    projected = ("ct", "project", "ones.tif", "-o", "ones.npy", "--unit", "attenuation", *FEW)
+    assert run(capsys, *projected)[0] == 0 and np.load("ones.npy").max() > 60
+    status, out, _ = run(capsys, "ct", "reconstruct", "ones.npy", "-o", "back.tif")
+    assert status == 0 and "much for line integrals" in out
+    assert read(folder / "back.tif").pixels[15:25, 15:25].mean() == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "written"),
+    [
+        (("ct", "project", "s.tif", "-o", "o.npy", "--views", "4"), "o.npy"),
+        (("ct", "project", "s.tif", "-o", "o.npy", "--views", "4"), "o.geometry.json"),
+        (("ct", "reconstruct", "x.npy", "-o", "o.tif"), "o.tif"),
+        (("ct", "degrade", "s.tif", "-o", "o.tif", "--step", "rings", *FEW), "o.degraded.json"),
+        (("ct", "degrade", "s.tif", "-o", "o.tif", "--step", "rings", *FEW, "--keep-sinogram"), "o.sinogram.npy"),
+    ],
+)
+def test_nothing_is_written_over_unless_told(
+    folder: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], written: str
+) -> None:
+    (folder / written).write_text("mine")
+    before = sorted(folder.iterdir())
+    status, out, err = run(capsys, *arguments)
+    assert (status, out) == (2, "") and f"{written} exists" in err and "--overwrite" in err
+    assert (folder / written).read_text() == "mine" and sorted(folder.iterdir()) == before
+    assert run(capsys, *arguments, "--overwrite")[0] == 0
+    assert (folder / written).read_bytes() != b"mine"
+
+
+def test_rays_without_photons_are_told_and_not_taken_for_truncation(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noisy = ("ct", "degrade", "s.tif", "-o", "o.tif", *FEW, "--json", "--overwrite", "--step")
+    few = json.loads(run(capsys, *noisy, "photon-noise photons=1")[1])["notes"]
+    found = json.loads((folder / "o.degraded.json").read_text())["scan"]["slices"][0]["photon-noise"]
+    assert 0 < found["rays_at_the_floor"] < found["rays"]
+    assert len(few) == 1 and few[0].startswith(f"{found['rays_at_the_floor']} of {found['rays']} rays (")
+    assert json.loads(run(capsys, *noisy, "photon-noise photons=1e6")[1])["notes"] == []
+    narrow = json.loads(run(capsys, *noisy, "photon-noise photons=1e6", "--bins", "20")[1])["notes"]
+    assert len(narrow) == 1 and "beyond the detector: give more --bins" in narrow[0]
+
+
+def test_a_limited_field_points_to_padding(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    limited = ("ct", "degrade", "s.tif", *FEW, "--json", "--step", "limited-field diameter_mm=150", "-o")
+    (note,) = json.loads(run(capsys, *limited, "a.tif")[1])["notes"]
+    assert "--padding edge or water" in note and "--bins" not in note
+    assert json.loads(run(capsys, *limited, "b.tif", "--padding", "water")[1])["notes"] == []
+
+
+def test_a_mask_of_metal_is_named_only_where_one_is_given() -> None:
+    metal = degradation_from({"kind": "metal"})
+    body = draw_body(1, 32)
+    mask = np.zeros(body.shape, np.float32)
+    mask[16, 16] = 1
+    said = [degrade(body, (12.5, 12.5), [metal], 12, metal=given).describe() for given in (None, mask)]
+    assert "2 inserts" in said[0] and "mask" not in said[0]
+    assert "a given mask of titanium" in said[1] and "inserts" not in said[1]
+
+
+def geometry(**changes: Any) -> str:
+    return json.dumps({name: value for name, value in {**BEAM, **changes}.items() if value is not None})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("reconstruct", "missing.npy", "-o", "i.tif"), "Cannot find missing.npy"),
+        (("reconstruct", "x.npy", "-o", "i.tif", "--geometry", "flat.json"), "a parallel beam needs pitch (mm between"),
+        (("reconstruct", "x.npy", "-o", "i.tif", "--geometry", "none.json"), "needs angles (or views) and bins"),
+        (("reconstruct", "x.npy", "-o", "i.tif", "--geometry", "wide.json"), "mend its views and bins"),
+        (("reconstruct", "x.npy", "-o", "i.tif", "--raw", "--flat", "flat.npy"), "cropped or binned as the counts"),
+        (("reconstruct", "x.npy", "-o", "i.tif", "--method", "fpb"), "'asd-pocs'; did you mean 'fbp'? See 'transmodal"),
+        (("project", "s.tif", "-o", "o.npy", "--unit", "hu"), "for '--unit': 'hu' is not one"),
+        (("project", "s.tif", "-o", "o.npy", "--unit", "hu"), "did you mean 'HU'?"),
+        (("degrade", "s.tif", "-o", "o.tif", "--step", "photon-noise", "photons=1e5"), "in quotes, as --step 'photon-"),
+    ],
+)
+def test_a_mistake_is_told_with_its_remedy(
+    folder: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], expected: str
+) -> None:
+    (folder / "flat.json").write_text(geometry(pitch=None))
+    (folder / "none.json").write_text(geometry(views=None, bins=None))
+    (folder / "wide.json").write_text(geometry(bins=97))
+    np.save(folder / "flat.npy", np.full(90, 1000.0))
+    status, out, err = run(capsys, "ct", *arguments)
+    assert (status, out) == (2, "") and len(err.splitlines()) == 1
+    assert expected in err and "Value error" not in err and "positional" not in err
+
+
+def test_all_settings_of_all_degradations_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = run(capsys, "ct", "degrade", "--steps")
+    assert status == 0
+    listed: dict[str, set[str]] = {}
+    for line in out.splitlines():
+        if line.startswith(" "):
+            listed[list(listed)[-1]].add(line.split()[0].partition(".")[0])
+        else:
+            listed[line.partition(":")[0]] = set()
+    assert listed == {kind: set(made.model_fields) - {"kind"} for kind, made in DEGRADATIONS.items()}
+    assert "    photons (100000): " in out and "    sigma_hu (must be given): " in out and "    inserts (-): " in out
+    assert run(capsys, "data", "degrade", "--steps")[1] == out
+
+
+def test_a_reconstruction_in_dicom_says_what_it_is_in_whole_words(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "x.npy").rename(folder / "projections-with-a-long-name.npy")
+    sinogram = ("projections-with-a-long-name.npy", "--geometry", "x.geometry.json")
+    assert run(capsys, "ct", "reconstruct", *sinogram, "-o", "i.dcm")[0] == 0
+    made = pydicom.dcmread(folder / "i.dcm")
+    assert made.SeriesDescription == "Reconstruction by transmodal (fbp), not for diagnosis"
+    assert "projections-with-a-long-name.npy" in made.DerivationDescription
+    assert (float(made.WindowCenter[0]), float(made.WindowWidth[0])) == (40, 400)
+    low, high = read(folder / "i.dcm").pixels.min(), read(folder / "i.dcm").pixels.max()
+    assert (float(made.WindowCenter[1]), float(made.WindowWidth[1])) == ((low + high) / 2, high - low)
