@@ -88,6 +88,8 @@ def test_images_of_another_modality_are_a_baseline_beside_the_others(
     assert json.loads(out)["systems"]["other images"]["mae"]["n"] == 2
     said = parse((tmp_path / "run" / "report.html").read_text()).text
     assert "--beside other" in said and "the case's own images of modality other" in said
+    _, error = told(capsys, "evaluate", tmp_path / "run", "--beside", "TV", status=2)
+    assert "No image of modality 'TV'" in error and "'transmodal data degrade --also tv'" in error
     _, error = told(capsys, "evaluate", tmp_path / "run", "--beside", "nosuch", status=2)
     assert "nosuch" in error and error.count("\n") == 1
 
