@@ -61,7 +61,11 @@ def test_two_systems_groups_and_a_report_in_one_go(folders: Path, capsys: pytest
     assert "weight@20,25" in page.text
 
 
-def test_every_system_has_its_set_scores_and_groups_told(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_system_has_its_set_scores_and_groups_told(
+    folders: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transmodal.evaluation.sets.FEWEST_IMAGES", 8)
+    monkeypatch.setattr("transmodal.evaluation.sets.FEWEST_BLOCKS", 8)
     for path in (folders / "other").iterdir():
         pixels = read(path).pixels
         write(Image((pixels // 2) + (np.roll(pixels, 1, 0) // 2), picture_affine((1, 1))), path)
@@ -72,6 +76,16 @@ def test_every_system_has_its_set_scores_and_groups_told(folders: Path, capsys: 
         assert sum(line.startswith(f"{system}: FNSD") for line in lines) == 1, out
     assert any(line.startswith("  each term is centred") for line in lines), out  # what WAEM notes
     assert "The same of theirs" in parse((folders / "scored" / "report.html").read_text()).text
+
+
+def test_a_set_score_of_too_few_images_is_left_out_in_one_sentence(
+    folders: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["ours=made", "truth", "--against", "theirs=other", *RANGED, "--metrics", "mae,fnsd,fid,kid"]
+    out, _ = told(capsys, *asked, "--groups", "manifest.csv")
+    words = " ".join(out.split())
+    assert words.count("FNSD not available: below 10 images or 72 textured blocks it is chance; here are 8 images") == 1
+    assert words.count("FID and KID not available") == 1 and words.count("pt_inception") == 1
 
 
 def test_files_without_subjects_are_told_once(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -165,12 +165,14 @@ def test_fnsd_grows_with_noise_and_fid_says_why_it_is_absent() -> None:
     assert "N = 18" in describe_set_score("fnsd", small["made"]["fnsd"])
 
 
-@pytest.mark.parametrize(("images", "side", "found"), [(9, 288, "9 images with 81"), (12, 96, "12 images with 12")])
+@pytest.mark.parametrize(
+    ("images", "side", "found"), [(9, 288, "9 images and 81 blocks"), (12, 96, "12 images and 12 blocks")]
+)
 def test_fnsd_of_few_images_or_blocks_is_chance_and_left_out(images: int, side: int, found: str) -> None:
     score = gather(5.0, images, side)["made"]["fnsd"]
-    assert score["value"] is None  # type: ignore[index]
-    assert describe_set_score("fnsd", score) == (  # type: ignore[arg-type]
-        f"FNSD not available: below 10 images or 72 textured blocks it is chance, and here are {found}"
+    assert score["value"] is None
+    assert describe_set_score("fnsd", score) == (
+        f"FNSD not available: below 10 images or 72 textured blocks it is chance; here are {found}"
     )
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from transmodal.evaluation.combinations import Combinations
     from transmodal.evaluation.system_comparison import SystemComparison
 
+_UNBOUNDED = 10_000  # columns: a measurement says no more than the width it is given
 _ACROSS = 3  # metrics side by side, each with its interval
 
 
@@ -188,11 +189,11 @@ def _print_fitting(console: Console, columns: Sequence[str], rows: Sequence[Sequ
         table = _table(*columns)
         for first, *values in rows:
             table.add_row(Text(first), *(value.replace(" (", "\n(") if broken else value for value in values))
-        if Measurement.get(console, console.options, table).maximum <= console.width:
+        if Measurement.get(console, console.options.update(max_width=_UNBOUNDED), table).maximum <= console.width:
             break
     else:
         for column in table.columns:
-            column.no_wrap = False
+            column.no_wrap, column.overflow = False, "fold"
     console.print(table)
 
 

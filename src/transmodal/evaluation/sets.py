@@ -139,7 +139,7 @@ class SetFeatures:
     def _fnsd(self, name: str) -> dict[str, Any]:
         made, true = (self._scene.get(key, FrechetStatistics()) for key in (name, TRUTH))
         if self._problem or (few := _too_few(self._images[name], min(made.count, true.count))):
-            return {"value": None, "reason": f"not available: {self._problem or few}"}
+            return {"value": None, "n": self._images[name], "reason": f"not available: {self._problem or few}"}
         return {
             "value": float(fnsd_of(made, true)),
             "n": self._images[name],
@@ -197,8 +197,8 @@ def _too_few(images: int, blocks: int) -> str:
     """Say what a natural-scene distance lacks; "" where there is enough."""
     if images >= FEWEST_IMAGES and blocks >= FEWEST_BLOCKS:
         return ""
-    found = f"{images} image{'s' * (images != 1)} with {blocks}"
-    return f"below {FEWEST_IMAGES} images or {FEWEST_BLOCKS} textured blocks it is chance, and here are {found}"
+    here = f"{images} image{'s' * (images != 1)} and {blocks} block{'s' * (blocks != 1)}"
+    return f"below {FEWEST_IMAGES} images or {FEWEST_BLOCKS} textured blocks it is chance; here are {here}"
 
 
 def describe_set_score(name: str, score: Mapping[str, Any]) -> str:
