@@ -22,6 +22,9 @@ THETA = {
     "uptake and clearance": [30.0, np.log(2) / (90 * MINUTE), np.log(2) / (6 * MINUTE)],
     "uptake and clearance beside blood": [14.0, 6.0, np.log(2) / (80 * MINUTE), np.log(2) / (5 * MINUTE)],
     "two clearances": [25.0, 10.0, np.log(2) / (200 * MINUTE), np.log(2) / (6 * MINUTE)],
+    "three clearances": [6.0, 10.0, 25.0, np.log(2) / (300 * MINUTE), np.log(2) / (30 * MINUTE), np.log(2) / 60],
+    "uptake and two free clearances": [9.0, 20.0, 26.0, np.log(2) / 30000, np.log(2) / 3000, np.log(2) / 200],
+    "delayed uptake and clearance": [30.0, 36.0, 7.0, np.log(2) / 12000, np.log(2) / 900, np.log(2) / 90],
     "uptake and two clearances": [25.0, 10.0, np.log(2) / (200 * MINUTE), np.log(2) / (12 * MINUTE), np.log(2) / 60],
 }
 
@@ -71,7 +74,7 @@ def test_without_averaging_over_frames_long_frames_give_another_half_time() -> N
 
 
 def test_a_peak_is_where_the_closed_form_has_it() -> None:
-    for name in ("uptake and clearance", "uptake and clearance beside blood", "uptake and two clearances"):
+    for name in (each for each, model in MODELS.items() if model.uptake is not None and model.clearance is not None):
         times = np.linspace(1.0, 20000.0, 200_001)
         values = value_at(MODELS[name], np.log(THETA[name]), times)
         found = float(peak_time(MODELS[name], np.log(np.array(THETA[name])), 15000.0))

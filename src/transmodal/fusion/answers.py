@@ -18,6 +18,7 @@ from transmodal.fusion.curves import TimeActivity
 from transmodal.fusion.estimates import DASH, Estimate, time_text
 from transmodal.fusion.kinetic_fit import KineticFit, fit, fit_region
 from transmodal.fusion.regions import target_of
+from transmodal.images.nuclear.decay import to_injection
 from transmodal.reporting.figures import plain_number
 
 Array = npt.NDArray[np.float64]
@@ -70,8 +71,10 @@ class Answers:
         target: its name.
         answers: in the order of the questions.
         organs: a row a region: peak %ID with interval, when, share at the end; highest first.
-        contrast, yielded: windows of the target-to-background and of the net counts of one frame; None where unknown.
-        frame_length: s, for which `yielded` holds.
+        contrast: window of the target-to-background; None where unknown, as the following.
+        yielded: window of the net counts of one frame.
+        visible: window in which the net counts of one frame stand out most from their noise.
+        frame_length: s, for which both hold.
     """
 
     target: str
@@ -79,6 +82,7 @@ class Answers:
     organs: pandas.DataFrame
     contrast: Window | None
     yielded: Window | None
+    visible: Window | None
     frame_length: float | None
 
     def table(self) -> pandas.DataFrame:
@@ -118,8 +122,10 @@ def answer(
     fits = fit_all(curves) if fits is None else fits
     own = fits.get(name, KineticFit())
     length = frame_length or (None if curves.durations is None else float(curves.durations.max()))
-    contrast = contrast_window(curves, name, own)
+    beside = fit_background(curves, name) if own.model else None
+    contrast = contrast_window(curves, name, own, beside)
     yielded = None if length is None else counts_window(own, length)
+    visible = None if length is None else visible_window(curves, name, own, beside, length)
     organs = organs_by_peak(curves, fits)
     answers = (
         _reaches(curves, name),
@@ -127,9 +133,9 @@ def answer(
         _elsewhere(curves, organs, name),
         _stays(own, curves.half_life),
         _peak(own),
-        _scanner(contrast, yielded, length),
+        _scanner(contrast, yielded, visible, length),
     )
-    return Answers(name, answers, organs, contrast, yielded, length)
+    return Answers(name, answers, organs, contrast, yielded, visible, length)
 
 
 def organs_by_peak(curves: TimeActivity, fits: Mapping[str, KineticFit]) -> pandas.DataFrame:
@@ -171,32 +177,62 @@ def organs_by_peak(curves: TimeActivity, fits: Mapping[str, KineticFit]) -> pand
     return pandas.DataFrame(rows).sort_values("peak", ascending=False, kind="stable", ignore_index=True)
 
 
-def contrast_window(curves: TimeActivity, name: str, own: KineticFit) -> Window | None:
+def contrast_window(
+    curves: TimeActivity, name: str, own: KineticFit, beside: KineticFit | None = None
+) -> Window | None:
     """Return when the target-to-background is within 90 % of its best; None without background.
 
-    Of the fits of target and background, where both can be fitted: frames with few counts have the wildest ratios.
+    Of the fits of target and background (`fit_background`), where both are there: frames with few counts have the
+    wildest ratios.
     """
     place = curves.number(name)
     if curves.target_to_background is None or curves.starts is None or curves.durations is None:
         return None
-    if own.model and curves.percent_of_count is not None:
-        one = curves.percent_of_count[place]
-        beside = fit(
-            curves.starts, curves.durations, curves.background[place] * one, curves.background_sd[place] * one,
-            half_life=curves.half_life,
-        )  # fmt: skip
-        if beside.model:
-            first, last = own.observed
-            times = np.unique(np.concatenate([[_begin(curves)], np.linspace(first, last, _MOMENTS)]))
-            times = times[times >= _begin(curves)]
-            ratio = 1.0 + own.curve(times) / np.maximum(beside.curve(times), 1e-12)
-            return _window(times, ratio, last, from_fit=True)
+    if own.model and beside is not None and beside.model:
+        first, last = own.observed
+        times = np.unique(np.concatenate([[_begin(curves)], np.linspace(first, last, _MOMENTS)]))
+        times = times[times >= _begin(curves)]
+        ratio = 1.0 + own.curve(times) / np.maximum(beside.curve(times), 1e-12)
+        return _window(times, ratio, last, from_fit=True)
     values = curves.target_to_background[place]
     known = np.isfinite(values) & (curves.starts >= 0)
     if not known.any():
         return None
     middles = (curves.starts + curves.durations / 2)[known]
     return _window(middles, values[known], float(middles[-1]), from_fit=False)
+
+
+def fit_background(curves: TimeActivity, name: str) -> KineticFit | None:
+    """Fit the background over the area of a region, in the %ID of that region; None where it is not known."""
+    place = curves.number(name)
+    if curves.percent_of_count is None or curves.starts is None or curves.durations is None:
+        return None
+    one = curves.percent_of_count[place]
+    if not curves.background[place].any():
+        return None
+    return fit(
+        curves.starts, curves.durations, curves.background[place] * one, curves.background_sd[place] * one,
+        half_life=curves.half_life,
+    )  # fmt: skip
+
+
+def visible_window(
+    curves: TimeActivity, name: str, own: KineticFit, beside: KineticFit | None, length: float
+) -> Window | None:
+    """Return when a frame should begin so that its net counts stand out most from their noise, N / √(N + 2B).
+
+    It weighs contrast against counts. None where target or background have no fit.
+    """
+    if not own.model or beside is None or not beside.model or curves.percent_of_count is None or curves.rate is None:
+        return None
+    assert curves.starts is not None and curves.durations is not None and curves.half_life is not None
+    one = curves.percent_of_count[curves.number(name)]
+    of_percent = float((to_injection(curves.half_life, curves.starts, curves.durations) / one / curves.durations)[0])
+    begins = np.linspace(0.0, own.observed[1], _MOMENTS)
+    net, under = (
+        of_percent * np.array([each.counted(float(begin), length) for begin in begins]) for each in (own, beside)
+    )
+    return _window(begins, net / np.sqrt(np.maximum(net + 2 * under, 1e-12)), own.observed[1], from_fit=True)
 
 
 def counts_window(own: KineticFit, length: float) -> Window | None:
@@ -236,7 +272,7 @@ def _reaches(curves: TimeActivity, name: str) -> Answer:
     low, high = net - 1.96 * sd, net + 1.96 * sd
     numbers = [
         ("net counts, all frames", f"{plain_number(net)} ({plain_number(low)} to {plain_number(high)})"),
-        ("standard deviations above background", f"{z:.1f} (p {stats.norm.sf(z):.2g})"),
+        ("standard deviations above background", f"{z:.1f} (p {max(stats.norm.sf(z), 1e-99):.2g})"),
     ]
     ratio = ""
     background = float(curves.background[place].sum())
@@ -268,7 +304,9 @@ def _amount(own: KineticFit) -> Answer:
 
 
 def _elsewhere(curves: TimeActivity, organs: pandas.DataFrame, name: str) -> Answer:
-    others = organs[(organs["region"] != name) & (organs["z"] >= _SURE) & ~organs["region"].isin(SURROUNDINGS)]
+    background = [own for own, role in zip(curves.names, curves.roles, strict=True) if role == "background"]
+    unranked = [name, *SURROUNDINGS, *background]
+    others = organs[(organs["z"] >= _SURE) & ~organs["region"].isin(unranked)]
     named = [f"{row['region']} ({plain_number(row['peak'])} {row['unit']})" for row in others.to_dict("records")]
     numbers = []
     for row in organs.to_dict("records"):
@@ -276,8 +314,8 @@ def _elsewhere(curves: TimeActivity, organs: pandas.DataFrame, name: str) -> Ans
         when = DASH if math.isnan(row["peak_time_s"]) else time_text(row["peak_time_s"])
         numbers.append((str(row["region"]), f"{plain_number(row['peak'])} {row['unit']} ({interval}) at {when}"))
     text = f"Highest first, at their peaks: {', '.join(named[:6])}." if named else "Nowhere else among these regions."
-    surrounding = [each for each in SURROUNDINGS if each in curves.names]
-    remark = f"{', '.join(surrounding)} surrounds the organs and is not ranked" if surrounding else ""
+    surrounding = [each for each in curves.names if each in unranked and each != name]
+    remark = f"{', '.join(surrounding)} not ranked: around organs, or background" if surrounding else ""
     return Answer("Where else does it go?", text, tuple(numbers), remark)
 
 
@@ -313,7 +351,7 @@ def _peak(own: KineticFit) -> Answer:
     return Answer(question, f"{_plain(when)}{after}.".capitalize(), tuple(numbers), when.note)
 
 
-def _scanner(contrast: Window | None, yielded: Window | None, length: float | None) -> Answer:
+def _scanner(contrast: Window | None, yielded: Window | None, visible: Window | None, length: float | None) -> Answer:
     question = "When should the animal go to the scanner?"
     numbers = []
     if contrast is not None:
@@ -323,20 +361,22 @@ def _scanner(contrast: Window | None, yielded: Window | None, length: float | No
     if yielded is not None and length is not None:
         most = f"most at {time_text(yielded.best)}"
         numbers.append((f"net counts of a {time_text(length)} frame within 90 %", f"begun {yielded.text()} ({most})"))
+    if visible is not None:
+        words = "net counts of such a frame over their noise within 90 %"
+        numbers.append((words, f"begun {visible.text()} (best {visible.value:.3g} at {time_text(visible.best)})"))
     windows = [each for each in (contrast, yielded) if each is not None]
     if not windows:
         return Answer(question, "Not known.", remark="times and a background or %ID are needed")
     begin, end = max(each.begin for each in windows), min(each.end for each in windows)
-    later = any(each.open_end for each in windows)
-    remark = "the best lies where the observation ended: later may be better still" if later else ""
+    remark = ""
+    if any(each.open_end for each in windows):
+        remark = "the best lies where the observation ended: later may be better still"
     if begin <= end:
         both = " for contrast and counts alike" if len(windows) == 2 else ""
         text = f"Between {time_text(begin)} and {time_text(end)} after the injection{both}."
     else:
-        text = (
-            f"For contrast {windows[0].text()}; for counts {windows[1].text()}. The two do not meet: choose by "
-            "which is scarcer."
-        )
+        text = f"For contrast {windows[0].text()}; for counts {windows[1].text()}. The two do not meet"
+        text += f"; net counts stand out most from their noise {visible.text()}." if visible is not None else "."
     return Answer(question, text, tuple(numbers), remark)
 
 

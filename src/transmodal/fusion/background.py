@@ -99,18 +99,26 @@ def background_name(rule: Background, regions: RegionWeights) -> str:
     return named[0]
 
 
-def ring_around(regions: RegionWeights, number: int, rule: Background) -> Weights:
+def fine_masks(regions: RegionWeights) -> list[npt.NDArray[np.bool_]]:
+    """Return each region on quarter pixels, in which `ring_around` measures distances."""
+    shape = regions.weights.shape[1:]
+    finer = (shape[0] * _FINER, shape[1] * _FINER)
+    return [cover(outline * _FINER, finer) >= 0.5 for outline in regions.outlines]
+
+
+def ring_around(
+    regions: RegionWeights, number: int, rule: Background, masks: list[npt.NDArray[np.bool_]] | None = None
+) -> Weights:
     """Return the weights of a ring around one region, (H, W) in 0…1.
 
     Distances are measured on quarter pixels. Other regions are left out, but for those that surround (`BODY`) and
-    those whose role is background.
+    those whose role is background. `masks` are those of `fine_masks`, for many rings.
 
     Raises:
         UserError: nothing is left of the ring.
     """
     shape = regions.weights.shape[1:]
-    finer = (shape[0] * _FINER, shape[1] * _FINER)
-    masks = {place: cover(outline * _FINER, finer) >= 0.5 for place, outline in enumerate(regions.outlines)}
+    masks = fine_masks(regions) if masks is None else masks
     own = masks[number]
     if not own.any():  # smaller than a quarter of a pixel
         own = regions.weights[number].repeat(_FINER, 0).repeat(_FINER, 1) > 0
@@ -122,7 +130,7 @@ def ring_around(regions: RegionWeights, number: int, rule: Background) -> Weight
         for place, name in enumerate(regions.names)
         if name in (*BODY, *rule.inside) or (regions.roles and regions.roles[place] == "background")
     }
-    for place, mask in masks.items():
+    for place, mask in enumerate(masks):
         if place != number and place not in surrounding:
             ring &= ~mask
     if rule.inside:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
+_LOOKS = 100  # at a curve without closed form of its peak
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,20 @@ def _uptake_and_two_clearances(theta: Array) -> Terms:
     return Terms(sizes, np.stack([slow + more, slow, slow + more + most], -1), by_size, by_rate)
 
 
+def _three(*signs: float) -> Callable[[Array], Terms]:
+    """Return the exponentials of three rates, the slowest first, with amplitudes of these signs."""
+
+    def terms(theta: Array) -> Terms:
+        sizes, steps = np.exp(theta[..., :3]) * np.array(signs), np.exp(theta[..., 3:])
+        by_size, by_rate = np.zeros((2, *theta.shape[:-1], 3, 6))
+        for term in range(3):
+            by_size[..., term, term] = sizes[..., term]
+            by_rate[..., term:, 3 + term] = steps[..., term, None]
+        return Terms(sizes, steps.cumsum(-1), by_size, by_rate)
+
+    return terms
+
+
 @dataclass(frozen=True)
 class Model:
     """One model.
@@ -123,6 +138,19 @@ MODELS: dict[str, Model] = {
         Model(
             "uptake and two clearances", "A₁·exp(−λ₁·t) + A₂·exp(−λ₂·t) − (A₁ + A₂)·exp(−λu·t)",
             ("A₁", "A₂", "λ₂", "λ₁ − λ₂", "λu − λ₁"), 2, _uptake_and_two_clearances, uptake=2, clearance=1, fast=0,
+        ),
+        # What several organs over each other look like: three rates without ties between their amplitudes.
+        Model(
+            "three clearances", "A₁·exp(−λ₁·t) + A₂·exp(−λ₂·t) + A₃·exp(−λ₃·t)",
+            ("A₁", "A₂", "A₃", "λ₁", "λ₂ − λ₁", "λ₃ − λ₂"), 3, _three(1, 1, 1), clearance=0, fast=2,
+        ),
+        Model(
+            "uptake and two free clearances", "A₁·exp(−λ₁·t) + A₂·exp(−λ₂·t) − B·exp(−λu·t)",
+            ("A₁", "A₂", "B", "λ₁", "λ₂ − λ₁", "λu − λ₂"), 3, _three(1, 1, -1), uptake=2, clearance=0, fast=1,
+        ),
+        Model(
+            "delayed uptake and clearance", "A·exp(−λc·t) − B·exp(−λu·t) + C·exp(−λv·t)",
+            ("A", "B", "C", "λc", "λu − λc", "λv − λu"), 3, _three(1, -1, 1), uptake=1, clearance=0,
         ),
     )
 }  # fmt: skip
@@ -185,15 +213,17 @@ def peak_time(model: Model, theta: Array, last: float) -> Array:
         return np.zeros(theta.shape[:-1])
     if model.clearance is None:
         return np.full(theta.shape[:-1], np.inf)
-    if model.fast is None:
+    if terms.rates.shape[-1] == 2:
         slow, quick = terms.rates[..., 0], terms.rates[..., 1]
         with np.errstate(divide="ignore", invalid="ignore"):
             turns = np.log(np.maximum(-terms.amplitudes[..., 1] / terms.amplitudes[..., 0], 0.0)) + np.log(quick / slow)
         return np.asarray(np.maximum(turns / (quick - slow), 0.0))
-    # The slope changes its sign once: halve the interval in which it does.
-    low, high = np.full(theta.shape[:-1], last * 1e-6), np.full(theta.shape[:-1], last * 20.0)
-    for _ in range(50):
-        middle = np.sqrt(low * high)
+    # The highest of many moments, and between its neighbours the moment at which the slope changes its sign.
+    grid = np.concatenate([[0.0], np.geomspace(last * 1e-4, last * 20.0, _LOOKS)])
+    best = np.clip(value_at(model, theta, grid).argmax(-1), 1, _LOOKS - 1)
+    low, high = grid[best - 1], grid[best + 1]
+    for _ in range(30):
+        middle = (low + high) / 2
         rising = -(terms.amplitudes * terms.rates * np.exp(-terms.rates * middle[..., None])).sum(-1) > 0
         low, high = np.where(rising, middle, low), np.where(rising, high, middle)
-    return np.sqrt(low * high)
+    return np.asarray((low + high) / 2)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas
 
 from transmodal.errors import UserError
-from transmodal.fusion.background import Background, Corrected, background_name, corrected, ring_around
+from transmodal.fusion.background import Background, Corrected, background_name, corrected, fine_masks, ring_around
 from transmodal.fusion.regions import RegionWeights
 from transmodal.images.files import write_text
 from transmodal.images.nuclear.decay import to_injection
@@ -177,11 +177,12 @@ def time_activity(
         durations = None
         said.append("A frame lasts no time: counts cannot be turned into rates.")
     beside_name = background_name(rule, regions)
+    masks = fine_masks(regions) if rule.how == "ring" else []
     taken = []
     for place, name in enumerate(regions.names):
         beside = None
         if rule.how == "ring":
-            beside = ring_around(regions, place, rule)
+            beside = ring_around(regions, place, rule, masks)
         elif rule.how == "region" and name != beside_name:
             beside = regions.weights[regions.number(beside_name)]
         own = rule if name != beside_name else Background()
