@@ -1,6 +1,7 @@
 """The report is one file that opens anywhere, loads nothing, and cannot be written into by a name in a manifest."""
 
 from html.parser import HTMLParser
+from importlib import resources
 
 from transmodal.reporting.charts import Chart
 from transmodal.reporting.html import (
@@ -91,3 +92,9 @@ def test_every_picture_is_described_and_follows_the_scheme() -> None:
     assert [value for tag, name, value in reader.attributes if tag == "img" and name == "alt"] == ["a mouse"] * 2
     assert ("source", "media", "(prefers-color-scheme: dark)") in reader.attributes
     assert "prefers-color-scheme: dark" in page_with("")
+
+
+def test_headings_of_tables_may_wrap_while_numbers_stay_whole() -> None:
+    style = resources.files("transmodal.reporting").joinpath("report.css").read_text(encoding="utf-8")
+    rules = (rule.split("{") for rule in style.split("}") if "nowrap" in rule)
+    assert [selector.strip() for selector, _ in rules] == ["td.number"], "else a wide table's last column is cut off"

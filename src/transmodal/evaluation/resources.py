@@ -26,7 +26,7 @@ LPIPS_REMEDY = (
     "--lpips-weights FILE, or torchvision's AlexNet, and the package's linear layers as --lpips-linear FILE"
 )
 FID_REMEDY = (
-    "not available: it needs the weights of an Inception network, which are not shipped; get "
+    "not available: the weights of an Inception network are needed, which are not shipped; get "
     "pt_inception-2015-12-05-6726825d.pth from the release 'fid_weights' of mseitzer/pytorch-fid on GitHub and add "
     "--fid-weights FILE"
 )

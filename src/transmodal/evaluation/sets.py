@@ -25,7 +25,7 @@ TRUTH = "truth"
 # few images tell of these images and not of what a system does: with two, a blurred mean may win.
 FEWEST_IMAGES, FEWEST_BLOCKS = 10, 2 * FEATURES
 _BATCH = 256  # cases whose vectors wait before they go into FID's covariance
-NO_RANGE = "not available: it needs the range of the values; give --range LOW HIGH"
+NO_RANGE = "not available: the range of the values is needed; give --range LOW HIGH"
 
 
 @dataclass
