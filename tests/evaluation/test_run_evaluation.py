@@ -188,7 +188,7 @@ def told(capsys: pytest.CaptureFixture[str], *arguments: object, status: int = 0
 def test_the_command_ends_with_the_report_and_prints_json(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     out, _ = told(capsys, "evaluate", run.folder, "--group-by", "coat")
     assert out.splitlines()[-1] == f"Report: {run.report}"
-    assert "range" in out and "FID not available" in out
+    assert "range" in out and "FID and KID not available" in out
     out, _ = told(capsys, "evaluate", run.folder, "--json")
     assert json.loads(out)["number_of_cases"] == 4
 
