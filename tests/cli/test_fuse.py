@@ -5,14 +5,21 @@ from pathlib import Path
 
 import numpy as np
 import pandas
+import PIL.Image
 import pytest
 from tests.data.commands import run
+from tests.data.translators import PHOTO, XRAY, make_translator
 
 from transmodal.fusion.region_files import Polygon, write_polygons
 from transmodal.images import read
+from transmodal.images.note import NOTICE
 from transmodal.images.nuclear.reading import read_nuclear
 from transmodal.images.nuclear.sidecar import sidecar_path
+from transmodal.images.synthetic import sidecar_of
+from transmodal.simulation.mouse import simulate_dataset as simulate_mice
 from transmodal.simulation.nuclear.protocol import simulate_dataset
+from transmodal.training.recipe_loading import load_recipe
+from transmodal.training.train import train
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +149,101 @@ def test_mistakes_end_in_one_line(
     lines = [line for line in errors.splitlines() if not line.startswith("note: ")]
     assert status == 2 and len(lines) == 1 and message in lines[0], errors
     assert "Traceback" not in errors and not (tmp_path / "over.png").exists()
+
+
+def test_a_region_drawn_as_background_is_one(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    chest = np.array([[40.0, 20.0], [48.0, 20.0], [48.0, 28.0], [40.0, 28.0]])
+    drawn = tmp_path / "drawn.json"
+    write_polygons(drawn, (Polygon("2", chest), Polygon("muscle", chest + np.array([30.0, -5.0]), "background")))
+    words = ("--polygons", drawn, "--register", "fiducials.csv", "-o", tmp_path / "out", "--json")
+    for asked, expected in (
+        ((), "the region muscle"),
+        (("--background", "none"), "no background was taken off"),
+        (("--background", "2"), "the region 2"),
+        (("--background", "0.5"), "a constant 0.5 counts a second in each pixel, taken as exact"),
+    ):
+        status, said, _ = run(capsys, "fuse", "regions", *BOTH, *words, *asked)
+        assert status == 0 and json.loads(said)["facts"]["background"] == expected
+
+
+def test_a_label_map_without_a_size_lies_where_its_anatomy_lies(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bare = tmp_path / "bare.png"
+    PIL.Image.fromarray(read(here / LABELS[1]).pixels).save(bare)
+    assert not read(bare).has_physical_size
+    counted = []
+    for labels in (LABELS[1], bare):
+        words = ("--labels", labels, "--names", "organs.json", *LABELS[2:], "-o", tmp_path / "out", "--json")
+        status, said, errors = run(capsys, "fuse", "regions", *BOTH, *words)
+        assert status == 0, errors
+        counted.append({row["region"]: row["counts"] for row in json.loads(said)["regions"]})
+    assert counted[0] == pytest.approx(counted[1])
+
+
+def test_a_pixel_size_is_for_pictures_without_one(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bare, out = tmp_path / "bare.png", tmp_path / "over.png"
+    PIL.Image.fromarray(read(here / BOTH[0]).pixels).save(bare)
+    words = (BOTH[1], "--register", "fiducials.csv", "-o", out)
+    assert run(capsys, "fuse", bare, *words)[0] == 2
+    assert run(capsys, "fuse", bare, *words, "--spacing", 0.78125, 0.78125)[0] == 0
+    status, _, errors = run(capsys, "fuse", BOTH[0], *words, "--spacing", 0.5, 0.5)
+    assert status == 2 and "says pixels of 0.78125×0.78125 mm; leave --spacing 0.5 0.5 out" in errors
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A model of X-rays, untrained, and one of organs, trained for seconds."""
+    folder = tmp_path_factory.mktemp("models")
+    mice = simulate_mice(folder / "mice", animals=3, poses=1, size=(64, 128), workers=1)
+    table = pandas.read_csv(mice)
+    table["split"] = ["validation" if subject == "mouse003" else "train" for subject in table["subject"]]
+    table.to_csv(mice, index=False)
+    recipe = load_recipe("xray-to-organs", scale="smoke", overrides=["preparation.grid.shrink=2"])
+    train(recipe, mice, folder / "organs", cache=folder / "cache", quiet=True)
+    return make_translator(folder / "xray", PHOTO, XRAY), folder / "organs"
+
+
+def test_a_photograph_becomes_xray_organs_and_curves(
+    here: Path, tmp_path: Path, models: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    to_xray, to_organs = models
+    out = tmp_path / "study"
+    chain = ("--xray", to_xray, "--organs", to_organs, "--register", "fiducials.csv", "-o", out)
+    status, _, errors = run(capsys, "fuse", "curves", "photo/mouse001.png", BOTH[1], *chain, "--json")
+    assert status == 0, errors
+    page = (out / "report.html").read_text()
+    assert "synthetic anatomy" in page and str(to_organs) in page
+    xray, organs = read(out / "xray.png"), read(out / "organs.png")
+    photo = read(here / "photo" / "mouse001.png")
+    assert xray.same_grid(photo) and organs.same_grid(photo) and NOTICE in xray.source.derivation
+    assert sidecar_of(out / "organs.png").is_file()
+    made = (out / "xray.png").stat().st_mtime_ns
+    assert run(capsys, "fuse", "curves", "photo/mouse001.png", BOTH[1], *chain)[0] == 0
+    assert (out / "xray.png").stat().st_mtime_ns == made  # what is done is not made again
+    over = tmp_path / "over.png"
+    words = ("--xray", to_xray, "--register", "fiducials.csv", "-o", over)
+    assert run(capsys, "fuse", "photo/mouse001.png", BOTH[1], *words)[0] == 0
+    assert NOTICE in read(over).source.derivation
+
+
+def test_a_model_of_images_finds_no_organs(
+    here: Path, tmp_path: Path, models: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (
+        "photo/mouse001.png",
+        BOTH[1],
+        "--organs",
+        models[0],
+        "--register",
+        "fiducials.csv",
+        "-o",
+        tmp_path / "out",
+    )
+    status, _, errors = run(capsys, "fuse", "regions", "photo/mouse001.png", BOTH[1], *words)
+    assert status == 2 and "makes images and no label maps" in errors
 
 
 def test_without_isotope_and_injection_curves_stay_in_counts_and_say_so(

@@ -125,9 +125,11 @@ def test_two_pictures_of_one_field_lie_edge_on_edge(xray: Image, study: NuclearS
 
 
 def test_images_with_a_place_in_a_world_share_it(xray: Image, study: NuclearSeries) -> None:
-    affine = study.affine.copy()
-    affine[:2, 3] = 3.0, 1.0
-    found = register(xray, replace(study, affine=affine))
+    placed = [image.affine.copy() for image in (xray, study)]
+    for affine in placed:
+        affine[:2, 3] += 3.0, 1.0
+    xray = replace(xray, affine=placed[0])
+    found = register(xray, replace(study, affine=placed[1]))
     np.testing.assert_allclose(found.transform.matrix, np.eye(3), atol=1e-12)
 
 

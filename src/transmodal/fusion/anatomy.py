@@ -7,6 +7,8 @@ with the sidecars that say how they were made, and read again, so that what is s
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from transmodal.errors import UserError
 from transmodal.fusion.region_files import LabelNames, read_label_names
 from transmodal.images import Image, read
@@ -77,7 +79,24 @@ def find_organs(
     return labels, replace(names, source=f"the model {model}"), said
 
 
-def require_pixel_size(image: Image, spacing: tuple[float, float] | None) -> None:
-    """Raise a UserError that names the option, unless an image has a pixel size or one is given."""
-    if not image.has_physical_size and spacing is None:
-        raise UserError(f"{image.name} has no pixel size; give it with --spacing, such as 0.0977 0.0977 (mm)")
+def read_anatomy(path: Path, spacing: tuple[float, float] | None = None) -> Image:
+    """Read an anatomical picture.
+
+    Args:
+        path: the file.
+        spacing: (row, column) pixel size in mm, of a picture that has none.
+
+    Raises:
+        UserError: the picture says another pixel size, or as `read`.
+    """
+    image = read(path)
+    if spacing is None:
+        return image
+    if image.has_physical_size:
+        if not np.allclose(image.spacing[:2], spacing, rtol=1e-3):
+            raise UserError(
+                f"{path} says pixels of {image.spacing[0]:.5g}×{image.spacing[1]:.5g} mm; leave --spacing "
+                f"{spacing[0]:g} {spacing[1]:g} out, or mend the file"
+            )
+        return image
+    return read(path, spacing=spacing)

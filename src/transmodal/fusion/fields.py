@@ -49,16 +49,22 @@ def require_sizes(anatomy: Image, series: NuclearSeries, *, unless_shared: bool 
 def shared_field(anatomy: Image, series: NuclearSeries) -> tuple[Transform, str]:
     """Return the map between two images that show the same field, and why it is this one.
 
-    Where an image has a place in a world, both worlds are taken for one. Pictures have none: their first pixel's
+    Where both images have a place in a world, their worlds are taken for one. Pictures have none: their first pixel's
     centre is their 0, which lies elsewhere for other pixels, so that their fields are laid edge on edge.
 
     Raises:
-        UserError: one has no physical size, or the two fields differ in their size.
+        UserError: one has no physical size, the two fields differ in their size, or DICOM says that their frames of
+            reference are not the same.
     """
     require_sizes(anatomy, series, unless_shared=True)
     frame = series.frame(0)
-    placed = [image for image in (anatomy, frame) if not _is_plain(image)]
-    if placed and anatomy.has_physical_size:
+    if not (is_plain(anatomy) or is_plain(frame)) and anatomy.has_physical_size:
+        frames = {uid for image in (anatomy, frame) if (uid := _frame_of_reference(image))}
+        if len(frames) > 1:
+            raise UserError(
+                f"{anatomy.name} and {series.name} have different frames of reference, so that their places cannot be "
+                "compared; give a calibration file of points or a transform"
+            )
         return _through_the_world(anatomy, frame), "both images are taken to lie in one world"
     sizes = [np.array(image.shape) * image.spacing for image in (anatomy, frame)]
     unit = "mm" if anatomy.has_physical_size else "pixels"
@@ -72,6 +78,11 @@ def shared_field(anatomy: Image, series: NuclearSeries) -> tuple[Transform, str]
     matrix = np.eye(3)
     matrix[:2, 2] = outline(anatomy).mean(axis=0) - outline(frame).mean(axis=0)
     return Transform("rigid", matrix), "both images are taken to show one field, edge on edge"
+
+
+def _frame_of_reference(image: Image) -> str:
+    dataset = getattr(image.source.header, "dataset", None)
+    return str(dataset.get("FrameOfReferenceUID") or "") if dataset is not None else ""
 
 
 def _through_the_world(anatomy: Image, frame: Image) -> Transform:
@@ -122,6 +133,7 @@ def _to_sides(corners: Points, polygon: Points) -> float:
     return float(np.linalg.norm(offset - along[..., None] * side, axis=-1).min())
 
 
-def _is_plain(image: Image) -> bool:
+def is_plain(image: Image) -> bool:
+    """Say whether a picture has no place in a world but the corner of its own."""
     plain = picture_affine((image.spacing[0], image.spacing[1]))
     return bool(np.allclose(plain[:, [0, 1, 3]], image.affine[:, [0, 1, 3]], rtol=0, atol=1e-9))

@@ -1,11 +1,14 @@
 """Where regions come from, together: organs found by a model, a label map, polygons, and where the activity is high."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from transmodal.errors import UserError
 from transmodal.fusion.anatomy import find_organs
+from transmodal.fusion.fields import is_plain
 from transmodal.fusion.region_files import LabelNames, read_label_names, read_polygons
 from transmodal.fusion.regions import Regions, region_above, regions_from_labels, regions_from_polygons
 from transmodal.fusion.registration import Registration
@@ -69,8 +72,7 @@ def find_regions(
         made, names, said = find_organs(picture, sources.organs, folder / "organs.png", spacing=spacing, device=device)
         found.append(_of_labels(made, names, anatomy))
     if sources.labels is not None:
-        labels = read(sources.labels, spacing=spacing)
-        found.append(_of_labels(labels, _names_of(sources.labels, sources.names), anatomy))
+        found.append(_of_labels(read(sources.labels), _names_of(sources.labels, sources.names), anatomy))
     if sources.polygons is not None:
         found.append(regions_from_polygons(read_polygons(sources.polygons), anatomy))
     if sources.above is not None:
@@ -85,8 +87,16 @@ def find_regions(
 
 
 def _of_labels(labels: Image, names: LabelNames, anatomy: Image) -> Regions:
-    require_same_grid(labels, anatomy)
-    return regions_from_labels(labels, names)
+    """Return the regions of a label map in the anatomy's world.
+
+    A map without a size, or without a place beside an anatomy that has one, lies where the anatomy lies.
+    """
+    plain = is_plain(labels) or is_plain(anatomy)
+    sized = labels.has_physical_size and anatomy.has_physical_size
+    if labels.shape != anatomy.shape or not plain or (sized and not np.allclose(labels.spacing, anatomy.spacing)):
+        require_same_grid(labels, anatomy)
+    placed = replace(labels, affine=anatomy.affine, has_physical_size=anatomy.has_physical_size)
+    return regions_from_labels(placed, names)
 
 
 def _names_of(labels: Path, names: Path | None) -> LabelNames:

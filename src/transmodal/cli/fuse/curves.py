@@ -62,7 +62,7 @@ def curves(
             metavar="REGION", help="What the questions are about. Default: a region of that role, or a tumour."
         ),
     ] = "",
-    background: BackgroundOption = "none",
+    background: BackgroundOption = None,
     ring: RingOption = (2.0, 2.0),
     depth: DepthOption = None,
     later_frame: Annotated[
@@ -109,7 +109,7 @@ def curves(
             found.registration,
             found.regions,
             out,
-            background=background_named(background, ring),
+            background=background_named(background, ring, found.regions),
             attenuation=attenuations(depth or []),
             target=target,
             frame_length=later_frame,

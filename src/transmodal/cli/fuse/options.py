@@ -1,6 +1,7 @@
 """What the commands of `fuse` have in common: their options, and reading what these name."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -64,8 +65,11 @@ LeaveOutOption = Annotated[
     list[str] | None, typer.Option("--leave-out", metavar="REGION", help="A region that is not wanted; repeatable.")
 ]
 BackgroundOption = Annotated[
-    str,
-    typer.Option(help="none; ring, around each region; a region's name; or counts a second in each pixel, as 0.02."),
+    str | None,
+    typer.Option(
+        help="none; ring, around each region; a region's name; or counts a second in each pixel, as 0.02. Default: the "
+        "region drawn as background, else none."
+    ),
 ]
 RingOption = Annotated[tuple[float, float], typer.Option(metavar="GAP WIDTH", help="Of the background ring, mm.")]
 DepthOption = Annotated[
@@ -104,13 +108,29 @@ def read_both(
     detector: int,
 ) -> "tuple[Image, NuclearSeries, Registration]":
     """Read anatomy and activity, and find where they lie."""
+    from transmodal.fusion.anatomy import read_anatomy
     from transmodal.fusion.registration import register as find
-    from transmodal.images import read
     from transmodal.images.nuclear.reading import read_nuclear
 
-    anatomy = read(image, spacing=spacing)
+    anatomy = read_anatomy(image, spacing)
     series = read_nuclear(activity, energy_window=energy_window, detector=detector)
     return anatomy, series, find(anatomy, series, register, kind=kind)
+
+
+def make_xray(
+    photograph: Path, model: Path, out: Path, spacing: tuple[float, float] | None, device: str
+) -> tuple[Path, tuple[str, ...]]:
+    """Make a synthetic X-ray of a photograph; return its file, and what the model warned of.
+
+    Raises:
+        UserError: the photograph has no pixel size and none is given, or as `make_image`.
+    """
+    from transmodal.errors import UserError
+    from transmodal.fusion.anatomy import make_image, read_anatomy
+
+    if not read_anatomy(photograph, spacing).has_physical_size:
+        raise UserError(f"{photograph} has no pixel size; give it with --spacing, such as 0.0977 0.0977 (mm)")
+    return out, make_image(photograph, model, out, spacing=spacing, device=device)[1]
 
 
 @dataclass(frozen=True)
@@ -140,7 +160,6 @@ def prepare(
     device: str,
 ) -> Prepared:
     """Make the X-ray where it is asked for, read both images, register them, and find the regions."""
-    from transmodal.fusion.anatomy import make_image
     from transmodal.fusion.biodistribution import require_folder
     from transmodal.fusion.region_sources import find_regions
 
@@ -148,10 +167,9 @@ def prepare(
     facts = {"anatomy": str(image), "activity": str(activity)}
     said: tuple[str, ...] = ()
     if xray is not None:
-        made = out / "xray.png"
-        _, said = make_image(image, xray, made, spacing=spacing, device=device)
         facts |= {"anatomy": f"synthetic, made of {image}", "model of the anatomy": str(xray)}
-        image, spacing = made, None
+        image, said = make_xray(image, xray, out / "xray.png", spacing, device)
+        spacing = None
     if sources.organs is not None:
         facts["model of the organs"] = str(sources.organs)
     anatomy, series, registration = read_both(image, activity, register, kind, spacing, energy_window, detector)
@@ -161,16 +179,18 @@ def prepare(
     return Prepared(anatomy, series, registration, regions, (*said, *warned), facts)
 
 
-def background_named(word: str, ring: tuple[float, float]) -> "Background":
-    """Return the rule that a word of the command line means."""
+def background_named(word: str | None, ring: tuple[float, float], regions: "Regions") -> "Background":
+    """Return the rule that a word of the command line means; without one, the region drawn as background, if any."""
     from transmodal.fusion.background import Background
 
-    if word in ("none", "ring"):
-        return Background(word, gap=ring[0], width=ring[1])  # type: ignore[arg-type]
-    try:
-        return Background("constant", rate=float(word))
-    except ValueError:
-        return Background("region", region=word)
+    if word is None:
+        return Background("region" if "background" in regions.roles else "none")
+    if word not in regions.names:
+        if word in ("none", "ring"):
+            return Background(word, gap=ring[0], width=ring[1])  # type: ignore[arg-type]
+        with suppress(ValueError):
+            return Background("constant", rate=float(word))
+    return Background("region", region=word)
 
 
 def attenuations(words: Sequence[str]) -> "dict[str, Attenuation]":

@@ -10,11 +10,14 @@ from transmodal.cli.fuse.options import (
     ActivityArgument,
     AnatomyArgument,
     DetectorNumber,
+    DeviceOption,
     KindOption,
     RegisterOption,
     SpacingOption,
     UnitOption,
     WindowNumber,
+    XrayOption,
+    make_xray,
     read_both,
     say,
     unit_named,
@@ -29,6 +32,8 @@ EXAMPLES = """
 
   transmodal fuse photo.png fdg.tif --spacing 0.0977 0.0977 --between 1800 3600 --threshold 0.2 -o over.tif
 
+  transmodal fuse photo.png bone.tif --xray runs/photo-to-xray --register points.csv -o over.png
+
   transmodal fuse xray.png fdg.tif --register device.json --seconds 8 -o over.gif       every frame (or .mp4)
 """
 
@@ -41,6 +46,7 @@ def overlay(
     ],
     register: RegisterOption = None,
     kind: KindOption = "similarity",
+    xray: XrayOption = None,
     spacing: SpacingOption = None,
     unit: UnitOption = "counts",
     between: Annotated[
@@ -66,9 +72,11 @@ def overlay(
     own_scales: Annotated[bool, typer.Option("--own-scales", help="Each frame of an animation in its own.")] = False,
     energy_window: WindowNumber = 1,
     detector: DetectorNumber = 1,
+    device: DeviceOption = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print what was made as JSON.")] = False,
 ) -> None:
     """Lay a nuclear image in colour over an anatomical picture; the counts themselves are not changed."""
+    from transmodal.errors import UserError
     from transmodal.fusion.animation import animate, write_animation
     from transmodal.fusion.overlay import OverlaySettings, fuse
     from transmodal.fusion.writing import write_overlay
@@ -85,8 +93,15 @@ def overlay(
         window=window,
         keep_colour=in_colour,
     )
+    moves = out.suffix.lower() in (".gif", ".mp4")
+    if bare and moves:
+        raise UserError(f"--bare: {out.name} shows the time of each frame beside it; leave --bare out")
+    if xray is not None:
+        image, warned = make_xray(image, xray, out.with_name(f"{out.stem}-xray.png"), spacing, device)
+        spacing = None
+        say(warned, as_json)
     anatomy, series, registration = read_both(image, activity, register, kind, spacing, energy_window, detector)
-    if out.suffix.lower() in (".gif", ".mp4"):
+    if moves:
         with progress_bar("Drawing frames") as on_progress:
             moving = animate(
                 anatomy,

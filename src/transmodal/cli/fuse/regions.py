@@ -52,7 +52,7 @@ def regions(
     polygons: PolygonsOption = None,
     above: AboveOption = None,
     leave_out: LeaveOutOption = None,
-    background: BackgroundOption = "none",
+    background: BackgroundOption = None,
     ring: RingOption = (2.0, 2.0),
     between: Annotated[
         tuple[float, float] | None,
@@ -92,7 +92,7 @@ def regions(
     )
     together = as_one_frame(found.series, chosen_frames(found.series, None, between))
     weights = found.regions.on(together, found.registration.transform)
-    counted = time_activity(together, weights, background_named(background, ring))
+    counted = time_activity(together, weights, background_named(background, ring, found.regions))
     counted.write_csv(out / "regions.csv")
     write_regions_picture(found.regions, found.anatomy, out / "regions.png")
     said = [*counted.said, *found.registration.said, *found.said]
