@@ -138,6 +138,20 @@ def test_every_setting_that_a_kind_lacks_is_one() -> None:
     assert {name for names in NOT_OF_KIND.values() for name in names} <= set(NetworkSettings.model_fields)
 
 
+def test_the_printed_dropout_is_the_u_nets_unless_told_and_what_earlier_runs_wrote_is_read() -> None:
+    def drops(**entries: object) -> bool:
+        return NetworkSettings.model_validate(entries).drops_channels
+
+    assert drops(kind="slide-unet") and not drops(kind="slide-autoencoder")
+    assert drops(kind="slide-autoencoder", printed_dropout=True) and not drops(kind="slide-unet", printed_dropout=False)
+    assert NetworkSettings.model_validate({"kind": "unet", "printed_dropout": True}) == NetworkSettings(kind="unet")
+    with pytest.raises(ValidationError, match="printed_dropout is no setting of unet"):
+        NetworkSettings.model_validate({"kind": "unet", "printed_dropout": False})
+    method, images = make({"kind": "slide-autoencoder"}).eval(), noisy_squares(2, 1)
+    with torch.inference_mode():
+        assert torch.equal(method.translate(images)["CT"], method.translate(images, stochastic=True)["CT"])
+
+
 def test_networks_that_cannot_be_made_are_refused() -> None:
     with pytest.raises(ValueError, match="CT has other channels than degraded"):
         make({"kind": "fbpconvnet"}, Ports({"degraded": 3}, {"CT": 1}, 2, (32, 32)), residual=True)

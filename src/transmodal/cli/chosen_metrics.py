@@ -9,8 +9,7 @@ if TYPE_CHECKING:
 
 def named_metrics(metrics: str | None, conventions: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the metrics of images and those of sets that are asked for."""
-    from transmodal.datasets.manifest import nearest
-    from transmodal.errors import UserError
+    from transmodal.errors import UserError, nearest
     from transmodal.metrics import METRICS
     from transmodal.metrics import conventions as known_conventions
 

@@ -5,7 +5,6 @@ scanner, …), and, once the data are split, `split` and perhaps `fold`. All cel
 Relative paths count from the manifest's folder and may not leave it.
 """
 
-import difflib
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -15,7 +14,7 @@ from pathlib import Path
 import pandas
 
 from transmodal.datasets.manifest_csv import NEEDED_COLUMNS, read_rows, write_rows
-from transmodal.errors import UserError
+from transmodal.errors import UserError, nearest
 
 SPLITS = ("train", "validation", "test")
 KEY_COLUMNS = ("subject", "session", "modality", "path")
@@ -329,16 +328,6 @@ def _agreed(rows: list[dict[str, str]], columns: Iterable[str]) -> dict[str, str
 
 def _case_id(subject: str, session: str) -> str:
     return f"{subject}_{session}" if session else subject
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return the end of an error message: "did you mean …?", or all known names when none is near."""
-    known = list(known)
-    for spelling in (name, name.lower()):
-        if close := difflib.get_close_matches(spelling, known, n=1, cutoff=0.5):
-            return f"did you mean {close[0]!r}?"
-    shown = ", ".join(known[:12]) + (f" and {len(known) - 12} more" if len(known) > 12 else "")
-    return f"known are {shown}"
 
 
 def _is_absolute(path: str) -> bool:

@@ -8,10 +8,10 @@ import numpy.typing as npt
 
 from transmodal.datasets.label_classes import LabelClasses
 from transmodal.datasets.labels import require_label_map
-from transmodal.datasets.manifest import CaseFiles, nearest
+from transmodal.datasets.manifest import CaseFiles
 from transmodal.datasets.preparation import ModalityPreparation, Preparation, PreparationSettings, told_channels
 from transmodal.datasets.regions import CaseRegions
-from transmodal.errors import UserError
+from transmodal.errors import UserError, nearest
 from transmodal.images import Image, read
 from transmodal.images.intensity import FittedMap
 from transmodal.images.intensity_fitting import fit

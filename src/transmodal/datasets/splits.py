@@ -14,8 +14,8 @@ import pandas
 from scipy import sparse
 from scipy.optimize import linprog
 
-from transmodal.datasets.manifest import SPLITS, Manifest, nearest
-from transmodal.errors import UserError
+from transmodal.datasets.manifest import SPLITS, Manifest
+from transmodal.errors import UserError, nearest
 
 DEFAULT_FRACTIONS = (0.7, 0.15, 0.15)
 DEFAULT_STRATA = ("coat",)

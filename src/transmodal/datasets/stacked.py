@@ -13,9 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from transmodal.datasets.hdf5 import read_arrays
-from transmodal.datasets.manifest import nearest
 from transmodal.datasets.manifest_csv import write_rows
-from transmodal.errors import UserError
+from transmodal.errors import UserError, nearest
 from transmodal.images import Image, picture_affine, write
 
 COLUMNS = ("subject", "session", "modality", "path", "patch", "label_mm2")

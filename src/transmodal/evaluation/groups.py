@@ -12,8 +12,7 @@ from itertools import combinations, pairwise
 
 import pandas
 
-from transmodal.datasets.manifest import nearest
-from transmodal.errors import UserError
+from transmodal.errors import UserError, nearest
 from transmodal.evaluation.intervals import summarise
 from transmodal.evaluation.scores import Scores
 

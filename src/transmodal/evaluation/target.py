@@ -9,10 +9,10 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from transmodal.datasets.manifest import CaseFiles, Manifest, nearest
+from transmodal.datasets.manifest import CaseFiles, Manifest
 from transmodal.datasets.preparation import ModalityPreparation
 from transmodal.datasets.sample_grid import SliceSettings
-from transmodal.errors import UserError
+from transmodal.errors import UserError, nearest
 from transmodal.evaluation.baselines import beside, fit_baselines
 from transmodal.evaluation.policy_application import region_of
 from transmodal.evaluation.resources import Resources, fit_pristine_model, open_resources

@@ -72,9 +72,20 @@ class NetworkSettings(BaseModel):
     dense: bool = Field(
         False, description="slide-* only: the dense bottleneck as printed, which ties the network to one image size"
     )
-    printed_dropout: bool = Field(
-        True, description="slide-* only: dropout as printed, of half the channels; an autoencoder needs it off"
+    printed_dropout: bool | None = Field(
+        None,
+        description="slide-* only: dropout as printed, of half the channels; null: on for slide-unet, off for "
+        "slide-autoencoder, which is not to be trusted with it",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _earlier_default(cls, entries: Any) -> Any:
+        """Leave printed_dropout: true out, which earlier runs wrote for every kind, where the kind does not have it."""
+        if not isinstance(entries, dict) or entries.get("printed_dropout") is not True:
+            return entries
+        lacks_it = "printed_dropout" in NOT_OF_KIND.get(str(entries.get("kind", "unet")), ())
+        return {name: value for name, value in entries.items() if name != "printed_dropout" or not lacks_it}
 
     @model_validator(mode="after")
     def _kind_has_it(self) -> "NetworkSettings":
@@ -86,6 +97,11 @@ class NetworkSettings(BaseModel):
         if self.blocks is not None and (len(self.blocks) != self.levels or min(self.blocks) < 1):
             raise ValueError(f"blocks needs one number above 0 for each of {self.levels} levels")
         return self
+
+    @property
+    def drops_channels(self) -> bool:
+        """Whether one of the slide's networks drops channels as printed."""
+        return self.kind == "slide-unet" if self.printed_dropout is None else self.printed_dropout
 
 
 class LossSettings(BaseModel):
@@ -250,7 +266,7 @@ def make_network(
             shape=ports.shape,
             output=settings.output,
             activation=of_the_slide,
-            dropout=settings.printed_dropout,
+            dropout=settings.drops_channels,
         )
     if settings.kind == "fbpconvnet":
         return FBPConvNet(*channels, **size)

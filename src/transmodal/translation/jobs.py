@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 
-from transmodal.datasets.manifest import Manifest, nearest
-from transmodal.errors import UserError
+from transmodal.datasets.manifest import Manifest
+from transmodal.errors import UserError, nearest
 from transmodal.images import is_image_file
 from transmodal.images.formats import format_of_name, recognise, stem_of
 

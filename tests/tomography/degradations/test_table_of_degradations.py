@@ -74,6 +74,8 @@ def test_each_is_frozen_and_refuses_unknown_settings_by_name(kind: str) -> None:
 def test_unknown_kinds_and_impossible_values_are_told_in_one_line() -> None:
     with pytest.raises(UserError, match="unknown kind 'fog'; known are fewer-angles"):
         degradation_from({"kind": "fog"})
+    with pytest.raises(UserError, match=r"unknown kind 'photon-nois'; did you mean 'photon-noise'\?$"):
+        degradation_from({"kind": "photon-nois"})
     with pytest.raises(UserError, match="photon-noise, photons: Input should be greater than 0"):
         degradation_from({"kind": "photon-noise", "photons": 0})
     with pytest.raises(UserError, match="photons"):

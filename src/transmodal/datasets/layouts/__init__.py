@@ -11,8 +11,8 @@ import pandas
 
 from transmodal.datasets.layouts import bids, brats, ct, dicom_tree, open_ms, pairs, side_by_side, synthrad, tree
 from transmodal.datasets.layouts.listing import Index, Listing, Options, list_images
-from transmodal.datasets.manifest import Manifest, nearest
-from transmodal.errors import UserError
+from transmodal.datasets.manifest import Manifest
+from transmodal.errors import UserError, nearest
 
 __all__ = ["LAYOUTS", "Indexed", "Layout", "Options", "index_folder"]
 

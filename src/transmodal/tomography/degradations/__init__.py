@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from transmodal.errors import UserError
+from transmodal.errors import UserError, spelt_like
 from transmodal.tomography.degradations.angles import FewerAngles, LimitedAngle
 from transmodal.tomography.degradations.beam_hardening import BeamHardening
 from transmodal.tomography.degradations.degradation import Degradation
@@ -76,7 +76,9 @@ def degradation_from(entries: Mapping[str, Any], name: str = "degradation") -> D
     """
     kind = entries.get("kind")
     if not isinstance(kind, str) or kind not in DEGRADATIONS:
-        raise UserError(f"{name}: unknown kind {kind!r}; known are {', '.join(DEGRADATIONS)}")
+        near = spelt_like(str(kind), DEGRADATIONS)
+        remedy = f"did you mean {near!r}?" if near else f"known are {', '.join(DEGRADATIONS)}"
+        raise UserError(f"{name}: unknown kind {kind!r}; {remedy}")
     made = DEGRADATIONS[kind]
     try:
         return made.model_validate(dict(entries))
