@@ -23,8 +23,8 @@ THETA = {
     "uptake and clearance beside blood": [14.0, 6.0, np.log(2) / (80 * MINUTE), np.log(2) / (5 * MINUTE)],
     "two clearances": [25.0, 10.0, np.log(2) / (200 * MINUTE), np.log(2) / (6 * MINUTE)],
     "three clearances": [6.0, 10.0, 25.0, np.log(2) / (300 * MINUTE), np.log(2) / (30 * MINUTE), np.log(2) / 60],
-    "uptake and two free clearances": [9.0, 20.0, 26.0, np.log(2) / 30000, np.log(2) / 3000, np.log(2) / 200],
-    "delayed uptake and clearance": [30.0, 36.0, 7.0, np.log(2) / 12000, np.log(2) / 900, np.log(2) / 90],
+    "uptake and two free clearances": [9.0, 20.0, 26.0 / 29.0, np.log(2) / 30000, np.log(2) / 3000, np.log(2) / 200],
+    "delayed uptake and clearance": [30.0, 7.0, 36.0 / 37.0, np.log(2) / 12000, np.log(2) / 900, np.log(2) / 90],
     "uptake and two clearances": [25.0, 10.0, np.log(2) / (200 * MINUTE), np.log(2) / (12 * MINUTE), np.log(2) / 60],
 }
 

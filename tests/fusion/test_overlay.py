@@ -15,7 +15,8 @@ from transmodal import images
 from transmodal.datasets.fiducials import Fiducials
 from transmodal.errors import UserError
 from transmodal.fusion.activity import activity_of
-from transmodal.fusion.framing import framed, round_length, time_text, titles_of
+from transmodal.fusion.estimates import span_text
+from transmodal.fusion.framing import framed, round_length, titles_of
 from transmodal.fusion.overlay import Overlay, OverlaySettings, blend, fuse
 from transmodal.fusion.registration import register, register_by_points
 from transmodal.fusion.writing import content_path, write_overlay
@@ -202,10 +203,11 @@ def test_the_bar_and_the_scale_have_their_lengths(xray: Image, study: NuclearSer
 
 
 def test_words_of_times_and_lengths() -> None:
-    assert time_text(0.0, 90.0) == "0 to 90 s after injection"
-    assert time_text(750.0, 900.0) == "12.5 to 15 min after injection"
-    assert time_text(7200.0, 10800.0) == "2 to 3 h after injection"
-    assert time_text(None, None) == "time after injection not known"
+    assert span_text(0.0, 90.0) == "0 to 90 s after injection"
+    assert span_text(750.0, 900.0) == "12.5 to 15 min after injection"
+    assert span_text(7200.0, 10800.0) == "2 to 3 h after injection"
+    assert span_text(0.0, 6 * 86400.0) == "0 to 6 d after injection"  # as times are written elsewhere
+    assert span_text(None, None) == "time after injection not known"
     assert [round_length(most) for most in (0.99, 1, 4.9, 5, 28)] == [0.5, 1, 2, 5, 20]
 
 

@@ -18,8 +18,8 @@ from transmodal.fusion.regions import RegionWeights, Weights
 
 Array = npt.NDArray[np.float64]
 _FINER = 4  # cells of a pixel, each way, in which distances are measured
-BODY = ("soft tissue", "body", "whole body", "background", "muscle")
-"""Regions that surround others: a ring may lie in them."""
+SURROUNDINGS = ("soft tissue", "body", "whole body", "background", "muscle")
+"""Regions that surround others: a ring may lie in them, and they are no place where a compound goes."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,7 @@ class Corrected:
         net: the difference; negative values are kept.
         sd: of the net counts, Poisson.
         weight: variance of a count in the region, 1 where all pixels are wholly inside.
+        is_corrected: whether there was a background to take off; a rate of 0 is none.
     """
 
     counts: Array
@@ -81,6 +82,7 @@ class Corrected:
     net: Array
     sd: Array
     weight: float
+    is_corrected: bool
 
 
 def background_name(rule: Background, regions: RegionWeights) -> str:
@@ -111,8 +113,8 @@ def ring_around(
 ) -> Weights:
     """Return the weights of a ring around one region, (H, W) in 0…1.
 
-    Distances are measured on quarter pixels. Other regions are left out, but for those that surround (`BODY`) and
-    those whose role is background. `masks` are those of `fine_masks`, for many rings.
+    Distances are measured on quarter pixels. Other regions are left out, but for those that surround and those whose
+    role is background. `masks` are those of `fine_masks`, for many rings.
 
     Raises:
         UserError: nothing is left of the ring.
@@ -128,7 +130,7 @@ def ring_around(
     surrounding = {
         place
         for place, name in enumerate(regions.names)
-        if name in (*BODY, *rule.inside) or (regions.roles and regions.roles[place] == "background")
+        if name in (*SURROUNDINGS, *rule.inside) or (regions.roles and regions.roles[place] == "background")
     }
     for place, mask in enumerate(masks):
         if place != number and place not in surrounding:
@@ -178,4 +180,5 @@ def corrected(
                 raise UserError("a constant background is counts a second, but the frames have no durations; give them")
             background = rule.rate * durations * inside.sum()
         variance = pixels @ inside**2
-    return Corrected(counts, background, spread, counts - background, np.sqrt(variance), weight)
+    is_corrected = beside is not None or (rule.how == "constant" and rule.rate > 0)
+    return Corrected(counts, background, spread, counts - background, np.sqrt(variance), weight, is_corrected)

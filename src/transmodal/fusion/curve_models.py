@@ -1,9 +1,9 @@
 """Models of a region's activity over time: sums of exponentials, averaged over each frame in closed form.
 
-b(t) = Σ aₖ·exp(−λₖt) is what the compound does, in per cent of the injected activity, without decay; t = 0 is the
-injection. A frame from s to s + d, in which the isotope decays with λ, counts on average
-Σ aₖ·exp(−Λₖs)·(1 − exp(−Λₖd)) / (Λₖd), Λₖ = λₖ + λ. Parameters are logarithms, so that amplitudes and rates
-stay above 0. All functions take parameters (…, P), many fits at once.
+b(t) = Σ aₖ·exp(−λₖt) is what the compound does, mostly in per cent of the injected activity, without decay; t = 0 is
+the injection, at which b is not negative. A frame from s to s + d, in which the isotope decays with λ, counts on
+average Σ aₖ·exp(−Λₖs)·(1 − exp(−Λₖd)) / (Λₖd), Λₖ = λₖ + λ. Parameters are logarithms, so that amplitudes, shares and
+rates stay above 0. All functions take parameters (…, P), many fits at once.
 """
 
 from collections.abc import Callable
@@ -79,18 +79,43 @@ def _uptake_and_two_clearances(theta: Array) -> Terms:
     return Terms(sizes, np.stack([slow + more, slow, slow + more + most], -1), by_size, by_rate)
 
 
-def _three(*signs: float) -> Callable[[Array], Terms]:
-    """Return the exponentials of three rates, the slowest first, with amplitudes of these signs."""
+def _three_clearances(theta: Array) -> Terms:
+    sizes, (rates, by_rate) = np.exp(theta[..., :3]), _three_rates(theta)
+    by_size = np.zeros((*theta.shape[:-1], 3, 6))
+    for term in range(3):
+        by_size[..., term, term] = sizes[..., term]
+    return Terms(sizes, rates, by_size, by_rate)
+
+
+def _uptake_among_three(uptake: int) -> Callable[[Array], Terms]:
+    """Return the exponentials of three rates, the slowest first, of which one is taken up.
+
+    Its amplitude is a share, at most all, of the two others together, so that the curve does not begin below 0.
+    """
+    others = [term for term in range(3) if term != uptake]
 
     def terms(theta: Array) -> Terms:
-        sizes, steps = np.exp(theta[..., :3]) * np.array(signs), np.exp(theta[..., 3:])
-        by_size, by_rate = np.zeros((2, *theta.shape[:-1], 3, 6))
-        for term in range(3):
-            by_size[..., term, term] = sizes[..., term]
-            by_rate[..., term:, 3 + term] = steps[..., term, None]
-        return Terms(sizes, steps.cumsum(-1), by_size, by_rate)
+        sizes, (rates, by_rate) = np.empty((*theta.shape[:-1], 3)), _three_rates(theta)
+        sizes[..., others] = np.exp(theta[..., :2])
+        share = np.exp(theta[..., 2])
+        sizes[..., uptake] = -share * sizes[..., others].sum(-1)
+        by_size = np.zeros((*theta.shape[:-1], 3, 6))
+        for place, term in enumerate(others):
+            by_size[..., term, place] = sizes[..., term]
+            by_size[..., uptake, place] = -share * sizes[..., term]
+        by_size[..., uptake, 2] = sizes[..., uptake]
+        return Terms(sizes, rates, by_size, by_rate)
 
     return terms
+
+
+def _three_rates(theta: Array) -> tuple[Array, Array]:
+    """Return three rising rates, whose steps are the last parameters, and their derivatives."""
+    steps = np.exp(theta[..., 3:])
+    by_rate = np.zeros((*theta.shape[:-1], 3, 6))
+    for term in range(3):
+        by_rate[..., term:, 3 + term] = steps[..., term, None]
+    return steps.cumsum(-1), by_rate
 
 
 @dataclass(frozen=True)
@@ -100,12 +125,13 @@ class Model:
     Attributes:
         name: in words.
         formula: for reports.
-        parameters: names of P; each is the logarithm of an amplitude (%ID) or of a rate (1/s).
-        amplitudes: how many of them, from the first on, are amplitudes.
+        parameters: names of P; each is the logarithm of an amplitude (%ID), of a share (0 to 1) or of a rate (1/s).
+        amplitudes: how many of them, from the first on, are amplitudes; the curve is linear in these.
         terms: parameters → exponentials.
         uptake: the exponential that is taken up, or None.
         clearance: the one that leaves last, or None.
         fast: the one that leaves first, where there are two.
+        shares: how many parameters after the amplitudes are shares.
     """
 
     name: str
@@ -116,6 +142,7 @@ class Model:
     uptake: int | None = None
     clearance: int | None = None
     fast: int | None = None
+    shares: int = 0
 
 
 MODELS: dict[str, Model] = {
@@ -142,15 +169,16 @@ MODELS: dict[str, Model] = {
         # What several organs over each other look like: three rates without ties between their amplitudes.
         Model(
             "three clearances", "A₁·exp(−λ₁·t) + A₂·exp(−λ₂·t) + A₃·exp(−λ₃·t)",
-            ("A₁", "A₂", "A₃", "λ₁", "λ₂ − λ₁", "λ₃ − λ₂"), 3, _three(1, 1, 1), clearance=0, fast=2,
+            ("A₁", "A₂", "A₃", "λ₁", "λ₂ − λ₁", "λ₃ − λ₂"), 3, _three_clearances, clearance=0, fast=2,
         ),
         Model(
-            "uptake and two free clearances", "A₁·exp(−λ₁·t) + A₂·exp(−λ₂·t) − B·exp(−λu·t)",
-            ("A₁", "A₂", "B", "λ₁", "λ₂ − λ₁", "λu − λ₂"), 3, _three(1, 1, -1), uptake=2, clearance=0, fast=1,
+            "uptake and two free clearances", "A₁·exp(−λ₁·t) + A₂·exp(−λ₂·t) − s·(A₁ + A₂)·exp(−λu·t), s ≤ 1",
+            ("A₁", "A₂", "s", "λ₁", "λ₂ − λ₁", "λu − λ₂"), 2, _uptake_among_three(2), uptake=2, clearance=0, fast=1,
+            shares=1,
         ),
         Model(
-            "delayed uptake and clearance", "A·exp(−λc·t) − B·exp(−λu·t) + C·exp(−λv·t)",
-            ("A", "B", "C", "λc", "λu − λc", "λv − λu"), 3, _three(1, -1, 1), uptake=1, clearance=0,
+            "delayed uptake and clearance", "A·exp(−λc·t) − s·(A + B)·exp(−λu·t) + B·exp(−λv·t), s ≤ 1",
+            ("A", "B", "s", "λc", "λu − λc", "λv − λu"), 2, _uptake_among_three(1), uptake=1, clearance=0, shares=1,
         ),
     )
 }  # fmt: skip

@@ -1,7 +1,8 @@
 """Time-activity curves: what every region holds in every frame, as counts, Bq and per cent of the injected activity.
 
 %ID = 100·(C_region − C_background·n_region / n_background) / (S·Δt·A_injected), brought back to the injection by
-λΔt·exp(λt) / (1 − exp(−λΔt)) (METHODS.md, section 7). Standard deviations are those of the counts; calibration and
+λΔt·exp(λt) / (1 − exp(−λΔt)) (METHODS.md, section 7). Without sensitivity or injected activity, net counts a second
+brought back in the same way have the same shape. Standard deviations are those of the counts; calibration and
 syringe are common to all frames and are not in them. A planar count is neither corrected for what lies over or under
 an organ nor, unless asked, for depth.
 """
@@ -18,39 +19,67 @@ from transmodal.errors import UserError
 from transmodal.fusion.background import Background, Corrected, background_name, corrected, fine_masks, ring_around
 from transmodal.fusion.regions import RegionWeights
 from transmodal.images.files import write_text
-from transmodal.images.nuclear.decay import to_injection
+from transmodal.images.nuclear.decay import mean_over
+from transmodal.images.nuclear.isotopes import Isotope
 from transmodal.images.nuclear.series import NuclearSeries
 
 Array = npt.NDArray[np.float64]
 _MEGA = 1e6
 _MOST_PER_MM = 0.1  # of attenuation: I-125 in water has 0.04
 _DEEPEST = 60.0  # mm
+_SCALE_FREE = " Half-times and peak times do not need that: they are fitted to decay-corrected net counts a second."
 _MOST_HALF_LIVES = 40.0  # after which nothing is left to see: the half-life's unit is wrong
 
 
 @dataclass(frozen=True)
 class Attenuation:
-    """How deep a region lies, for a correction by exp(µ·depth).
+    """How much tissue radiation passes on its way out, for a correction by exp(µ·tissue).
+
+    Of single photons those go that point at the camera: they pass what lies over the region, its depth. Annihilation
+    photons are counted in coincidence, when both get out on opposite sides: together they pass the whole body there,
+    whatever the depth.
 
     Attributes:
-        depth: of soft tissue over it, mm.
-        per_mm: linear attenuation µ, 1/mm; soft tissue at 140 keV about 0.015, at 511 keV about 0.0096.
+        tissue: mm; over the region for single photons, the whole thickness of the body there for coincidence.
+        per_mm: linear attenuation µ, 1/mm; in soft tissue roughly 0.0155 at 140 keV and 0.0096 at 511 keV.
     """
 
-    depth: float
+    tissue: float
     per_mm: float
 
     def __post_init__(self) -> None:
         if not 0 <= self.per_mm <= _MOST_PER_MM:
             hint = f"; in 1/cm? write {self.per_mm / 10:g}" if 0 < self.per_mm / 10 <= _MOST_PER_MM else ""
             raise UserError(f"an attenuation of {self.per_mm:g} per mm is not that of tissue{hint}")
-        if not 0 <= self.depth <= _DEEPEST:
-            raise UserError(f"a depth of {self.depth:g} mm is not within an animal; give 0 to {_DEEPEST:g} mm")
+        if not 0 <= self.tissue <= _DEEPEST:
+            raise UserError(f"{self.tissue:g} mm of tissue are not within an animal; give 0 to {_DEEPEST:g} mm")
 
     @property
     def factor(self) -> float:
         """By which activities are multiplied."""
-        return float(np.exp(self.per_mm * self.depth))
+        return float(np.exp(self.per_mm * self.tissue))
+
+    def describe(self, isotope: Isotope | None) -> str:
+        """Return the rule in words, as the isotope's emission has it."""
+        means = {"single": "of tissue over it", "coincidence": "of tissue, the whole thickness of the body there,"}
+        words = "of tissue" if isotope is None else means[isotope.emission]
+        return f"exp(µ·x) for {self.tissue:g} mm {words} at {self.per_mm:g} per mm"
+
+
+@dataclass(frozen=True, eq=False)
+class Scale:
+    """Curves in what can be fitted: decay-corrected to the injection, and proportional to the activity.
+
+    Attributes:
+        unit: "%ID", or "counts/s" where that is not known.
+        values, deviations: (R, F).
+        of_count: (R, F), what one net count adds to a value.
+    """
+
+    unit: str
+    values: Array
+    deviations: Array
+    of_count: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,12 +99,16 @@ class TimeActivity:
         percent_id: of the injected activity, decay-corrected to the injection.
         percent_id_sd: of that.
         percent_of_count: what one net count adds to `percent_id`.
+        undecayed: (F,), s in which an activity that does not decay would give the counts of the frame: its duration
+            times the mean of exp(−λt) in it.
         count_variance: (R,), Poisson variance of a count in a region, 1 unless pixels lie partly inside.
+        is_corrected: (R,), whether a background was taken off.
         target_to_background: counts per area over those of the background; NaN where that has none.
         target_to_background_sd: of that.
         saturated: pixels of each region that stand at the greatest value the detector can hold.
         half_life: of the isotope, s.
         injected: Bq at the injection.
+        missing: what is not known and %ID needs, in words.
         facts: how it was made, name → value, for reports.
         said: what a user should know, a line each.
     """
@@ -95,12 +128,15 @@ class TimeActivity:
     percent_id: Array | None = None
     percent_id_sd: Array | None = None
     percent_of_count: Array | None = None
+    undecayed: Array | None = None
     count_variance: Array = field(default_factory=lambda: np.ones(0))
+    is_corrected: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
     target_to_background: Array | None = None
     target_to_background_sd: Array | None = None
     saturated: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 0), np.int64))
     half_life: float | None = None
     injected: float | None = None
+    missing: tuple[str, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
     said: tuple[str, ...] = ()
 
@@ -114,6 +150,21 @@ class TimeActivity:
             raise UserError(f"there is no region {name!r}; the regions are {', '.join(self.names)}")
         return self.names.index(name)
 
+    @property
+    def scale(self) -> Scale | None:
+        """What can be fitted: %ID, else decay-corrected net counts a second, else None."""
+        if self.percent_id is not None and self.percent_id_sd is not None and self.percent_of_count is not None:
+            return Scale("%ID", self.percent_id, self.percent_id_sd, self.percent_of_count)
+        if self.undecayed is None:
+            return None
+        one = np.broadcast_to(1.0 / self.undecayed, self.net.shape)
+        return Scale("counts/s", self.net * one, self.net_sd * one, one)
+
+    @property
+    def after_injection(self) -> npt.NDArray[np.bool_]:
+        """(F,), frames that begin at or after the injection; all where times are not known."""
+        return np.ones(self.counts.shape[1], bool) if self.starts is None else self.starts >= 0
+
     def table(self) -> pandas.DataFrame:
         """Return one row a region and frame; unknown columns are left out."""
         regions, frames = self.counts.shape
@@ -124,6 +175,7 @@ class TimeActivity:
         for name, times in (("start_s", self.starts), ("duration_s", self.durations)):
             if times is not None:
                 columns[name] = np.tile(times, regions)
+        scale = self.scale if self.percent_id is None else None
         for name, values in (
             ("counts", self.counts),
             ("background_counts", self.background),
@@ -131,6 +183,8 @@ class TimeActivity:
             ("net_sd", self.net_sd),
             ("net_cps", self.rate),
             ("activity_Bq", self.activity),
+            ("decay_corrected_cps", scale and scale.values),
+            ("decay_corrected_cps_sd", scale and scale.deviations),
             ("percent_id", self.percent_id),
             ("percent_id_sd", self.percent_id_sd),
             ("target_to_background", self.target_to_background),
@@ -152,6 +206,7 @@ def time_activity(
     background: Background | None = None,
     *,
     attenuation: Mapping[str, Attenuation] | None = None,
+    together: bool = False,
 ) -> TimeActivity:
     """Take the counts of every region and frame, and all that can be computed from them.
 
@@ -159,7 +214,9 @@ def time_activity(
         series: frames of counts.
         regions: `Regions.on(series, transform)`.
         background: how background is found; None takes none off.
-        attenuation: region → depth and µ; the factor goes into Bq and %ID and is stated.
+        attenuation: region → tissue and µ; the factor goes into Bq and %ID and is stated.
+        together: count all frames as one. Its %ID is 100·N / (S·A·Σ Δtᵢ·mᵢ), mᵢ the mean of exp(−λt) in frame i:
+            what stays has the same %ID as in each frame, also where there are pauses between them.
 
     Returns:
         The curves; what is not known (times, isotope, calibration, injection) leaves them at counts or at counts a
@@ -175,6 +232,7 @@ def time_activity(
     durations = series.durations
     if durations is not None and not (durations > 0).all():
         durations = None
+        series = replace(series, durations=None)
         said.append("A frame lasts no time: counts cannot be turned into rates.")
     beside_name = background_name(rule, regions)
     masks = fine_masks(regions) if rule.how == "ring" else []
@@ -189,15 +247,16 @@ def time_activity(
         taken.append(corrected(frames, regions.weights[place], own, beside, durations))
     for name in attenuation or {}:
         regions.number(name)
-    counted = _counts(series, regions, taken)
-    said += _negative(counted) + _saturation(counted)
+    counted = _timed(_counts(series, regions, taken), series)
+    saturation = _saturation(counted)  # of each frame, before they are added up
+    counted = _added(counted) if together else counted
+    said += _negative(counted) + saturation
     facts = {"background": rule.describe(beside_name)}
     if attenuation:
         facts["attenuation"] = "; ".join(
-            f"{name} × {each.factor:.4g} ({each.depth:g} mm at {each.per_mm:g} per mm)"
-            for name, each in attenuation.items()
+            f"{name} × {each.factor:.4g}: {each.describe(series.isotope)}" for name, each in attenuation.items()
         )
-    return _in_units(replace(counted, facts=facts), replace(series, durations=durations), attenuation or {}, said)
+    return _in_units(replace(counted, facts=facts), series, attenuation or {}, said)
 
 
 def _in_order(series: NuclearSeries, said: list[str]) -> tuple[NuclearSeries, list[str]]:
@@ -226,22 +285,61 @@ def _counts(series: NuclearSeries, regions: RegionWeights, taken: list[Corrected
         np.stack([getattr(each, name) for each in taken])
         for name in ("counts", "background", "background_sd", "net", "sd")
     )
-    ratio = ratio_sd = None
-    if background.any():
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = np.where(background > 0, counts / background, np.nan)
-            # The ratio is 1 + net / background; region and background are counted apart.
-            own = np.where(counts > 0, np.array([[each.weight] for each in taken]) / counts, 0.0)
-            ratio_sd = ratio * np.sqrt(own + (spread / background) ** 2)
     full = np.zeros(series.frames.shape, bool) if series.saturation is None else series.frames >= series.saturation
     saturated = np.array(
         [[int((full[frame] & (own > 0)).sum()) for frame in range(len(full))] for own in regions.weights]
     )
     return TimeActivity(
         regions.names, regions.roles or ("",) * len(regions.names), regions.pixels, counts, background, spread, net, sd,
-        series.starts, series.durations, target_to_background=ratio, target_to_background_sd=ratio_sd,
         saturated=saturated, count_variance=np.array([each.weight for each in taken]),
+        is_corrected=np.array([each.is_corrected for each in taken]),
     )  # fmt: skip
+
+
+def _timed(curves: TimeActivity, series: NuclearSeries) -> TimeActivity:
+    """Add the times, and what decay leaves of them where the isotope is known."""
+    starts, durations, isotope = series.starts, series.durations, series.isotope
+    undecayed = None
+    if isotope is not None and starts is not None and durations is not None:
+        require_half_life_fits(isotope.half_life, starts, durations, series.name)
+        undecayed = durations * np.asarray(mean_over(isotope.half_life, starts, durations))
+    return replace(
+        curves, starts=starts, durations=durations, undecayed=undecayed,
+        half_life=None if isotope is None else isotope.half_life,
+    )  # fmt: skip
+
+
+def _added(curves: TimeActivity) -> TimeActivity:
+    """Add up all frames. Counts of frames are independent, so that their variances add up too."""
+
+    def variance(deviations: Array) -> Array:
+        return np.sqrt((deviations**2).sum(axis=1, keepdims=True))
+
+    def total(values: Array | None) -> Array | None:
+        return None if values is None else values.sum(keepdims=True)
+
+    counts, background, net, saturated = (
+        each.sum(axis=1, keepdims=True) for each in (curves.counts, curves.background, curves.net, curves.saturated)
+    )
+    return replace(
+        curves, counts=counts, background=background, net=net, saturated=saturated,
+        background_sd=variance(curves.background_sd), net_sd=variance(curves.net_sd),
+        starts=None if curves.starts is None else curves.starts[:1],
+        durations=total(curves.durations), undecayed=total(curves.undecayed),
+    )  # fmt: skip
+
+
+def _ratios(curves: TimeActivity) -> TimeActivity:
+    """Add target-to-background, where any region has background."""
+    counts, background = curves.counts, curves.background
+    if not background.any():
+        return curves
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(background > 0, counts / background, np.nan)
+        # The ratio is 1 + net / background; region and background are counted apart.
+        own = np.where(counts > 0, curves.count_variance[:, None] / counts, 0.0)
+        spread = ratio * np.sqrt(own + (curves.background_sd / background) ** 2)
+    return replace(curves, target_to_background=ratio, target_to_background_sd=spread)
 
 
 def _negative(curves: TimeActivity) -> list[str]:
@@ -265,40 +363,38 @@ def _saturation(curves: TimeActivity) -> list[str]:
 def _in_units(
     curves: TimeActivity, series: NuclearSeries, attenuation: Mapping[str, Attenuation], said: list[str]
 ) -> TimeActivity:
-    """Add rate, Bq and %ID as far as times, calibration, isotope and injection are known; say what is missing."""
-    durations, starts, isotope = series.durations, series.starts, series.isotope
-    missing = [
+    """Add ratios, rate, Bq and %ID as far as what they need is known; say what is missing."""
+    isotope, durations = series.isotope, curves.durations
+    missing = tuple(
         word
         for word, absent in (
             ("the durations of the frames", durations is None),
-            ("when it was injected", starts is None),
+            ("when it was injected", curves.starts is None),
             ("the isotope", isotope is None),
             ("the sensitivity of the camera", series.sensitivity is None),
             ("the injected activity", series.injection is None),
         )
         if absent
-    ]
+    )
     if series.sensitivity is not None and not series.sensitivity > 0:
         raise UserError(f"{series.name}: a sensitivity of {series.sensitivity:g} cps/MBq; calibrate the camera")
-    half_life = None if isotope is None else isotope.half_life
-    if half_life is not None and starts is not None and durations is not None:
-        require_half_life_fits(half_life, starts, durations, series.name)
     rate = None if durations is None else curves.net / durations
     activity = percent = percent_sd = one = injected = None
-    if rate is not None and durations is not None and series.sensitivity is not None:
+    if durations is not None and series.sensitivity is not None:
         factors = np.array([attenuation[name].factor if name in attenuation else 1.0 for name in curves.names])
-        becquerel = _MEGA / series.sensitivity * factors[:, None] / durations  # of one count
-        activity = curves.net * becquerel
-        if starts is not None and isotope is not None and series.injection is not None:
+        becquerel = _MEGA / series.sensitivity * factors[:, None]  # of one count a second
+        activity = curves.net * becquerel / durations
+        if curves.undecayed is not None and isotope is not None and series.injection is not None:
             injected = series.injection.activity(isotope)
-            one = becquerel * to_injection(isotope.half_life, starts, durations) * 100.0 / injected
+            one = becquerel / curves.undecayed * 100.0 / injected
             percent, percent_sd = curves.net * one, curves.net_sd * one
     if missing:
         has = "counts, Bq" if activity is not None else "counts, counts a second" if rate is not None else "counts"
-        said.append(f"Not known: {', '.join(missing)}. The curves are therefore in {has} only, without %ID.")
+        line = f"Not known: {', '.join(missing)}. The curves are therefore in {has} only, without %ID."
+        said.append(line + (_SCALE_FREE if curves.undecayed is not None and len(curves.undecayed) > 1 else ""))
     return replace(
-        curves, durations=durations, rate=rate, activity=activity, percent_id=percent, percent_id_sd=percent_sd,
-        percent_of_count=one, half_life=half_life, injected=injected, said=tuple(said),
+        _ratios(curves), rate=rate, activity=activity, percent_id=percent, percent_id_sd=percent_sd,
+        percent_of_count=one, injected=injected, missing=missing, said=tuple(said),
         facts={**_facts(series, injected), **curves.facts},
     )  # fmt: skip
 

@@ -17,7 +17,7 @@ class Estimate:
     Attributes:
         value: None where the data do not determine it.
         low, high: 95 % interval; infinite (or 0) where it is open on that side, None where there is none.
-        unit: "s", "%ID", "%ID·h", "1", …
+        unit: "s", "%ID", "counts/s", "%ID·h", "1", …
         how: the interval was found.
         note: why there is no value, or what limits it.
     """
@@ -73,7 +73,22 @@ def time_text(seconds: float) -> str:
     """Return "45 s", "12.3 min", "3.45 h" or "4.2 d" with three digits."""
     if not math.isfinite(seconds):
         return "∞" if seconds > 0 else DASH
+    unit, size = _time_unit(seconds)
+    return f"{float(f'{seconds / size:.3g}'):g} {unit}".replace("-", "−")
+
+
+def span_text(start: float | None, end: float | None) -> str:
+    """Return the time of frames in words, both ends in the unit that suits the later: "2 to 3 h after injection"."""
+    if start is None or end is None:
+        return "time after injection not known"
+    unit, size = _time_unit(max(start, end, key=abs))
+    first, last = (f"{value / size:.2f}".rstrip("0").rstrip(".").replace("-", "−") for value in (start, end))
+    return f"{first} {unit} after injection" if first == last else f"{first} to {last} {unit} after injection"
+
+
+def _time_unit(seconds: float) -> tuple[str, float]:
+    """Return the unit in which a time is easiest to read, and its length in s."""
     for unit, size, most in (("s", 1.0, 120.0), ("min", 60.0, 7200.0), ("h", 3600.0, 4 * 86400.0)):
         if abs(seconds) < most:
-            return f"{float(f'{seconds / size:.3g}'):g} {unit}".replace("-", "−")
-    return f"{float(f'{seconds / 86400.0:.3g}'):g} d".replace("-", "−")
+            return unit, size
+    return "d", 86400.0

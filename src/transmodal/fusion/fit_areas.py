@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from transmodal.fusion.curve_models import area_between
 from transmodal.fusion.estimates import Estimate
-from transmodal.fusion.least_squares import Problem, _residuals, covariance, gradient
+from transmodal.fusion.least_squares import Problem, covariance, gradient, residuals_of
+from transmodal.images.nuclear.decay import mean_over
 
 Array = npt.NDArray[np.float64]
 _HOUR = 3600.0
@@ -19,7 +20,7 @@ _HOUR = 3600.0
 
 @dataclass(frozen=True)
 class Area:
-    """Areas under the decay-corrected curve, in %ID·h, and under the decaying one.
+    """Areas under the decay-corrected curve, in its unit times hours (%ID·h), and under the decaying one.
 
     Attributes:
         observed: from the first frame to the last: what each frame holds, and the fit in gaps between them.
@@ -28,7 +29,8 @@ class Area:
         tail: after the last frame, by the fit.
         total: all three; not determined where the tail is not.
         tail_share: of the tail in the total, 0…1; NaN where that is not determined.
-        decaying: the same total with the isotope's decay, MBq·h per 100 MBq injected: always finite with an isotope.
+        decaying: the same total with the isotope's decay (of %ID: MBq·h per 100 MBq injected); finite with an
+            isotope.
     """
 
     observed: Estimate
@@ -40,7 +42,14 @@ class Area:
     decaying: Estimate
 
 
-def areas(problem: Problem, theta: Array, threshold: Array, half_life: float, seen: tuple[float, float]) -> list[Area]:
+def areas(
+    problem: Problem,
+    theta: Array,
+    threshold: Array,
+    half_life: float,
+    seen: tuple[float, float],
+    unit: str = "%ID",
+) -> list[Area]:
     """Return the areas of each curve.
 
     Args:
@@ -49,31 +58,33 @@ def areas(problem: Problem, theta: Array, threshold: Array, half_life: float, se
         threshold: (B,), of Δχ²; 3.84 for 95 %, more where frames scatter.
         half_life: of the isotope, s; infinite when not known.
         seen: beginning of the first frame and end of the last, s.
+        unit: of the curves.
 
     Intervals of sums are by the delta method with the correlation of frames and fit: both are linear in the frames.
     """
     decay = 0.0 if np.isinf(half_life) else float(np.log(2.0) / half_life)
-    constant = np.exp(-decay * problem.starts) * _within(decay * problem.durations)
+    constant = mean_over(half_life, problem.starts, problem.durations)
     corrected, decaying = _parts(problem, theta, seen, 0.0), _parts(problem, theta, seen, decay)
     middles = problem.starts + problem.durations / 2
     trapezoids = np.atleast_1d(np.trapezoid(problem.values / constant, middles, axis=1)) / _HOUR
-    reach = np.sqrt(threshold)
+    reach, of_area = np.sqrt(threshold), f"{unit}·h"
     made = []
+    no_isotope = Estimate(None, unit=of_area, note="no isotope is known")
     for i in range(len(theta)):
         observed, before, tail, total = ((value[i] / _HOUR, sd[i] / _HOUR) for value, sd in corrected)
-        tail_estimate, total_estimate = _open(*tail, reach[i]), _open(*total, reach[i])
+        tail_estimate, total_estimate = _open(*tail, reach[i], of_area), _open(*total, reach[i], of_area)
         if tail_estimate.value is None:
-            total_estimate = Estimate(None, observed[0], np.inf, "%ID·h", "", "the curve has no end that the data show")
+            total_estimate = Estimate(None, observed[0], np.inf, of_area, "", "the curve has no end that the data show")
         all_decaying = decaying[3][0][i] / _HOUR, decaying[3][1][i] / _HOUR
         made.append(
             Area(
-                _closed(*observed, reach[i]),
+                _closed(*observed, reach[i], of_area),
                 float(trapezoids[i]),
                 float(before[0]),
                 tail_estimate,
                 total_estimate,
                 float(tail[0] / total[0]) if total_estimate.value is not None else np.nan,
-                _closed(*all_decaying, reach[i]) if decay else Estimate(None, unit="%ID·h", note="no isotope is known"),
+                _closed(*all_decaying, reach[i], of_area) if decay else no_isotope,
             )
         )
     return made
@@ -83,7 +94,7 @@ def _parts(problem: Problem, theta: Array, seen: tuple[float, float], decay: flo
     """Return observed, before, tail and total as (value, standard deviation), (B,) each, %ID·s."""
     model, (first, last) = problem.model, seen
     spread = covariance(problem, theta)
-    _, slopes = _residuals(problem, theta, None)
+    _, slopes = residuals_of(problem, theta)
     # How the parameters follow the frames: (JᵀWJ)⁻¹JᵀW.
     follows = (spread @ slopes.transpose(0, 2, 1)) / np.sqrt(problem.variances)[:, None, :]  # (B, P, F)
 
@@ -114,21 +125,17 @@ def _parts(problem: Problem, theta: Array, seen: tuple[float, float], decay: flo
     ]
 
 
-def _within(x: Array) -> Array:
-    return np.where(x > 1e-8, -np.expm1(-x) / np.maximum(x, 1e-300), 1.0 - x / 2)
+def _closed(value: float, sd: float, reach: float, unit: str) -> Estimate:
+    return Estimate(float(value), float(value - reach * sd), float(value + reach * sd), unit, "delta method")
 
 
-def _closed(value: float, sd: float, reach: float) -> Estimate:
-    return Estimate(float(value), float(value - reach * sd), float(value + reach * sd), "%ID·h", "delta method")
-
-
-def _open(value: float, sd: float, reach: float) -> Estimate:
+def _open(value: float, sd: float, reach: float, unit: str) -> Estimate:
     """Return an estimate on the scale of logarithms; not determined where its own interval is wider than tenfold."""
     if not np.isfinite(value) or value <= 0:
-        return Estimate(None, unit="%ID·h", note="the curve shows no end")
+        return Estimate(None, unit=unit, note="the curve shows no end")
     relative = reach * sd / value
     spread = float(np.exp(min(relative, 50.0)))
     low, high = float(value / spread), float(value * spread)
     if relative > np.log(10.0) / 2:
-        return Estimate(None, low, np.inf, "%ID·h", "delta method", "the frames end too early")
-    return Estimate(float(value), low, high, "%ID·h", "delta method")
+        return Estimate(None, low, np.inf, unit, "delta method", "the frames end too early")
+    return Estimate(float(value), low, high, unit, "delta method")

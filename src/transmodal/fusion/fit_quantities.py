@@ -59,12 +59,14 @@ def profiles(
     return found
 
 
-def estimate_of(name: str, logarithms: tuple[float, float, float, float], observed: tuple[float, float]) -> Estimate:
-    """Turn logarithms into an estimate, and refuse what the data do not determine."""
+def estimate_of(
+    name: str, logarithms: tuple[float, float, float, float], observed: tuple[float, float], of_curve: str = "%ID"
+) -> Estimate:
+    """Turn logarithms into an estimate, and refuse what the data do not determine; `of_curve` is the curve's unit."""
     value, low, high, sd = logarithms
     first, last = observed
     number, ends = float(np.exp(value)), (float(np.exp(low)), float(np.exp(high)))
-    unit = "s" if name.endswith(("time", "life")) else "%ID"
+    unit = "s" if name.endswith(("time", "life")) else of_curve
     if name == "peak_time":
         if number > last or ends[1] > LONGEST * last:
             return Estimate(None, min(ends[0], last), np.inf, unit, "profile likelihood", "not reached while observed")

@@ -1,6 +1,6 @@
-"""Where fits begin: a grid of half-times, with the amplitudes that are best for each by linear least squares."""
+"""Where fits begin: a grid of half-times and shares, with the amplitudes best for each by linear least squares."""
 
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,8 @@ _GRID = 9
 _KEPT = 4
 _SLOWEST = 100.0  # times the observation
 _QUICKEST = 0.02  # of the shortest frame
+_SHARES = (1.0, 0.8, 0.3)
+_LEAST_SHARE = 1e-3
 
 
 def bounds_of(model: Model, starts: Array, durations: Array, values: Array) -> Array:
@@ -21,7 +23,9 @@ def bounds_of(model: Model, starts: Array, durations: Array, values: Array) -> A
     scale = float(np.abs(values).max()) or 1.0
     sizes = [np.log(scale * 1e-5), np.log(scale * 1e4)]
     rates = [np.log(np.log(2.0) / (_SLOWEST * last)), np.log(np.log(2.0) / (_QUICKEST * shortest))]
-    return np.array([sizes if place < model.amplitudes else rates for place in range(len(model.parameters))]).T
+    shares = [np.log(_LEAST_SHARE), 0.0]
+    number = len(model.parameters) - model.amplitudes - model.shares
+    return np.array([sizes] * model.amplitudes + [shares] * model.shares + [rates] * number).T
 
 
 def beginnings(problem: Problem) -> Array:
@@ -29,10 +33,12 @@ def beginnings(problem: Problem) -> Array:
     model, low = problem.model, problem.bounds[0]
     last, shortest = _scales(problem.starts, problem.durations)
     rates = np.log(2.0) / np.geomspace(5 * last, shortest / 2, _GRID)  # rising
-    number = len(model.parameters) - model.amplitudes
+    number = len(model.parameters) - model.amplitudes - model.shares
     sets = np.array(list(combinations(rates, number)))
     sets[:, 1:] = np.diff(sets, axis=1)  # later rates are kept as what they are above the one before
-    theta = np.concatenate([np.zeros((len(sets), model.amplitudes)), np.log(sets)], axis=1)
+    shares = list(product(_SHARES, repeat=model.shares))
+    grid = np.log([[*each, *own] for each in shares for own in sets])
+    theta = np.concatenate([np.zeros((len(grid), model.amplitudes)), grid], axis=1)
     _, slopes = frame_means(model, theta, problem.starts, problem.durations, problem.decay)
     basis = slopes[..., : model.amplitudes]  # (S, F, A): amplitudes of 1
     weights = 1.0 / problem.variances  # (B, F)

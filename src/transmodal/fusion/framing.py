@@ -17,6 +17,7 @@ import PIL.ImageFont
 from matplotlib.ticker import MaxNLocator
 
 from transmodal.fusion.colours import STEPS, lookup
+from transmodal.fusion.estimates import span_text
 from transmodal.fusion.overlay import Overlay
 from transmodal.reporting.figures import CASE_BACKGROUND, CASE_FAINT, CASE_TEXT, plain_number
 
@@ -113,27 +114,13 @@ def titles_of(overlay: Overlay) -> tuple[str, str, str]:
         parts.append("summed" if activity.unit == "counts" else "mean")
     if activity.decay_corrected:
         parts.append("decay-corrected to injection")
-    return what or "activity", time_text(activity.start, activity.end), ", ".join(parts)
+    return what or "activity", span_text(activity.start, activity.end), ", ".join(parts)
 
 
 def _swapped(isotope: str) -> str:
     """Return "99mtc" of "Tc-99m", as agents are named."""
     element, _, mass = isotope.partition("-")
     return f"{mass}{element}".lower()
-
-
-def time_text(start: float | None, end: float | None) -> str:
-    """Return the time of frames in words, in the unit that suits it: s, min or h after the injection."""
-    if start is None or end is None:
-        return "time after injection not known"
-    farthest = max(abs(start), abs(end))
-    divisor, unit = (1.0, "s") if farthest <= 120 else (60.0, "min") if farthest <= 7200 else (3600.0, "h")
-    first, last = (f"{_tenths(value / divisor)}".replace("-", "−") for value in (start, end))
-    return f"{first} {unit} after injection" if first == last else f"{first} to {last} {unit} after injection"
-
-
-def _tenths(value: float) -> str:
-    return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
 def captions_of(overlay: Overlay) -> tuple[str, ...]:

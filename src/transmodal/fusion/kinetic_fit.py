@@ -11,7 +11,7 @@ are wider by √(χ² / degrees of freedom), and Snedecor's F takes the place of
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ from transmodal.fusion.fit_areas import Area, areas
 from transmodal.fusion.fit_quantities import bound_only, effective_of, estimate_of, profiles
 from transmodal.fusion.fit_starts import beginnings, bounds_of
 from transmodal.fusion.least_squares import Problem, minimise
+from transmodal.images.nuclear.decay import mean_over
 
 Array = npt.NDArray[np.float64]
 FEWEST = 4
@@ -45,13 +46,14 @@ class KineticFit:
         theta: (P,), logarithms of the parameters.
         estimates: "uptake_half_time", "clearance_half_time" (biological), "fast_clearance_half_time",
             "effective_half_life", "peak_time" and "peak", as far as the model has them; times in s.
-        at: time in s → %ID then.
+        at: time in s → value then.
         area: under the curve; None without a fit.
         chi2, freedom, p: of the fit.
         aicc: model → how far it is above the best; all that could be fitted.
         half_life: of the isotope, s; infinite when not known.
         observed: from the first frame's beginning to the last one's end, s.
         said: what a user should know, a line each.
+        unit: of the curve, "%ID" or "counts/s", decay-corrected.
     """
 
     model: str = ""
@@ -66,9 +68,10 @@ class KineticFit:
     half_life: float = np.inf
     observed: tuple[float, float] = (0.0, 0.0)
     said: tuple[str, ...] = ()
+    unit: str = "%ID"
 
     def curve(self, times: npt.ArrayLike) -> Array:
-        """Return %ID at times in s, decay-corrected to the injection.
+        """Return the value at times in s, decay-corrected to the injection.
 
         Raises:
             UserError: nothing was fitted.
@@ -77,7 +80,7 @@ class KineticFit:
         return value_at(MODELS[self.model], self.theta, np.atleast_1d(np.asarray(times, dtype=np.float64)))
 
     def means(self, starts: Array, durations: Array) -> Array:
-        """Return the decay-corrected mean of frames, as `TimeActivity.percent_id` holds it.
+        """Return the decay-corrected mean of frames, as `TimeActivity.scale` holds it.
 
         Raises:
             UserError: nothing was fitted.
@@ -85,10 +88,10 @@ class KineticFit:
         self._require()
         decay = np.log(2.0) / self.half_life
         own = frame_means(MODELS[self.model], self.theta, starts, durations, decay)[0]
-        return own / _decay_of_frames(starts, durations, decay)
+        return np.asarray(own / mean_over(self.half_life, starts, durations))
 
     def counted(self, begin: float, length: float) -> float:
-        """Return the integral of the decaying curve over a frame, %ID·s; times sensitivity it is counts."""
+        """Return the integral of the decaying curve over a frame: counts, but for a factor."""
         self._require()
         decay = np.log(2.0) / self.half_life
         return float(area_between(MODELS[self.model], self.theta, begin, begin + length, decay))
@@ -104,16 +107,14 @@ def fit_region(
     """Fit one region of time-activity curves; see `fit`.
 
     Raises:
-        UserError: there is no such region, or no %ID.
+        UserError: there is no such region, or no isotope or time.
     """
-    place = curves.number(name)
-    if curves.percent_id is None or curves.percent_id_sd is None or curves.percent_of_count is None:
-        raise UserError("there is no %ID to fit: isotope, times, sensitivity and injected activity must all be known")
-    assert curves.starts is not None and curves.durations is not None
+    place, scale = curves.number(name), curves.scale
+    if scale is None or curves.starts is None or curves.durations is None:
+        raise UserError("there is no curve to fit: isotope and times must be known")
     return fit(
-        curves.starts, curves.durations, curves.percent_id[place], curves.percent_id_sd[place],
-        half_life=curves.half_life, models=models, at=at,
-        of_count=curves.percent_of_count[place] * curves.count_variance[place],
+        curves.starts, curves.durations, scale.values[place], scale.deviations[place], half_life=curves.half_life,
+        models=models, at=at, of_count=scale.of_count[place] * curves.count_variance[place], unit=scale.unit,
     )  # fmt: skip
 
 
@@ -127,18 +128,20 @@ def fit(
     of_count: npt.ArrayLike | None = None,
     models: Sequence[str] = tuple(MODELS),
     at: Sequence[float] = (),
+    unit: str = "%ID",
 ) -> KineticFit:
     """Fit one curve.
 
     Args:
         starts, durations: (F,) s after the injection; frames before it are left out.
-        values: (F,) %ID, decay-corrected to the injection by the factor for a constant activity within each frame (as
-            `TimeActivity.percent_id`); the fit takes this back, so that nothing is lost in long frames.
+        values: (F,) %ID or another unit, decay-corrected to the injection by the factor for a constant activity within
+            each frame (as `TimeActivity.scale`); the fit takes this back, so that nothing is lost in long frames.
         deviations: (F,) standard deviations.
         half_life: of the isotope, s; None where values are not corrected for decay (then all half-lives are effective).
         of_count: (F,), by how much one more count changes a value; None keeps the variances as they are given.
         models: keys of `curve_models.MODELS` that may be chosen.
-        at: times in s at which %ID is wanted.
+        at: times in s at which the value is wanted.
+        unit: of the values.
 
     Returns:
         The fit; without a model where frames are too few or hold no activity.
@@ -149,7 +152,7 @@ def fit(
     one = None if of_count is None else np.asarray(of_count, dtype=np.float64)
     many = fit_many(
         starts, durations, np.asarray(values, np.float64)[None], np.asarray(deviations, np.float64)[None],
-        half_life=half_life, of_count=one, models=models, at=at,
+        half_life=half_life, of_count=one, models=models, at=at, unit=unit,
     )  # fmt: skip
     return many[0]
 
@@ -164,6 +167,7 @@ def fit_many(
     of_count: Array | None = None,
     models: Sequence[str] = tuple(MODELS),
     at: Sequence[float] = (),
+    unit: str = "%ID",
 ) -> list[KineticFit]:
     """Fit many curves (B, F) with the same frames at once, much faster than one by one; see `fit`."""
     begin, long = np.asarray(starts, dtype=np.float64), np.asarray(durations, dtype=np.float64)
@@ -174,19 +178,20 @@ def fit_many(
     kept = begin >= 0
     begin, long = begin[kept], long[kept]
     decay = float(np.log(2.0) / life)
-    factor = _decay_of_frames(begin, long, decay)
+    factor = np.asarray(mean_over(life, begin, long))
     per_count = None if of_count is None else of_count[kept] * factor
     raw, variances = values[:, kept] * factor, _usable((deviations[:, kept] * factor) ** 2, per_count)
     observed = (float(begin[0]), float((begin + long).max())) if len(begin) else (0.0, 0.0)
-    results = [KineticFit(half_life=life, observed=observed) for _ in raw]
-    fitted = _refusals(results, raw, variances, kept, observed)
+    none = KineticFit(half_life=life, observed=observed, unit=unit)
+    results = [none for _ in raw]
+    fitted = _refusals(results, raw, variances, kept)
     if not fitted.size:
         return results
     tried = [_fit_model(name, begin, long, decay, raw[fitted], variances[fitted], per_count) for name in models]
     every = [each for each in tried if each is not None]
     if not every:
         line = f"{len(begin)} frames are too few for {' or '.join(models)}."
-        return [KineticFit(half_life=life, observed=observed, said=(line,)) for _ in raw]
+        return [replace(none, said=(line,)) for _ in raw]
     scores = np.stack([each.aicc for each in every])
     sizes = np.array([len(each.model.parameters) for each in every])[:, None]
     close = scores <= scores.min(axis=0) + _CLOSE
@@ -200,7 +205,7 @@ def fit_many(
                 {other.model.name: float(scores[k, i] - scores[number, i]) for k, other in enumerate(every)}
                 for i in own
             ]
-            for place, made in zip(fitted[own], _describe(each, wider, own, tables, life, observed, at), strict=True):
+            for place, made in zip(fitted[own], _describe(each, wider, own, tables, none, at), strict=True):
                 results[place] = made
     return results
 
@@ -255,12 +260,11 @@ def _describe(
     wider: _Fitted | None,
     own: npt.NDArray[np.int64],
     tables: list[dict[str, float]],
-    half_life: float,
-    observed: tuple[float, float],
+    none: KineticFit,
     at: Sequence[float],
 ) -> list[KineticFit]:
-    """Return the fits of those curves that chose this model, with all intervals."""
-    model = fitted.model
+    """Return the fits of those curves that chose this model, with all intervals; `none` has what all have in common."""
+    model, half_life, observed = fitted.model, none.half_life, none.observed
     problem, theta = fitted.problem.of(own), fitted.theta[own]
     freedom = problem.values.shape[1] - len(model.parameters)
     chi2 = fitted.chi2[own]
@@ -272,11 +276,11 @@ def _describe(
     if wider is not None:
         more = profiles(wider.model, wider.problem.of(own), wider.theta[own], threshold, observed, ())
         found = {**found, **{name: more[name] for name in _taken_from_wider(model)}}
-    under = areas(problem, theta, threshold, half_life, observed)
+    under = areas(problem, theta, threshold, half_life, observed, none.unit)
     fits = []
     for i in range(len(own)):
         estimates = {
-            name: estimate_of(name, (value[i], low[i], high[i], sd[i]), observed)
+            name: estimate_of(name, (value[i], low[i], high[i], sd[i]), observed, none.unit)
             for name, (value, low, high, sd) in found.items()
         }
         if wider is not None and model.uptake is None:
@@ -288,7 +292,7 @@ def _describe(
         fits.append(
             KineticFit(
                 model.name, theta[i], estimates, values_at, under[i], float(chi2[i]), freedom, float(p[i]), tables[i],
-                half_life, observed, said,
+                half_life, observed, said, none.unit,
             )
         )  # fmt: skip
     return fits
@@ -315,7 +319,7 @@ def _said(model: Model, aicc: Mapping[str, float], chi2: float, freedom: int, p:
 
 
 def _refusals(
-    results: list[KineticFit], raw: Array, variances: Array, kept: npt.NDArray[np.bool_], observed: tuple[float, float]
+    results: list[KineticFit], raw: Array, variances: Array, kept: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.int64]:
     """Fill in why some curves cannot be fitted; return the places of the others."""
     good = []
@@ -329,7 +333,7 @@ def _refusals(
             if max(z, best - 1.0) < _LEAST_Z:
                 line = f"No net activity to fit: all frames together lie {z:.1f} standard deviations from 0."
         if line:
-            results[place] = KineticFit(half_life=results[place].half_life, observed=observed, said=(line,))
+            results[place] = replace(results[place], said=(line,))
         else:
             good.append(place)
     return np.array(good, dtype=np.int64)
@@ -339,12 +343,6 @@ def _usable(variances: Array, per_count: Array | None) -> Array:
     """Give frames without any count the variance of one."""
     least = variances[variances > 0].min() if (variances > 0).any() else 1.0
     return np.maximum(variances, least * 1e-3 if per_count is None else per_count**2)
-
-
-def _decay_of_frames(starts: Array, durations: Array, decay: float) -> Array:
-    rate = decay * durations
-    within = np.where(rate > 1e-8, -np.expm1(-rate) / np.maximum(rate, 1e-300), 1.0 - rate / 2)
-    return np.asarray(np.exp(-decay * starts) * within)
 
 
 def _check(starts: Array, durations: Array, values: Array, deviations: Array, models: Sequence[str]) -> None:

@@ -84,7 +84,7 @@ def minimise(problem: Problem, theta: Array, pull: Pull | None = None, *, iterat
     active = np.arange(len(result))  # those that still move; the others are no longer computed
     whole, everyone, begin = problem, pull, result
     damping = np.full(len(result), 1e-2)
-    residuals, slopes = _residuals(problem, begin, pull)
+    residuals, slopes = residuals_of(problem, begin, pull)
     cost = (residuals**2).sum(-1)
     for _ in range(iterations):
         normal = slopes.transpose(0, 2, 1) @ slopes
@@ -97,7 +97,7 @@ def minimise(problem: Problem, theta: Array, pull: Pull | None = None, *, iterat
         step = np.linalg.solve(damped, np.where(stuck, 0.0, downhill)[..., None])[..., 0]
         step *= np.minimum(1.0, 2.0 / np.maximum(np.abs(step).max(-1), 1e-300))[:, None]
         tried = np.clip(begin + step, low, high)
-        new_residuals, new_slopes = _residuals(problem, tried, pull)
+        new_residuals, new_slopes = residuals_of(problem, tried, pull)
         new_cost = (new_residuals**2).sum(-1)
         better = new_cost <= cost
         settled = better & (cost - new_cost <= 1e-13 * cost + 1e-22) & (np.abs(step).max(-1) < 1e-6)
@@ -122,11 +122,12 @@ def minimise(problem: Problem, theta: Array, pull: Pull | None = None, *, iterat
 
 def covariance(problem: Problem, theta: Array) -> Array:
     """Return the covariance of the parameters by the slopes at the fit, (B, P, P)."""
-    _, slopes = _residuals(problem, theta, None)
+    _, slopes = residuals_of(problem, theta)
     return np.asarray(np.linalg.pinv(slopes.transpose(0, 2, 1) @ slopes, rcond=1e-12, hermitian=True))
 
 
-def _residuals(problem: Problem, theta: Array, pull: Pull | None) -> tuple[Array, Array]:
+def residuals_of(problem: Problem, theta: Array, pull: Pull | None = None) -> tuple[Array, Array]:
+    """Return how far each frame lies off in standard deviations, (B, F), and its slopes, (B, F, P); a pull is last."""
     means, slopes = frame_means(problem.model, theta, problem.starts, problem.durations, problem.decay)
     spread = np.sqrt(problem.variances)
     residuals, slopes = (means - problem.values) / spread, slopes / spread[..., None]
