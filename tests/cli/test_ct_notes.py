@@ -99,6 +99,11 @@ def test_what_was_projected_is_no_count_however_large(folder: Path, capsys: pyte
         (("ct", "reconstruct", "x.npy", "-o", "o.tif"), "o.tif"),
         (("ct", "degrade", "s.tif", "-o", "o.tif", "--step", "rings", *FEW), "o.degraded.json"),
         (("ct", "degrade", "s.tif", "-o", "o.tif", "--step", "rings", *FEW, "--keep-sinogram"), "o.sinogram.npy"),
+        (("ct", "degrade", "s.tif", "-o", "o.tif", "--step", "rings", *FEW, "--keep-sinogram"), "o.sinogram.npy.json"),
+        (("ct", "project", "s.tif", "-o", "o.npy", "--views", "4"), "o.npy.json"),
+        (("ct", "reconstruct", "x.npy", "-o", "o.npy"), "o.npy.json"),
+        (("ct", "reconstruct", "x.npy", "-o", "o.mhd"), "o.raw"),
+        (("ct", "reconstruct", "x.npy", "-o", "o.hdr"), "o.img"),
     ],
 )
 def test_nothing_is_written_over_unless_told(
@@ -111,6 +116,62 @@ def test_nothing_is_written_over_unless_told(
     assert (folder / written).read_text() == "mine" and sorted(folder.iterdir()) == before
     assert run(capsys, *arguments, "--overwrite")[0] == 0
     assert (folder / written).read_bytes() != b"mine"
+
+
+@pytest.mark.parametrize("command", ["degrade", "reconstruct"])
+def test_a_folder_of_slices_is_replaced_when_told_and_refused_before_anything_is_computed(
+    folder: Path, capsys: pytest.CaptureFixture[str], command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(Image(np.rint(np.stack([draw_body(1, 16)] * 3, axis=2)), np.diag([25.0, 25, 10, 1])), folder / "v.nii.gz")
+    assert run(capsys, "ct", "project", "v.nii.gz", "-o", "v.npy", "--views", "8")[0] == 0
+    made = {
+        "degrade": ("ct", "degrade", "v.nii.gz", "-o", "o3", "--step", "rings", "--views", "8"),
+        "reconstruct": ("ct", "reconstruct", "v.npy", "-o", "o3"),
+    }[command]
+    (folder / "o3").mkdir()
+    assert run(capsys, *made)[0] == 0, "an empty folder is free"
+    (folder / "o3" / "slice-0004.dcm").write_bytes(b"of an earlier series of four")
+    (folder / "o3.synthetic.json").write_text(json.dumps({"synthetic": True, "output": "o3", "written": "then"}))
+    with monkeypatch.context() as patched:
+        patched.setattr("transmodal.simulation.ct.files.read", lambda *_, **__: pytest.fail("read already"))
+        patched.setattr("transmodal.simulation.ct.reconstruct_files.read_projections", lambda _: pytest.fail("read"))
+        again = (*made, *(() if command == "reconstruct" else ("--overwrite",)))
+        (folder / "o3" / "notes.txt").write_text("mine")
+        status, _, err = run(capsys, *again)
+        assert status == 2 and "o3 is a folder that holds more than DICOM slices" in err
+        (folder / "o3" / "notes.txt").unlink()
+        status, _, err = run(capsys, *made)
+        assert status == 2 and "o3 holds slices already" in err and "--overwrite" in err
+    status, _, err = run(capsys, *made, "--overwrite")
+    assert status == 0, err
+    assert len(list((folder / "o3").iterdir())) == 3 and not (folder / "o3.synthetic.json").exists()
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        ("project", "s.tif", "-o", "t.npy", "--views", "4"),
+        ("reconstruct", "x.npy", "-o", "t.tif"),
+        ("degrade", "s.tif", "-o", "t.tif", "--step", "rings", *FEW),
+    ],
+)
+def test_what_replaces_a_synthetic_image_does_not_keep_its_sidecar(
+    folder: Path, capsys: pytest.CaptureFixture[str], made: tuple[str, ...]
+) -> None:
+    out, beside = folder / made[3], folder / "other.synthetic.json"
+    out.write_bytes((folder / "s.tif").read_bytes())
+    (folder / "t.synthetic.json").write_text(json.dumps({"synthetic": True, "output": out.name, "model": "X"}))
+    beside.write_text("{}")
+    assert run(capsys, "ct", *made, "--overwrite")[0] == 0
+    assert not (folder / "t.synthetic.json").exists() and beside.exists()
+
+
+def test_a_folder_that_holds_the_input_is_not_replaced(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(1, 5):
+        (folder / "uneven" / f"{number}.dcm").unlink()
+    arguments = ("ct", "degrade", "uneven/0.dcm", "-o", "uneven", "--step", "rings", "--overwrite")
+    status, _, err = run(capsys, *arguments)
+    assert status == 2 and "uneven is the folder of 0.dcm" in err and (folder / "uneven" / "0.dcm").exists()
 
 
 def test_rays_without_photons_are_told_and_not_taken_for_truncation(

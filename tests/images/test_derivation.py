@@ -8,6 +8,7 @@ import pytest
 
 from transmodal import images
 from transmodal.images import Image
+from transmodal.images.synthetic import marked, read_sidecar, sidecar_of, write_sidecar
 
 MADE = "Synthetic image, not for diagnosis. T2 made by a test"
 
@@ -42,3 +43,29 @@ def test_a_volume_made_of_another_does_not_keep_its_description(tmp_path: Path) 
     images.write(source, tmp_path / "made.nii", derivation=MADE)
     found = [nibabel.load(tmp_path / name).header["descrip"].tobytes() for name in ("same.nii", "made.nii")]
     assert found[0].startswith(b"scanner 7") and found[1].startswith(b"Synthetic image")
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_a_sidecar_goes_or_comes_back_with_the_image_when_the_writing_fails(tmp_path: Path, removed: bool) -> None:
+    folder = tmp_path / "series"
+    folder.mkdir()
+    write_sidecar(folder, {"synthetic": True, "written": "yesterday"})
+    with pytest.raises(OSError, match="disk"), marked(folder, {"synthetic": True}):
+        if removed:  # slices of an earlier call, in whose place new ones come
+            folder.rmdir()
+        raise OSError("the disk is full")
+    assert sidecar_of(folder).exists() is not removed
+    assert read_sidecar(sidecar_of(folder)).get("written") == (None if removed else "yesterday")
+
+
+def test_an_image_that_was_broken_off_is_marked_and_one_that_never_was_does_not_become_synthetic(
+    tmp_path: Path,
+) -> None:
+    new, old = tmp_path / "new.tif", tmp_path / "old.tif"
+    old.write_bytes(b"acquired")
+    for path in (new, old):
+        with pytest.raises(OSError, match="disk"), marked(path, {"synthetic": True}):
+            path.write_bytes(b"half")
+            raise OSError("the disk is full")
+    assert read_sidecar(sidecar_of(new)) == {"synthetic": True, "written": None}
+    assert not sidecar_of(old).exists()

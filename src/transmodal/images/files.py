@@ -48,6 +48,11 @@ def write_text(path: str | Path, text: str) -> Path:
     return Path(path)
 
 
+def holds_slices_alone(folder: Path) -> bool:
+    """Say whether a folder is there and holds DICOM slices (.dcm), if anything: a series that may be written anew."""
+    return folder.is_dir() and all(file.suffix == ".dcm" and file.is_file() for file in folder.iterdir())
+
+
 def sha256_of(path: str | Path) -> str:
     """Return the SHA-256 of a file's bytes in hexadecimal."""
     with Path(path).open("rb") as stream:

@@ -19,6 +19,7 @@ from transmodal.images.note import NOTICE
 
 __all__ = [
     "NOTICE",
+    "drop_sidecar",
     "mark_of",
     "marked",
     "read_sidecar",
@@ -55,7 +56,7 @@ def marked(path: Path, content: dict[str, Any]) -> Iterator[None]:
     """Write the sidecar of an image around the writing of the image itself.
 
     The sidecar comes first, so that an image whose writing was broken off is known as synthetic, and as unfinished.
-    Where the writing fails and leaves no new image, the sidecar of an earlier one comes back, or there is none.
+    Where the writing fails and an earlier image still stands, its sidecar comes back; where none does, there is none.
 
     Args:
         path: the image, which is written inside the `with`.
@@ -67,10 +68,19 @@ def marked(path: Path, content: dict[str, Any]) -> Iterator[None]:
     try:
         yield
     except Exception:
-        if stood == path.exists():  # files are written beside their place and renamed: an earlier one is whole
-            sidecar.unlink() if earlier is None else write_text(sidecar, earlier)
+        stands = path.exists()
+        if stands and stood and earlier is not None:  # files are written beside their place: an earlier one is whole
+            write_text(sidecar, earlier)
+        elif stood or not stands:  # an image that nothing called synthetic, or none: slices of a folder go first
+            sidecar.unlink(missing_ok=True)
         raise
     write_sidecar(path, content | {"written": datetime.now(UTC).isoformat(timespec="seconds")})
+
+
+def drop_sidecar(path: Path) -> None:
+    """Remove the sidecar of an earlier image of this name, which another has replaced; that of one beside it stays."""
+    if _is_about(read_sidecar(sidecar_of(path)), path):
+        sidecar_of(path).unlink(missing_ok=True)
 
 
 def require_replaceable(path: Path, inputs: Iterable[Path]) -> None:
@@ -123,9 +133,9 @@ def write_derived(image: Image, path: Path, *, of: Image, how: str) -> Path:
     said = _sidecar_about(of)
     earlier = mark_of(of) or of.source.derivation
     if NOTICE not in earlier:
-        if _is_about(read_sidecar(sidecar_of(path)), path):  # of an earlier image of that name
-            sidecar_of(path).unlink(missing_ok=True)
-        return write(image, path, derivation=f"{earlier}; {how}" if earlier else None)
+        write(image, path, derivation=f"{earlier}; {how}" if earlier else None)
+        drop_sidecar(path)
+        return path
     sidecar = {
         "notice": NOTICE,
         "synthetic": True,

@@ -21,7 +21,7 @@ from transmodal.datasets.label_classes import LabelClasses
 from transmodal.errors import UserError
 from transmodal.images import Image, read, read_geometry, write
 from transmodal.images.dicom_writer import storable
-from transmodal.images.files import sha256_of, write_text
+from transmodal.images.files import holds_slices_alone, sha256_of, write_text
 from transmodal.images.formats import format_to_write, stem_of
 from transmodal.images.synthetic import NOTICE, marked, read_sidecar, require_replaceable, sidecar_of
 from transmodal.translation.allocator import freed_memory_kept
@@ -250,7 +250,7 @@ class _Call:
             sidecar["labels"] = classes.legend()
         derivation = f"{NOTICE} {record['target']} made by transmodal {transmodal.__version__}, model {card.name}"
         with marked(path, sidecar):
-            if path.is_dir() and all(file.suffix == SUFFIX["dicom"] for file in path.iterdir()):
+            if holds_slices_alone(path):
                 shutil.rmtree(path)  # slices of an earlier call; a series is only written to a new folder
             if classes is None:
                 write(image, path, derivation=derivation)

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from transmodal.images import write
 from transmodal.images.files import write_text
 from transmodal.images.formats import stem_of
 from transmodal.simulation.ct.companions import noise_of
@@ -21,6 +20,7 @@ from transmodal.simulation.ct.files import (
     require_image_name,
     require_other_file,
     told_rounding,
+    write_image,
 )
 from transmodal.simulation.ct.pairs import NOTICE, software
 from transmodal.simulation.ct.steps import Level
@@ -77,8 +77,7 @@ def degrade_file(
     found = degrade_slices(slices, spacing, level, process, seed, keep_sinogram=keep_sinogram, progress=progress)
     said = level.describe()
     made, rounded = ready_to_write(image.with_pixels(place.image(found.image).pixels, quantity="HU"), out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write(made, out, f"{NOTICE} {said}")
+    write_image(made, out, f"{NOTICE} {said}")
     entries = {
         "notice": NOTICE,
         "synthetic": True,

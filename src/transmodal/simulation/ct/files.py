@@ -1,5 +1,6 @@
 """What all commands of `transmodal ct` share about files: how images are read, what may be written, what was."""
 
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,14 @@ from typing import Any
 from numpy.typing import NDArray
 
 from transmodal.errors import UserError
-from transmodal.images import Image, read
+from transmodal.images import Image, read, write
 from transmodal.images.dicom_geometry import UnevenSlices
 from transmodal.images.dicom_writer import storable
+from transmodal.images.files import holds_slices_alone
 from transmodal.images.formats import format_of_name, format_to_write
+from transmodal.images.synthetic import drop_sidecar
 
-_PAIRS = {".hdr": ".img", ".img": ".hdr"}  # one image in two files
+_PAIRS = {".hdr": ".img", ".img": ".hdr", ".mhd": ".raw", ".nhdr": ".raw"}  # one image in two files
 
 
 @dataclass
@@ -80,30 +83,50 @@ def require_other_file(out: Path, *inputs: Path | None) -> None:
         inputs: files, or the folder of a series; those that are None or not there do not matter.
 
     Raises:
-        UserError: it is one of them, or lies in such a folder and exists.
+        UserError: it is one of them, lies in such a folder and exists, or is a folder that holds one.
     """
-    written = [out, *([out.with_suffix(_PAIRS[out.suffix])] if out.suffix in _PAIRS else [])]
-    for file in (file for file in written if file.exists()):
+    for file in (file for file in _written_with(out) if file.exists()):
         for path in (path for path in inputs if path is not None and path.exists()):
             if file.samefile(path) or (path.is_dir() and file.parent.samefile(path)):
                 raise UserError(f"{out} is the input itself, or a part of it; choose another output")
+            if file.resolve() in path.resolve().parents and file.is_dir():
+                raise UserError(f"{out} is the folder of {path.name}, which is read; choose another output")
+
+
+def _written_with(out: Path) -> list[Path]:
+    """Return all files that hold an image of this name: the second half of some formats, the JSON of an array."""
+    suffix = out.suffix.lower()
+    pair = [out.with_suffix(_PAIRS[suffix])] if suffix in _PAIRS else []
+    return [out, *pair, *([out.with_name(f"{out.name}.json")] if suffix == ".npy" else [])]
 
 
 def require_free(overwrite: bool, *outputs: Path) -> None:
-    """Refuse to write over files that are there.
+    """Refuse to write over what is there.
 
     Args:
         overwrite: the user has said so.
-        outputs: to be written; folders are left to the format's writer, which takes empty ones alone.
+        outputs: to be written; a folder, of a volume in DICOM, may be empty, or with `overwrite` hold slices alone.
 
     Raises:
-        UserError: one of them exists.
+        UserError: one of them, or a file that belongs to it, exists; a folder that may not be replaced.
     """
-    if overwrite:
-        return
-    for out in outputs:
-        if out.is_file():
-            raise UserError(f"{out} exists; choose another output, or say --overwrite")
+    for file in (file for out in outputs for file in _written_with(out)):
+        if file.is_dir():
+            _require_free_folder(file, overwrite)
+        elif file.exists() and not overwrite:
+            raise UserError(f"{file} exists; choose another output, or say --overwrite")
+
+
+def _require_free_folder(folder: Path, overwrite: bool) -> None:
+    if format_of_name(folder) is not None:
+        raise UserError(f"{folder} is a folder, where a file shall be written; choose another output")
+    if not holds_slices_alone(folder):
+        raise UserError(
+            f"{folder} is a folder that holds more than DICOM slices, and --overwrite is for files; "
+            "choose another output"
+        )
+    if not overwrite and any(folder.iterdir()):
+        raise UserError(f"{folder} holds slices already; choose another output, or say --overwrite")
 
 
 def lifted_note(lifted: int, rays: int, floor: float, option: str) -> str:
@@ -140,6 +163,18 @@ def ready_to_write(image: Image, out: Path) -> tuple[Image, str]:
     if image.quantity != "HU":
         raise UserError("DICOM holds whole Hounsfield units; say --unit HU, or write .nii.gz")
     return storable(image)
+
+
+def write_image(image: Image, out: Path, derivation: str) -> None:
+    """Write an image where `require_free` found that it may be, in the stead of what was there.
+
+    Slices of an earlier series go, and so does a sidecar that calls an earlier image of this name synthetic.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if image.spatial_dims == 3 and holds_slices_alone(out):
+        shutil.rmtree(out)
+    write(image, out, derivation)
+    drop_sidecar(out)
 
 
 def told_rounding(out: Path, rounded: str) -> list[str]:

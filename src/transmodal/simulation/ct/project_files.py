@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transmodal.errors import UserError
+from transmodal.images.synthetic import drop_sidecar
 from transmodal.simulation.ct.files import (
     Done,
     Reading,
@@ -87,6 +88,7 @@ def project_file(
     made = _projected(slices, grid, beam, finer, device, progress)
     sinogram = made[0] if len(place.shape) == 2 else made
     write_projections(out, sinogram, f"Simulated projections of {path.name}, not for diagnosis")
+    drop_sidecar(out)
     kept = Place(place.shape, place.affine, "HU" if unit == "HU" else "1/mm")
     write_geometry(beside, ScanGeometry(beam, grid, kept))
     done = Done(out, [beside], f"{numbers_of(sinogram)} line integrals, {_described(beam)}")

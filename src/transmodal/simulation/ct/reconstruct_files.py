@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transmodal.errors import UserError
-from transmodal.images import Image, write
+from transmodal.images import Image
 from transmodal.images.guard import require_file
 from transmodal.simulation.ct.files import (
     Done,
@@ -21,6 +21,7 @@ from transmodal.simulation.ct.files import (
     require_image_name,
     require_other_file,
     told_rounding,
+    write_image,
 )
 from transmodal.tomography.devices import require_device
 from transmodal.tomography.geometry import Beam, ConeBeam, Grid
@@ -139,8 +140,7 @@ def reconstruct_file(
     values = units.to_hounsfield(found.image) if chosen == "HU" else found.image
     image, rounded = ready_to_write(_placed(values, scan, grid, "HU" if chosen == "HU" else "1/mm"), out)
     done.notes += told_rounding(out, rounded)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write(image, out, f"Reconstruction by transmodal ({found.method}), not for diagnosis; made of {path.name}")
+    write_image(image, out, f"Reconstruction by transmodal ({found.method}), not for diagnosis; made of {path.name}")
     stopped = f"; {found.describe()}" if found.stops else ""
     done.said = f"{numbers_of(image.pixels)} by {found.method} in {image.quantity}{stopped}"
     return done
