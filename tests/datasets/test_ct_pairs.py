@@ -60,6 +60,36 @@ def test_series_and_pairs_of_ct_are_not_taken_for_single_slices(tmp_path: Path) 
     assert index_folder(tmp_path / "pairs").layout != "ct"
 
 
+@pytest.mark.parametrize("planes", [("axial",), ("axial", "coronal")])
+def test_a_damaged_file_is_listed_and_keeps_nobody_from_guessing(tmp_path: Path, planes: tuple[str, ...]) -> None:
+    for plane in planes:
+        for number in range(4):
+            dicom(tmp_path / "A1" / plane / f"{plane}{number}.dcm", plane, "A1", number=number)
+    for name, kept in (("axial0.dcm", 0.5), ("axial1.dcm", 0.85)):
+        whole = (tmp_path / "A1" / "axial" / name).read_bytes()
+        (tmp_path / "A1" / "axial" / name).write_bytes(whole[: int(kept * len(whole))])
+    header_cut_off = tmp_path / "A1" / "axial" / "axial2.dcm"
+    whole = header_cut_off.read_bytes()
+    header_cut_off.write_bytes(whole[: whole.index(pydicom.dcmread(header_cut_off).SeriesInstanceUID.encode()) + 9])
+    indexed = index_folder(tmp_path)
+    assert indexed.layout == "ct" and "A1/axial/axial2.dcm" in dict(indexed.skipped)
+    assert {"axial3.dcm"} <= {Path(path).name for path in indexed.manifest.table["path"]}
+
+
+@pytest.mark.parametrize("planes", [("axial", "coronal"), ("axial",)])
+def test_a_late_picture_among_slices_is_seen(
+    tmp_path: Path, planes: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transmodal.datasets.layouts.ct._LOOKED_INTO", 4)
+    for plane in planes:
+        for number in range(5):
+            dicom(tmp_path / "A1" / plane / f"{number}.dcm", plane, "A1", number=number)
+    assert index_folder(tmp_path).layout == "ct"
+    write(Image(np.zeros((8, 8), np.uint8), picture_affine((1, 1))), tmp_path / "A1" / planes[-1] / "z.png")
+    with pytest.raises(UserError, match="Cannot guess how"):
+        index_folder(tmp_path)
+
+
 def test_slices_in_planes_get_person_date_and_plane(tmp_path: Path) -> None:
     for person in ("A1", "A2"):
         for plane in ORIENTATIONS:

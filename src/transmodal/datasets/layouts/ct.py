@@ -8,19 +8,19 @@ are the CT slices of COVID-19-NY-SBU laid out, PERSON/PLANE/DATE-NUMBER.dcm.
 """
 
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydicom
 from pydicom.uid import CTImageStorage
 
+from transmodal.datasets.layouts.dicom_files import are_dicom, files_of, read_header, text_of
 from transmodal.datasets.layouts.listing import SPLIT_FOLDERS, Found, Index, Listing, Options
 from transmodal.datasets.layouts.rows import Placed, collect
 from transmodal.errors import UserError
 from transmodal.images.formats import recognise as format_of
 from transmodal.images.formats import stem_of
-from transmodal.images.guard import reading
 
 MODALITY = "CT"
 PLANES = ("axial", "coronal", "sagittal")
@@ -31,37 +31,47 @@ _NORMAL_OF = {0: "sagittal", 1: "coronal", 2: "axial"}
 
 
 def recognise(listing: Listing) -> str | None:
-    """Say why the folder looks like single CT slices, or None: they lie in several planes, or each is a series."""
-    files = [path for found in listing.images for path in _files(found)]
-    if any(format_of(path) != "dicom" for path in files[:_LOOKED_INTO]):
+    """Say why the folder looks like single CT slices, or None: they lie in several planes, or each is a series.
+
+    Damaged files do not matter here: `index` lists them and goes on.
+    """
+    files = files_of(listing)
+    if not are_dicom(files[:_LOOKED_INTO]):
         return None
-    return _in_planes(listing, files) or _one_a_series(files)
+    reason = _in_planes(listing, files) or _one_a_series(files)
+    return reason if reason and are_dicom(files[_LOOKED_INTO:]) else None
 
 
 def _in_planes(listing: Listing, files: list[Path]) -> str | None:
     planes = {name.lower() for found in listing.images for name in (*found.folders, found.path.name)} & set(PLANES)
-    if len(planes) < 2:
-        return None
-    headers = [_header(path) for path in files[:20]]
-    if any(str(header.get("Modality", "")) != "CT" for header in headers):
+    if len(planes) < 2 or {text_of(header, "Modality") for _, header in _readable(files[:20])} - {""} != {"CT"}:
         return None
     return f"DICOM slices of CT in folders {', '.join(sorted(planes))}"
 
 
 def _one_a_series(files: list[Path]) -> str | None:
     """Say that every file is a CT slice of a series of its own; one person's files of equal names may be pairs."""
-    if len(files) < 2:
-        return None
     series: set[str] = set()
     names: set[tuple[str, str]] = set()
-    for path in files[:_LOOKED_INTO]:
-        header = _header(path)
-        uid, name = _text(header, "SeriesInstanceUID"), (path.name, _text(header, "PatientID"))
-        if header.get("SOPClassUID") != CTImageStorage or not uid or uid in series or name in names:
+    for path, header in _readable(files[:_LOOKED_INTO]):
+        uid, name = text_of(header, "SeriesInstanceUID"), (path.name, text_of(header, "PatientID"))
+        if not uid:  # a file that was cut off
+            continue
+        if header.get("SOPClassUID") != CTImageStorage or uid in series or name in names:
             return None
         series.add(uid)
         names.add(name)
-    return "DICOM slices of CT, one a series"
+    return "DICOM slices of CT, one a series" if len(series) > 1 else None
+
+
+def _readable(files: list[Path]) -> Iterator[tuple[Path, Any]]:
+    """Yield the headers of files that are not damaged."""
+    for path in files:
+        try:
+            header = _header(path)
+        except UserError:
+            continue
+        yield path, header
 
 
 def index(listing: Listing, options: Options) -> Index:
@@ -99,7 +109,7 @@ def index(listing: Listing, options: Options) -> Index:
 def _dicom_rows(listing: Listing, options: Options, result: Index) -> list[dict[str, Any]]:
     """Return the rows of DICOM files, folder by folder."""
     by_folder: dict[Path, list[tuple[Path, Any]]] = defaultdict(list)
-    files = [path for found in listing.images for path in _files(found)]
+    files = files_of(listing)
     for done, path in enumerate(files, 1):
         if options.on_progress:
             options.on_progress(done, len(files))
@@ -118,12 +128,12 @@ def _dicom_rows(listing: Listing, options: Options, result: Index) -> list[dict[
             result.skipped.append((relative, "is a localiser"))
         else:
             by_folder[path.parent].append((path, header))
-    patients = {_text(header, "PatientID") for files in by_folder.values() for _, header in files}
+    patients = {text_of(header, "PatientID") for files in by_folder.values() for _, header in files}
     by_patient = "" not in patients and (len(patients) > 1 or set(by_folder) == {listing.folder})
     rows: list[dict[str, Any]] = []
     several = 0
     for folder, slices in sorted(by_folder.items()):
-        series = Counter(_text(header, "SeriesInstanceUID") for _, header in slices)
+        series = Counter(text_of(header, "SeriesInstanceUID") for _, header in slices)
         if len(series) == 1 and len(slices) > 1:
             rows.append(_row(folder, slices[0][1], listing, by_patient, is_volume=True))
             continue
@@ -141,16 +151,16 @@ def _row(path: Path, header: Any, listing: Listing, by_patient: bool, is_volume:
     folders = path.relative_to(listing.folder).parts[:-1]
     stem = path.name if is_volume else stem_of(path.name)
     named = next((name.lower() for name in reversed(path.parts) if name.lower() in PLANES), "")
-    patient = _text(header, "PatientID")
+    patient = text_of(header, "PatientID")
     return {
         "found": Found(path, folders, stem),
         "stem": stem,
         # Slices of one person often lie side by side: without a folder to tell them apart, all are one subject.
         "subject": _fit(patient if by_patient else _subject(folders, stem if is_volume else listing.folder.name)),
-        "date": _text(header, "StudyDate"),
+        "date": text_of(header, "StudyDate"),
         "plane": "" if is_volume else named or _plane(header),
-        "scanner": _text(header, "ManufacturerModelName"),
-        "number": "" if is_volume else _text(header, "InstanceNumber"),
+        "scanner": text_of(header, "ManufacturerModelName"),
+        "number": "" if is_volume else text_of(header, "InstanceNumber"),
         "where": "_".join(folders),
         "split": _split(folders),
     }
@@ -209,20 +219,8 @@ def _plane(header: Any) -> str:
     return _NORMAL_OF[int(np.abs(np.cross(right, down)).argmax())]
 
 
-def _files(found: Found) -> list[Path]:
-    if not found.path.is_dir():
-        return [found.path]
-    return sorted(path for path in found.path.iterdir() if path.is_file() and not path.name.startswith("."))
-
-
 def _header(path: Path) -> Any:
-    with reading(path, "DICOM"):
-        return pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=_TAGS.split())
-
-
-def _text(header: Any, keyword: str) -> str:
-    value = header.get(keyword)
-    return "" if value is None else " ".join(str(value).split())
+    return read_header(path, _TAGS.split())
 
 
 def _fit(text: str, empty: str = "_") -> str:

@@ -7,24 +7,20 @@ the disk can.
 Source: DICOM PS3.3 C.7.1.1 (patient), C.7.2.1 (study), C.7.3.1 (series), C.7.6.2 (image plane).
 """
 
-import gzip
 import hashlib
 import os
 import shutil
 from collections import Counter, defaultdict
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pydicom
-
+from transmodal.datasets.layouts.dicom_files import are_dicom, files_of, read_header, text_of
 from transmodal.datasets.layouts.listing import Found, Index, Listing, Options
 from transmodal.datasets.layouts.rows import Placed, collect
 from transmodal.errors import UserError
 from transmodal.images.files import atomic_path
 from transmodal.images.formats import recognise as format_of
-from transmodal.images.guard import reading
 
 SORTED_FOLDER = "dicom_series"
 _TAGS = """PatientID StudyInstanceUID StudyDate StudyTime SeriesInstanceUID SeriesNumber SeriesDescription ProtocolName
@@ -44,8 +40,7 @@ class _Slice:
 
     def text(self, keyword: str) -> str:
         """Return an attribute as one line of text, empty when it is absent."""
-        value = self.header.get(keyword)
-        return "" if value is None else " ".join(str(value).split())
+        return text_of(self.header, keyword)
 
     @property
     def subject(self) -> str:
@@ -72,8 +67,8 @@ def recognise(listing: Listing) -> str | None:
 
     All images are DICOM, and some share a folder or a series, or hold several frames: single pictures may be pairs.
     """
-    files = [path for found in listing.images for path in _files(found)]
-    if any(format_of(path) != "dicom" for path in files[: 10 * _LOOKED_INTO]):
+    files = files_of(listing)
+    if not are_dicom(files[: 10 * _LOOKED_INTO]):
         return None
     if any(found.path.is_dir() for found in listing.images):
         return "folders of DICOM slices"
@@ -133,7 +128,7 @@ def index(listing: Listing, options: Options) -> Index:
 def _series(listing: Listing, options: Options, result: Index) -> tuple[_AllSeries, Counter[Path]]:
     """Read all headers; return the slices of every series, each once, and how many images each folder holds."""
     made = (options.out or listing.folder) / SORTED_FOLDER  # series sorted by an earlier run are no sources
-    files = [path for found in listing.images for path in _files(found) if made not in path.parents]
+    files = [path for path in files_of(listing) if made not in path.parents]
     series: dict[tuple[str, str, str], dict[str, _Slice]] = defaultdict(dict)
     images_in: Counter[Path] = Counter()
     for done, path in enumerate(files, 1):
@@ -247,26 +242,8 @@ def _drop_empty_columns(result: Index) -> None:
                 del row[column]
 
 
-def _files(found: Found) -> list[Path]:
-    """Return the files of an image; a listing takes a folder of slices for one."""
-    if not found.path.is_dir():
-        return [found.path]
-    return sorted(path for path in found.path.iterdir() if path.is_file() and not path.name.startswith("."))
-
-
 def _slice(path: Path) -> _Slice:
-    """Read what sorting needs of a header, packed with gzip or not.
-
-    Raises:
-        UserError: the file is damaged.
-    """
-    with reading(path, "DICOM"), path.open("rb") as stream:
-        packed = stream.read(2) == b"\x1f\x8b"
-        stream.seek(0)
-        with gzip.open(stream) if packed else nullcontext(stream) as plain:
-            return _Slice(
-                path, pydicom.dcmread(plain, force=True, stop_before_pixels=True, specific_tags=_TAGS.split())
-            )
+    return _Slice(path, read_header(path, _TAGS.split()))
 
 
 def _name(text: str, without: str = "/\\") -> str:
