@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 
 from transmodal.errors import UserError
-from transmodal.fusion.answers import Answers, answer, counts_window, fit_all
+from transmodal.fusion.answers import Answers, answer, fit_all
 from transmodal.fusion.background import Background
+from transmodal.fusion.biodistribution import fits_table, frames_of
 from transmodal.fusion.curve_models import MODELS, frame_means
 from transmodal.fusion.curves import TimeActivity, time_activity
 from transmodal.fusion.kinetic_fit import KineticFit
 from transmodal.fusion.region_files import Polygon, Polygons
 from transmodal.fusion.regions import Regions, regions_from_polygons
 from transmodal.fusion.report import LIMITS, Study, write_report
+from transmodal.fusion.scan_times import counts_window, fit_background
 from transmodal.images import Image, picture_affine
 from transmodal.images.nuclear import Injection, NuclearSeries
 from transmodal.images.nuclear.isotopes import ISOTOPES
@@ -120,6 +122,127 @@ def test_counts_alone_still_answer_what_they_can() -> None:
     assert answers.organs["unit"].unique().tolist() == ["counts"]
 
 
+def background_of(means: float, frames: int = 6) -> NuclearSeries:
+    """Counts of nothing but an even background, in frames of a minute, the first before the injection."""
+    counts = np.random.default_rng(2).poisson(np.full((frames, 25, 40), means)).astype(np.uint16)
+    starts = np.arange(frames) * 60.0 - 60.0
+    return NuclearSeries(counts, picture_affine((1.0, 1.0)), starts, np.full(frames, 60.0), TC, Injection(10e6), 200.0)
+
+
+def test_counts_without_a_background_reach_nothing() -> None:
+    series = background_of(30.0)
+    answers = answer(time_activity(series, regions().on(series)))
+    reached = answers.answers[0]
+    assert reached.answer.startswith("Cannot be told without a background: ") and "5 frames" in reached.answer
+    assert "name a background" in reached.remark
+    assert answers.organs["z"].isna().all() and "no background was taken off" in answers.answers[2].remark
+    zero = answer(time_activity(series, regions().on(series), Background("constant", rate=0.0)))
+    assert zero.answers[0].answer.startswith("Cannot be told")
+
+
+def test_frames_before_the_injection_answer_nothing() -> None:
+    series = background_of(30.0)
+    frames = series.frames.copy()
+    frames[0, 10:14, 15:19] += 4000  # of another study, or of the syringe
+    before = replace(series, frames=frames, durations=np.array([60.0, 30, 30, 30, 30, 30]))
+    curves = time_activity(before, regions().on(before), Background("region"))
+    answers = answer(curves)
+    assert answers.answers[0].answer.startswith("Not shown: ")
+    own = answers.organs.set_index("region").loc[answers.target]
+    assert own["peak_time_s"] >= 0 and own["net_counts"] < 1000 and answers.frame_length == 30.0
+    early = replace(before, starts=before.starts - 3600.0)
+    none = answer(time_activity(early, regions().on(early), Background("region")))
+    assert none.answers[0].answer == "Cannot be told: no frame lies after the injection."
+    assert none.answers[1].answer == "Not known."
+
+
+def first_frames(count: int) -> NuclearSeries:
+    series = study_series()
+    return frames_of(series, range(10, 10 + count))
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_few_frames_say_how_much_though_no_curve(count: int) -> None:
+    series = first_frames(count)
+    curves = time_activity(series, regions().on(series), Background("region"))
+    answers = answer(curves, fit_all(curves) if count > 1 else {})
+    assert curves.percent_id is not None and curves.percent_id_sd is not None
+    row = curves.percent_id[1]
+    highest, sd = row.max(), curves.percent_id_sd[1][row.argmax()]
+    said = [each.answer for each in answers.answers]
+    assert said[1].startswith(f"{highest:.4g} %ID (95 %: {highest - 1.96 * sd:.4g} to ")
+    assert said[3] == said[4] == "Not known."
+    assert ("one frame is no curve" if count == 1 else "3 frames after the injection") in answers.answers[4].remark
+    if count == 1:
+        assert "in the one frame" in said[1] and answers.contrast is None and said[5] == "Not known."
+
+
+def test_a_lone_region_says_what_it_holds() -> None:
+    series = first_frames(1)
+    alone = regions().without("kidneys").on(series)
+    answers = answer(time_activity(series, alone, Background("region")), {})
+    where = answers.answers[2].answer
+    assert "Nowhere else" not in where and re.search(
+        r"No other organ was counted; in tumour .* are [\d.]+ %ID \(", where
+    )
+
+
+def test_a_few_frames_of_nothing_give_the_most_there_can_be() -> None:
+    series = frames_of(background_of(30.0), [1, 2])
+    answers = answer(time_activity(series, regions().on(series), Background("region")))
+    assert re.match(r"Not above background: less than [\d.]+ %ID on average", answers.answers[1].answer)
+
+
+def test_half_times_need_neither_sensitivity_nor_syringe(
+    study: tuple[TimeActivity, dict[str, KineticFit], Answers], tmp_path: Path
+) -> None:
+    _, known, _ = study
+    series = replace(study_series(), sensitivity=None, injection=None)
+    curves = time_activity(series, regions().on(series), Background("region"))
+    fits = fit_all(curves)
+    answers = answer(curves, fits)
+    own, other = fits[answers.target], known[answers.target]
+    assert own.unit == own.estimates["peak"].unit == "counts/s" and own.model == other.model
+    for name in ("uptake_half_time", "clearance_half_time", "peak_time"):
+        values = [(each.value, each.low, each.high) for each in (own.estimates[name], other.estimates[name])]
+        np.testing.assert_allclose(values[0], values[1], rtol=2e-3)
+    of_one = 10e6 / 100 * 200e-6  # counts a second of one %ID
+    assert own.estimates["peak"].value == pytest.approx(other.estimates["peak"].value * of_one, rel=1e-3)  # type: ignore[operator]
+    assert own.area is not None and own.area.observed.unit == "counts/s·h"
+    amount = answers.answers[1]
+    assert "counts/s at the peak" in amount.answer
+    assert "for %ID the sensitivity of the camera and the injected activity must be known" in amount.remark
+    assert answers.organs["unit"].unique().tolist() == ["counts/s"] and answers.contrast is not None
+    assert answers.visible is not None and "Biological half-life" in answers.answers[3].answer
+    assert "decay_corrected_cps" in curves.table() and fits_table(fits)["unit"].tolist()[0] == "counts/s"
+    assert any("do not need that" in line for line in curves.said)
+    text = write_report(Study(curves, fits, answers), tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "counts/s·h, decay-corrected" in text and "Net counts a second, decay-corrected to the injection" in text
+
+
+def test_a_constant_background_is_not_fitted() -> None:
+    series = study_series()
+    curves = time_activity(series, regions().on(series), Background("constant", rate=0.01))
+    assert fit_background(curves, "kidneys") is None
+    answers = answer(curves)
+    assert answers.contrast is not None and not answers.contrast.from_fit and answers.visible is None
+
+
+@pytest.mark.parametrize("length", [0.0, -60.0, float("inf")])
+def test_a_later_scan_lasts_some_time(
+    study: tuple[TimeActivity, dict[str, KineticFit], Answers], length: float
+) -> None:
+    with pytest.raises(UserError, match=r"a later frame of .* s; give how long it counts, above 0 s"):
+        answer(study[0], study[1], frame_length=length)
+
+
+def test_a_muscle_is_around_organs_for_ring_and_answers_alike() -> None:
+    series = study_series()
+    plain = Polygons((box("muscle", 26.5, 6), box("tumour", 14.5, 4), box("kidneys", 4.5, 4)))
+    curves = time_activity(series, regions_from_polygons(plain, ANATOMY).on(series), Background("ring"))
+    assert "muscle not ranked" in answer(curves, {}).answers[2].remark
+
+
 def test_a_study_without_target_asks_for_one() -> None:
     series = study_series()
     curves = time_activity(series, regions().without("tumour <i>$x$").on(series))
@@ -135,14 +258,22 @@ def test_the_report_is_one_whole_page(
     curves, fits, answers = study
     shown = Study(
         curves, fits, answers, regions(), ANATOMY, [Picture(b"png", "overlay", "an overlay")], "Mouse 7",
-        "fiducials, 0.31 mm", {"frames file": "a.tif"}, ["transmodal fuse curves"], synthetic=True,
+        "fiducials, 0.31 mm", {"frames file": "a.tif"}, ["transmodal fuse curves"],
+        "synthetic anatomy and activity, not for diagnosis",
     )  # fmt: skip
     text = write_report(shown, tmp_path / "report.html").read_text(encoding="utf-8")
     assert "<i>$x$" not in text and "tumour &lt;i&gt;$x$" in text
     assert not re.search(r'(?:src|href)="(?!data:|#)', text)
-    for words in ("Mouse 7", "fiducials, 0.31 mm", "The anatomy is synthetic", "6.0067 h", LIMITS[2], "an overlay"):
+    for words in (
+        "Mouse 7",
+        "fiducials, 0.31 mm",
+        "Synthetic anatomy and activity, not for diagnosis. Research only.",
+        "6.0067 h",
+        LIMITS[2],
+        "an overlay",
+    ):
         assert words in text
-    assert text.count("<img") >= 3
+    assert text.count("<img") >= 3 and "made by a network" not in text
 
 
 def test_a_report_without_times_is_still_made(tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ import pandas
 import pytest
 
 from transmodal.errors import UserError
+from transmodal.fusion.activity import activity_of
 from transmodal.fusion.background import Background, ring_around
+from transmodal.fusion.biodistribution import frames_of
 from transmodal.fusion.curves import Attenuation, TimeActivity, time_activity
 from transmodal.fusion.region_files import Polygon, Polygons
 from transmodal.fusion.regions import RegionWeights, regions_from_polygons
@@ -155,11 +157,53 @@ def test_attenuation_is_a_factor_that_is_stated() -> None:
     curves = time_activity(counted, regions(counted), attenuation={"tumour": Attenuation(10.0, 0.015)})
     assert curves.percent_id is not None
     np.testing.assert_allclose(curves.percent_id[0], 5.0 * np.exp(0.15))
-    assert "tumour × 1.162" in curves.facts["attenuation"]
+    assert curves.facts["attenuation"] == "tumour × 1.162: exp(µ·x) for 10 mm of tissue over it at 0.015 per mm"
     with pytest.raises(UserError, match=r"in 1/cm\? write 0\.015"):
         Attenuation(10.0, 0.15)
     with pytest.raises(UserError, match="there is no region 'heart'"):
         time_activity(counted, regions(counted), attenuation={"heart": Attenuation(1.0, 0.01)})
+
+
+def test_coincidence_is_weakened_by_the_whole_body() -> None:
+    thickness, depth, per_mm = 20.0, 4.0, 0.0096
+    both = np.exp(-per_mm * depth) * np.exp(-per_mm * (thickness - depth))  # of the two photons, wherever they begin
+    counted = replace(steady(), isotope=ISOTOPES["F-18"])
+    weakened = counted.with_frames(counted.frames * both)
+    rule = {"tumour": Attenuation(thickness, per_mm)}
+    plain, curves = (
+        time_activity(counted, regions(counted)),
+        time_activity(weakened, regions(counted), attenuation=rule),
+    )
+    assert curves.percent_id is not None and plain.percent_id is not None
+    np.testing.assert_allclose(curves.percent_id[0], plain.percent_id[0])
+    assert "20 mm of tissue, the whole thickness of the body there" in curves.facts["attenuation"]
+    unknown = time_activity(replace(weakened, isotope=None), regions(counted), attenuation=rule)
+    assert "20 mm of tissue at 0.0096 per mm" in unknown.facts["attenuation"]
+
+
+def test_frames_with_pauses_have_the_per_cent_of_what_stays_together() -> None:
+    counted = steady(background=0.5)  # 49 minutes pass between the second frame and the third
+    curves = time_activity(counted, regions(counted), Background("region"), together=True)
+    assert curves.percent_id is not None and curves.percent_id.shape == (2, 1)
+    assert curves.percent_id[0, 0] == pytest.approx(5.0, rel=1e-9)
+    same = activity_of(steady(), "%ID")
+    assert (same.values * regions(counted).weights[0]).sum() == pytest.approx(curves.percent_id[0, 0])
+    each = time_activity(counted, regions(counted), Background("region"))
+    assert curves.net_sd[0, 0] == pytest.approx(np.sqrt((each.net_sd[0] ** 2).sum()))
+    assert curves.counts[0, 0] == pytest.approx(each.counts[0].sum())
+    assert curves.durations is not None and curves.durations.tolist() == [DURATIONS.sum()]
+    assert curves.target_to_background is not None and not any("no %ID" in line for line in curves.said)
+    one = frames_of(counted, [1])
+    together, alone = (time_activity(one, regions(one), together=flag).percent_id for flag in (True, False))
+    np.testing.assert_allclose(together, alone)  # type: ignore[arg-type]
+
+
+def test_a_frame_that_is_saturated_is_said_where_all_are_added() -> None:
+    frames = np.zeros((3, 30, 40))
+    frames[:, 10, 10] = 200
+    frames[1, 10, 11] = 255
+    curves = time_activity(series(frames, saturation=255.0), regions(series(frames)), together=True)
+    assert curves.saturated.tolist() == [[1], [0]]  # three frames of 200 together are not saturated
 
 
 def test_a_half_life_in_the_wrong_unit_is_noticed() -> None:

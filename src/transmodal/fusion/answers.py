@@ -14,18 +14,16 @@ import pandas
 from scipy import stats
 
 from transmodal.errors import UserError
+from transmodal.fusion.background import SURROUNDINGS
 from transmodal.fusion.curves import TimeActivity
-from transmodal.fusion.estimates import DASH, Estimate, time_text
-from transmodal.fusion.kinetic_fit import KineticFit, fit, fit_region
+from transmodal.fusion.estimates import DASH, Estimate, time_text, written
+from transmodal.fusion.kinetic_fit import KineticFit, fit_region
 from transmodal.fusion.regions import target_of
-from transmodal.images.nuclear.decay import to_injection
+from transmodal.fusion.scan_times import Window, contrast_window, counts_window, fit_background, visible_window
 from transmodal.reporting.figures import plain_number
 
 Array = npt.NDArray[np.float64]
 _SURE = 3.0  # standard deviations from which counts are called activity
-_OF_BEST = 0.9
-_MOMENTS = 400
-SURROUNDINGS = ("soft tissue", "body", "whole body", "background")
 
 
 @dataclass(frozen=True)
@@ -36,31 +34,6 @@ class Answer:
     answer: str
     numbers: tuple[tuple[str, str], ...] = ()
     remark: str = ""
-
-
-@dataclass(frozen=True)
-class Window:
-    """When a measure is within 90 % of its best; s after the injection.
-
-    Attributes:
-        begin, end: of the window.
-        best: the moment of the best.
-        value: of the measure there.
-        open_end: the best lies at the end of what was observed, so that later may be better.
-        from_fit: whether the curve was fitted; else frames were compared.
-    """
-
-    begin: float
-    end: float
-    best: float
-    value: float
-    open_end: bool
-    from_fit: bool
-
-    def text(self) -> str:
-        """Return "between 1.2 h and 2.5 h after the injection"."""
-        open_end = ", when the observation ended" if self.open_end else ""
-        return f"between {time_text(self.begin)} and {time_text(self.end)} after the injection{open_end}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,8 +65,8 @@ class Answers:
 
 
 def fit_all(curves: TimeActivity, *, at: Sequence[float] = ()) -> dict[str, KineticFit]:
-    """Fit every region's curve; empty where there is no %ID to fit."""
-    if curves.percent_id is None:
+    """Fit every region's curve, in %ID or else in decay-corrected counts a second; empty without isotope or times."""
+    if curves.scale is None:
         return {}
     return {name: fit_region(curves, name, at=at) for name in curves.names}
 
@@ -114,14 +87,16 @@ def answer(
         frame_length: s, of the later scan; None for the longest frame of this one.
 
     Raises:
-        UserError: no region is the target.
+        UserError: no region is the target, or the later scan would last no time.
     """
+    if frame_length is not None and not 0 < frame_length < math.inf:
+        raise UserError(f"a later frame of {frame_length:g} s; give how long it counts, above 0 s")
     name = target_of(curves.names, curves.roles, target)
     if not name:
         raise UserError(f"no region is the target; name one of {', '.join(curves.names)}")
     fits = fit_all(curves) if fits is None else fits
     own = fits.get(name, KineticFit())
-    length = frame_length or (None if curves.durations is None else float(curves.durations.max()))
+    length = frame_length or _longest(curves)
     beside = fit_background(curves, name) if own.model else None
     contrast = contrast_window(curves, name, own, beside)
     yielded = None if length is None else counts_window(own, length)
@@ -129,201 +104,181 @@ def answer(
     organs = organs_by_peak(curves, fits)
     answers = (
         _reaches(curves, name),
-        _amount(own),
+        _amount(curves, own, organs, name),
         _elsewhere(curves, organs, name),
-        _stays(own, curves.half_life),
-        _peak(own),
+        _stays(curves, own),
+        _peak(curves, own),
         _scanner(contrast, yielded, visible, length),
     )
     return Answers(name, answers, organs, contrast, yielded, visible, length)
 
 
 def organs_by_peak(curves: TimeActivity, fits: Mapping[str, KineticFit]) -> pandas.DataFrame:
-    """Return a row a region, the highest peak first: %ID of the fit, or of the highest frame where there is none.
+    """Return a row a region, the highest peak first: that of the fit, or of the highest frame where there is none.
 
-    Columns: region, peak, low, high, unit, peak_time_s, last (in the last frame), net_counts and their z over all
-    frames, model.
+    Frames before the injection take no part. Columns: region, peak, low, high, unit (%ID, counts/s or counts),
+    peak_time_s, last (in the last frame), net_counts of all frames and their z (NaN without background), model.
     """
+    values, spread, unit = _shown(curves)
+    after = np.flatnonzero(curves.after_injection)
     rows = []
     for place, name in enumerate(curves.names):
-        values = curves.percent_id[place] if curves.percent_id is not None else curves.net[place]
-        spread = curves.percent_id_sd[place] if curves.percent_id_sd is not None else curves.net_sd[place]
         fitted = fits.get(name, KineticFit())
-        best = int(values.argmax())
-        peak = fitted.estimates.get("peak") or Estimate(
-            float(values[best]), float(values[best] - 1.96 * spread[best]), float(values[best] + 1.96 * spread[best]),
-            how="Poisson",
-        )  # fmt: skip
-        when = fitted.estimates.get("peak_time")
-        moment = when.value if when is not None else None
-        if moment is None and curves.starts is not None:
-            durations = np.zeros_like(curves.starts) if curves.durations is None else curves.durations
-            moment = float((curves.starts + durations / 2)[best])
-        net, sd = curves.net[place].sum(), math.sqrt(float((curves.net_sd[place] ** 2).sum()))
+        best = int(after[values[place, after].argmax()]) if after.size else None
+        peak, when = fitted.estimates.get("peak"), fitted.estimates.get("peak_time")
+        moment = math.nan if when is None or when.value is None else when.value
+        if best is not None:
+            value, sd = float(values[place, best]), float(spread[place, best])
+            peak = peak or Estimate(value, value - 1.96 * sd, value + 1.96 * sd, unit, "Poisson")
+            if math.isnan(moment) and curves.starts is not None:
+                durations = np.zeros_like(curves.starts) if curves.durations is None else curves.durations
+                moment = float((curves.starts + durations / 2)[best])
+        peak = peak or Estimate(math.nan, math.nan, math.nan, unit)
+        net, _, z = _signal(curves, place)
         rows.append(
             {
                 "region": name,
                 "peak": peak.value,
                 "low": peak.low,
                 "high": peak.high,
-                "unit": "%ID" if curves.percent_id is not None else "counts",
-                "peak_time_s": math.nan if moment is None else moment,
-                "last": float(values[-1]),
-                "net_counts": float(net),
-                "z": float(net / sd) if sd > 0 else math.nan,
+                "unit": unit,
+                "peak_time_s": moment,
+                "last": float(values[place, -1]),
+                "net_counts": net,
+                "z": z,
                 "model": fitted.model,
             }
         )
     return pandas.DataFrame(rows).sort_values("peak", ascending=False, kind="stable", ignore_index=True)
 
 
-def contrast_window(
-    curves: TimeActivity, name: str, own: KineticFit, beside: KineticFit | None = None
-) -> Window | None:
-    """Return when the target-to-background is within 90 % of its best; None without background.
+def _shown(curves: TimeActivity) -> tuple[Array, Array, str]:
+    """Return values and standard deviations (R, F) in the best unit that is known."""
+    scale = curves.scale
+    return (curves.net, curves.net_sd, "counts") if scale is None else (scale.values, scale.deviations, scale.unit)
 
-    Of the fits of target and background (`fit_background`), where both are there: frames with few counts have the
-    wildest ratios.
+
+def _signal(curves: TimeActivity, place: int) -> tuple[float, float, float]:
+    """Return the net counts of all frames after the injection, their standard deviation, and how many of it they are.
+
+    The last is NaN without background: from 0, counts of air are as sure as those of a tumour.
     """
-    place = curves.number(name)
-    if curves.target_to_background is None or curves.starts is None or curves.durations is None:
+    after = curves.after_injection
+    net = float(curves.net[place, after].sum())
+    sd = math.sqrt(float((curves.net_sd[place, after] ** 2).sum()))
+    is_known = bool(curves.is_corrected[place]) and sd > 0
+    return net, sd, net / sd if is_known else math.nan
+
+
+def _longest(curves: TimeActivity) -> float | None:
+    """Return the longest frame after the injection, s."""
+    if curves.durations is None or not curves.after_injection.any():
         return None
-    if own.model and beside is not None and beside.model:
-        first, last = own.observed
-        times = np.unique(np.concatenate([[_begin(curves)], np.linspace(first, last, _MOMENTS)]))
-        times = times[times >= _begin(curves)]
-        ratio = 1.0 + own.curve(times) / np.maximum(beside.curve(times), 1e-12)
-        return _window(times, ratio, last, from_fit=True)
-    values = curves.target_to_background[place]
-    known = np.isfinite(values) & (curves.starts >= 0)
-    if not known.any():
-        return None
-    middles = (curves.starts + curves.durations / 2)[known]
-    return _window(middles, values[known], float(middles[-1]), from_fit=False)
-
-
-def fit_background(curves: TimeActivity, name: str) -> KineticFit | None:
-    """Fit the background over the area of a region, in the %ID of that region; None where it is not known."""
-    place = curves.number(name)
-    if curves.percent_of_count is None or curves.starts is None or curves.durations is None:
-        return None
-    one = curves.percent_of_count[place]
-    if not curves.background[place].any():
-        return None
-    return fit(
-        curves.starts, curves.durations, curves.background[place] * one, curves.background_sd[place] * one,
-        half_life=curves.half_life,
-    )  # fmt: skip
-
-
-def visible_window(
-    curves: TimeActivity, name: str, own: KineticFit, beside: KineticFit | None, length: float
-) -> Window | None:
-    """Return when a frame should begin so that its net counts stand out most from their noise, N / √(N + 2B).
-
-    It weighs contrast against counts. None where target or background have no fit.
-    """
-    if not own.model or beside is None or not beside.model or curves.percent_of_count is None or curves.rate is None:
-        return None
-    assert curves.starts is not None and curves.durations is not None and curves.half_life is not None
-    one = curves.percent_of_count[curves.number(name)]
-    of_percent = float((to_injection(curves.half_life, curves.starts, curves.durations) / one / curves.durations)[0])
-    begins = np.linspace(0.0, own.observed[1], _MOMENTS)
-    net, under = (
-        of_percent * np.array([each.counted(float(begin), length) for begin in begins]) for each in (own, beside)
-    )
-    return _window(begins, net / np.sqrt(np.maximum(net + 2 * under, 1e-12)), own.observed[1], from_fit=True)
-
-
-def counts_window(own: KineticFit, length: float) -> Window | None:
-    """Return when a frame of some length should begin to count within 90 % of the most; None without a fit."""
-    if not own.model:
-        return None
-    begins = np.linspace(0.0, own.observed[1], _MOMENTS)
-    counts = np.array([own.counted(float(begin), length) for begin in begins])
-    return _window(begins, counts, own.observed[1], from_fit=True)
-
-
-def _begin(curves: TimeActivity) -> float:
-    """Return the middle of the first frame: a ratio is not followed to where nothing was counted."""
-    assert curves.starts is not None and curves.durations is not None
-    place = int(np.argmax(curves.starts >= 0))
-    return float(curves.starts[place] + curves.durations[place] / 2)
-
-
-def _window(times: Array, values: Array, last: float, *, from_fit: bool) -> Window:
-    best = int(values.argmax())
-    good = values >= _OF_BEST * values[best]
-    first, end = best, best
-    while first > 0 and good[first - 1]:
-        first -= 1
-    while end < len(times) - 1 and good[end + 1]:
-        end += 1
-    open_end = end == len(times) - 1 and times[end] >= last * (1 - 1e-9)
-    return Window(float(times[first]), float(times[end]), float(times[best]), float(values[best]), open_end, from_fit)
+    return float(curves.durations[curves.after_injection].max())
 
 
 def _reaches(curves: TimeActivity, name: str) -> Answer:
-    place = curves.number(name)
-    net = float(curves.net[place].sum())
-    sd = math.sqrt(float((curves.net_sd[place] ** 2).sum()))
-    z = net / sd if sd > 0 else 0.0
+    question = f"Does the compound reach the target ({name})?"
+    place, after = curves.number(name), curves.after_injection
+    net, sd, z = _signal(curves, place)
+    frames = f"{after.sum()} frame{'' if after.sum() == 1 else 's'}"
+    if not after.any():
+        return Answer(question, "Cannot be told: no frame lies after the injection.")
+    if not curves.is_corrected[place]:
+        text = f"Cannot be told without a background: {plain_number(net)} counts in {frames}, nothing taken off."
+        interval = f"{plain_number(net - 1.96 * sd)} to {plain_number(net + 1.96 * sd)}"
+        remark = "what lies over and under it, air and the camera itself give counts too; name a background"
+        return Answer(question, text, ((f"counts, {frames}", f"{plain_number(net)} ({interval})"),), remark)
     verdict = "Yes" if z >= _SURE else "Not shown"
     low, high = net - 1.96 * sd, net + 1.96 * sd
     numbers = [
-        ("net counts, all frames", f"{plain_number(net)} ({plain_number(low)} to {plain_number(high)})"),
+        (f"net counts, {frames}", f"{plain_number(net)} ({plain_number(low)} to {plain_number(high)})"),
         ("standard deviations above background", f"{z:.1f} (p {max(stats.norm.sf(z), 1e-99):.2g})"),
     ]
     ratio = ""
-    background = float(curves.background[place].sum())
+    background, counts = (float(each[place, after].sum()) for each in (curves.background, curves.counts))
     if background > 0:
-        value = float(curves.counts[place].sum()) / background
-        spread = value * math.sqrt(
-            1 / max(float(curves.counts[place].sum()), 1.0)
-            + float((curves.background_sd[place] ** 2).sum()) / background**2
-        )
+        value = counts / background
+        unsure = float((curves.background_sd[place, after] ** 2).sum()) / background**2
+        spread = value * math.sqrt(1 / max(counts, 1.0) + unsure)
         interval = f"{plain_number(value - 1.96 * spread)} to {plain_number(value + 1.96 * spread)}"
         numbers.append(("target to background", f"{plain_number(value)} ({interval})"))
         ratio = f", {plain_number(value)} times the background of the same area ({interval})"
-    remark = "" if background > 0 else "no background was taken off: counts from over and under the target are in this"
-    text = f"{verdict}: {plain_number(net)} net counts, {z:.1f} standard deviations above {'background' if background > 0 else '0'}{ratio}."  # noqa: E501
-    return Answer(f"Does the compound reach the target ({name})?", text, tuple(numbers), remark)
+    sure = "" if math.isnan(z) else f", {z:.1f} standard deviations above background"
+    return Answer(question, f"{verdict}: {plain_number(net)} net counts{sure}{ratio}.", tuple(numbers))
 
 
-def _amount(own: KineticFit) -> Answer:
+def _amount(curves: TimeActivity, own: KineticFit, organs: pandas.DataFrame, name: str) -> Answer:
     question = "How much of it?"
+    needs = "" if curves.percent_id is not None else f"for %ID {_listed(curves.missing)} must be known"
     if not own.model:
-        return Answer(question, "Not known.", remark=" ".join(own.said) or "there is no %ID")
+        text = _amount_of_frames(curves, organs, name)
+        return Answer(question, text, remark=_joined(_why(curves, own), needs, _PLANAR))
     peak = own.estimates["peak"]
     numbers = [("peak", peak.sentence())]
     if own.area is not None:
         numbers.append(("area under the curve, observed", own.area.observed.sentence()))
         share = "" if math.isnan(own.area.tail_share) else f"; {100 * own.area.tail_share:.0f} % of it in the tail"
         numbers.append(("area with the tail", own.area.total.sentence() + share))
-    return Answer(question, f"{peak.text()} at the peak (95 %: {peak.interval()}).", tuple(numbers), _PLANAR)
+    text = f"{peak.text()} at the peak (95 %: {peak.interval()})."
+    return Answer(question, text, tuple(numbers), _joined(needs, _PLANAR))
+
+
+def _amount_of_frames(curves: TimeActivity, organs: pandas.DataFrame, name: str) -> str:
+    """Return the highest frame's value, or what is the most there can be where nothing is seen."""
+    place, after = curves.number(name), curves.after_injection
+    if not after.any():
+        return "Not known."
+    values, spread, unit = _shown(curves)
+    if _signal(curves, place)[2] < _SURE and (spread[place, after] > 0).all():
+        # The highest of frames without activity is that of their noise.
+        weights = spread[place, after] ** -2.0
+        most = max(float((values[place, after] * weights).sum() / weights.sum() + 1.645 * weights.sum() ** -0.5), 0.0)
+        return f"Not above background: less than {written(most, unit)} on average of all frames (95 %)."
+    which = "in the one frame" if after.sum() == 1 else "in the highest frame"
+    return f"{_peak_of(organs, name)}, {which}."
+
+
+def _peak_of(organs: pandas.DataFrame, name: str) -> str:
+    row = organs[organs["region"] == name].iloc[0]
+    return f"{written(row['peak'], row['unit'])} (95 %: {plain_number(row['low'])} to {plain_number(row['high'])})"
+
+
+def _why(curves: TimeActivity, own: KineticFit) -> str:
+    """Return why there is no fit."""
+    if own.said:
+        return " ".join(own.said)
+    if curves.scale is None:
+        return "a curve needs isotope and times"
+    return "one frame is no curve" if curves.counts.shape[1] == 1 else "there is no curve to fit"
 
 
 def _elsewhere(curves: TimeActivity, organs: pandas.DataFrame, name: str) -> Answer:
     background = [own for own, role in zip(curves.names, curves.roles, strict=True) if role == "background"]
     unranked = [name, *SURROUNDINGS, *background]
-    others = organs[(organs["z"] >= _SURE) & ~organs["region"].isin(unranked)]
-    named = [f"{row['region']} ({plain_number(row['peak'])} {row['unit']})" for row in others.to_dict("records")]
+    others = organs[~organs["region"].isin(unranked)]
+    is_told = bool(curves.is_corrected.any())
+    seen = others[others["z"] >= _SURE] if is_told else others
+    named = [f"{row['region']} ({written(row['peak'], row['unit'])})" for row in seen.to_dict("records")]
     numbers = []
     for row in organs.to_dict("records"):
         interval = f"{plain_number(row['low'])} to {plain_number(row['high'])}"
         when = DASH if math.isnan(row["peak_time_s"]) else time_text(row["peak_time_s"])
         numbers.append((str(row["region"]), f"{plain_number(row['peak'])} {row['unit']} ({interval}) at {when}"))
     text = f"Highest first, at their peaks: {', '.join(named[:6])}." if named else "Nowhere else among these regions."
+    if others.empty:
+        text = f"No other organ was counted; in {name} are {_peak_of(organs, name)}."
     surrounding = [each for each in curves.names if each in unranked and each != name]
     remark = f"{', '.join(surrounding)} not ranked: around organs, or background" if surrounding else ""
-    return Answer("Where else does it go?", text, tuple(numbers), remark)
+    without = "" if is_told or others.empty else "no background was taken off: not all of these counts are the compound"
+    return Answer("Where else does it go?", text, tuple(numbers), _joined(without, remark))
 
 
-def _stays(own: KineticFit, half_life: float | None) -> Answer:
+def _stays(curves: TimeActivity, own: KineticFit) -> Answer:
     question = "How long does it stay?"
-    biological = own.estimates.get("clearance_half_time")
+    biological, half_life = own.estimates.get("clearance_half_time"), curves.half_life
     if biological is None:
-        return Answer(question, "Not known.", remark=" ".join(own.said) or "there is no curve to fit")
+        return Answer(question, "Not known.", remark=_why(curves, own))
     numbers = [("biological half-life", biological.sentence())]
     effective = own.estimates.get("effective_half_life")
     if half_life is None or effective is None:
@@ -338,12 +293,12 @@ def _stays(own: KineticFit, half_life: float | None) -> Answer:
     return Answer(question, text, tuple(numbers), biological.note)
 
 
-def _peak(own: KineticFit) -> Answer:
+def _peak(curves: TimeActivity, own: KineticFit) -> Answer:
     question = "When is the peak?"
     when = own.estimates.get("peak_time")
     if when is None:
-        return Answer(question, "Not known.", remark=" ".join(own.said) or "there is no curve to fit")
-    numbers = [("peak time", when.sentence()), ("%ID then", own.estimates["peak"].sentence())]
+        return Answer(question, "Not known.", remark=_why(curves, own))
+    numbers = [("peak time", when.sentence()), (f"{own.unit} then", own.estimates["peak"].sentence())]
     uptake = own.estimates.get("uptake_half_time")
     if uptake is not None:
         numbers.append(("uptake half-time", uptake.sentence()))
@@ -366,7 +321,7 @@ def _scanner(contrast: Window | None, yielded: Window | None, visible: Window | 
         numbers.append((words, f"begun {visible.text()} (best {visible.value:.3g} at {time_text(visible.best)})"))
     windows = [each for each in (contrast, yielded) if each is not None]
     if not windows:
-        return Answer(question, "Not known.", remark="times and a background or %ID are needed")
+        return Answer(question, "Not known.", remark="frames over time are needed, and a background or a curve")
     begin, end = max(each.begin for each in windows), min(each.end for each in windows)
     remark = ""
     if any(each.open_end for each in windows):
@@ -383,6 +338,14 @@ def _scanner(contrast: Window | None, yielded: Window | None, visible: Window | 
 def _plain(estimate: Estimate) -> str:
     interval = f" (95 %: {estimate.interval()})" if estimate.interval() and estimate.low != estimate.high else ""
     return f"{estimate.text()}{interval}"
+
+
+def _joined(*remarks: str) -> str:
+    return "; ".join(filter(None, remarks))
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
 _PLANAR = "planar: not corrected for what lies over or under it, nor for depth unless said; not %ID/g"

@@ -1,11 +1,13 @@
 """From one acquisition over one anatomy to its answers: regions, curves, fits, pictures and a report in one folder."""
 
+import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas
+import PIL.Image
 
 from transmodal.errors import UserError
 from transmodal.fusion.answers import Answers, answer, fit_all, organs_by_peak
@@ -18,12 +20,11 @@ from transmodal.fusion.registration import Registration
 from transmodal.fusion.report import Study, write_report
 from transmodal.fusion.report_pictures import regions_picture
 from transmodal.fusion.writing import write_overlay
-from transmodal.images.files import atomic_path, write_text
-from transmodal.images.image import Image
+from transmodal.images.files import write_text
+from transmodal.images.image import Image, picture_affine
 from transmodal.images.nuclear.series import NuclearSeries
+from transmodal.images.synthetic import write_derived
 from transmodal.reporting.html import Picture
-
-_CONTIGUOUS = 0.05  # of a frame's duration, that may pass between two frames which are counted as one
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +33,7 @@ class Biodistribution:
 
     Attributes:
         curves: of all regions.
-        fits: by region; empty without %ID or of a single frame.
+        fits: by region; empty without isotope or times, or of a single frame.
         answers: None where no region is the target.
         overlay: the sum of all frames over the anatomy.
         files: what was written, name → path.
@@ -65,7 +66,7 @@ def follow(
     """Follow the activity of all regions through time, and write what comes of it.
 
     Writes overlay.png, regions.png, curves.csv, fits.csv, organs.csv, answers.csv (with a target), registration.json
-    and report.html.
+    and report.html. Of an earlier run, fits.csv and answers.csv are removed where there are none now.
 
     Args:
         anatomy: the picture.
@@ -74,7 +75,7 @@ def follow(
         regions: over the anatomy.
         folder: to write into.
         background: how background is found; None takes none off.
-        attenuation: region → depth and µ.
+        attenuation: region → tissue and µ.
         target: the region asked about; "" for the one with that role or name, and no answers where there is none.
         frame_length: s, of the later scan that the answers plan; None for the longest frame of this one.
         settings: of the overlay.
@@ -105,10 +106,15 @@ def follow(
         "registration": registration.write(folder / "registration.json"),
     }
     steps.next()
-    if fits:
-        files["fits"] = _write_table(fits_table(fits), folder / "fits.csv")
-    if answers is not None:
-        files["answers"] = _write_table(answers.table(), folder / "answers.csv")
+    for word, table in (
+        ("fits", fits_table(fits) if fits else None),
+        ("answers", None if answers is None else answers.table()),
+    ):
+        place = folder / f"{word}.csv"
+        if table is not None:
+            files[word] = _write_table(table, place)
+        else:
+            place.unlink(missing_ok=True)
     study = Study(
         curves,
         fits,
@@ -120,7 +126,7 @@ def follow(
         registration=in_words(registration),
         settings=facts or {},
         commands=commands,
-        synthetic=overlay.is_synthetic,
+        label=overlay.label,
     )
     steps.next()
     files["report"] = write_report(study, folder / "report.html")
@@ -128,32 +134,15 @@ def follow(
     return Biodistribution(curves, fits, answers, overlay, files)
 
 
-def as_one_frame(series: NuclearSeries, frames: Sequence[int] | None = None) -> NuclearSeries:
-    """Return some or all frames counted as one; its times are kept where one frame follows another.
-
-    Args:
-        series: the frames.
-        frames: numbers from 0; None takes all.
-    """
-    chosen = list(range(len(series))) if frames is None else sorted(frames)
-    dtype = np.float64 if series.frames.dtype.kind == "f" else np.int64
-    together = series.frames[chosen].sum(axis=0, dtype=dtype)[None]
-    starts = durations = None
-    said: list[str] = []
-    if series.durations is not None:
-        durations = series.durations[chosen].sum(keepdims=True)
-        if series.starts is not None:
-            ends = series.starts[chosen] + series.durations[chosen]
-            gaps = series.starts[chosen][1:] - ends[:-1]
-            if (gaps <= _CONTIGUOUS * series.durations[chosen][1:]).all():
-                starts = series.starts[chosen][:1]
-            else:
-                said.append("The frames have pauses between them: together they have no time, and give no %ID.")
-    return replace(series, frames=together, starts=starts, durations=durations, said=(*series.said, *said))
+def frames_of(series: NuclearSeries, frames: Sequence[int]) -> NuclearSeries:
+    """Return some frames of a series, numbered from 0, in their order."""
+    chosen = sorted(frames)
+    starts, durations = (None if each is None else each[chosen] for each in (series.starts, series.durations))
+    return replace(series, frames=series.frames[chosen], starts=starts, durations=durations)
 
 
 def fits_table(fits: Mapping[str, KineticFit]) -> pandas.DataFrame:
-    """Return a row a region and quantity: the model, the value and its 95 % interval; times in s, peaks in %ID."""
+    """Return a row a region and quantity: the model, the value, its 95 % interval and its unit."""
     rows = [
         {
             "region": region,
@@ -162,19 +151,21 @@ def fits_table(fits: Mapping[str, KineticFit]) -> pandas.DataFrame:
             "value": estimate.value,
             "low": estimate.low,
             "high": estimate.high,
+            "unit": estimate.unit,
             "note": estimate.note,
         }
         for region, fitted in fits.items()
         for name, estimate in fitted.estimates.items()
     ]
-    return pandas.DataFrame(rows, columns=["region", "model", "quantity", "value", "low", "high", "note"])
+    return pandas.DataFrame(rows, columns=["region", "model", "quantity", "value", "low", "high", "unit", "note"])
 
 
 def write_regions_picture(regions: Regions, anatomy: Image, path: Path) -> Path:
-    """Draw the outlines of regions over the anatomy; return the path."""
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(regions_picture(regions, anatomy))
-    return path
+    """Draw the outlines of regions over the anatomy as PNG, with the mark of a synthetic anatomy; return the path."""
+    drawn = np.array(PIL.Image.open(io.BytesIO(regions_picture(regions, anatomy))).convert("RGB"))
+    colours = ("red", "green", "blue")
+    picture = Image(drawn, picture_affine((1.0, 1.0)), colours, "intensity", has_physical_size=False)
+    return write_derived(picture, path, of=anatomy, how=f"outlines of {', '.join(regions.names)} drawn over it")
 
 
 def in_words(registration: Registration) -> str:

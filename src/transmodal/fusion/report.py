@@ -32,7 +32,6 @@ from transmodal.reporting.html import (
 )
 
 NOTICE = "Research only, not for diagnosis."
-SYNTHETIC = "The anatomy is synthetic: made by a network, not acquired."
 _ESTIMATES = {
     "peak": "peak",
     "peak_time": "peak time",
@@ -44,9 +43,9 @@ _ESTIMATES = {
 LIMITS = (
     "Planar images add up everything along the ray. What lies over or under an organ is in its counts; the background "
     "takes off only what is as much beside it as over and under it. Organs that overlap cannot be told apart.",
-    "Tissue over an organ weakens its radiation. Without a depth the activity of deep organs is too low; with one, it "
-    "is as right as the depth. The blur of the camera moves counts of small organs out of their outlines and those of "
-    "bright neighbours in.",
+    "Tissue weakens radiation: single photons by what lies over an organ, annihilation photons by the whole thickness "
+    "of the body there. Without that number the activity is too low; with it, it is as right as the number. The blur of "
+    "the camera moves counts of small organs out of their outlines and those of bright neighbours in.",
     "Per cent of the injected activity is given for each region, not for each gram: a planar image knows no volume.",
     "Intervals are those of the counts. Sensitivity, syringe, outlines and registration are the same in all frames; "
     "their errors shift or scale whole curves and are in no interval. Half-times and peak times do not depend on "
@@ -68,7 +67,7 @@ class Study:
         registration: how the two fields were brought together, with the error in mm, in words.
         settings: more facts, name → value.
         commands: that repeat it.
-        synthetic: whether the anatomy is synthetic, or the activity simulated.
+        label: of the overlay: whether anatomy or activity is synthetic; "" where both were acquired.
     """
 
     curves: TimeActivity
@@ -81,7 +80,7 @@ class Study:
     registration: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
     commands: Sequence[str] = ()
-    synthetic: bool = False
+    label: str = ""
 
 
 def write_report(study: Study, path: str | Path) -> Path:
@@ -120,7 +119,7 @@ def page_of(study: Study) -> Report:
             f"{study.curves.counts.shape[1]} frames, {len(study.curves.names)} regions",
             f"made {datetime.now(UTC).strftime('%Y-%m-%d %H:%M UTC')}",
         ),
-        notice=f"{SYNTHETIC} {NOTICE}" if study.synthetic else NOTICE,
+        notice=f"{study.label[0].upper()}{study.label[1:]}. Research only." if study.label else NOTICE,
         sections=sections,
         footer=f"Made by transmodal {transmodal.__version__}. This file holds everything it shows and loads nothing.",
     )
@@ -168,7 +167,8 @@ def _curves(study: Study) -> list[Block]:
     curves = study.curves
     target = "" if study.answers is None else study.answers.target
     unit = unit_of(curves)
-    corrected = ", decay-corrected to the injection" if unit == "%ID" else ""
+    corrected = "" if curves.scale is None else ", decay-corrected to the injection"
+    unit = "Net counts a second" if corrected and unit != "%ID" else unit
     caption = (
         f"{unit}{corrected}, with 95 % Poisson intervals and, where a model fits, its curve. Bars along: the frames."
     )
@@ -179,6 +179,7 @@ def _curves(study: Study) -> list[Block]:
 
 
 def _frames_table(curves: TimeActivity, place: int) -> Table:
+    scale = curves.scale if curves.percent_id is None else None
     columns = {
         "counts": curves.counts,
         "background": curves.background,
@@ -187,6 +188,8 @@ def _frames_table(curves: TimeActivity, place: int) -> Table:
         "Bq": curves.activity,
         "%ID": curves.percent_id,
         "± %ID (sd)": curves.percent_id_sd,
+        "net/s, decay-corrected": scale and scale.values,
+        "± (sd) of it": scale and scale.deviations,
         "to background": curves.target_to_background,
     }
     known = {name: values for name, values in columns.items() if values is not None}
@@ -224,7 +227,8 @@ def _fits(study: Study) -> list[Block]:
             )
     titles = ["region", "model", *(_ESTIMATES[name] for name in used)]
     head = ["region", "observed", "trapezoid", "tail", "total", "tail's share", "with decay"]
-    caption = "Area under the curve, %ID·h, decay-corrected; the last column with the isotope's decay"
+    units = {f"{fitted.unit}·h" for fitted in study.fits.values() if fitted.model}
+    caption = f"Area under the curve, {', '.join(units)}, decay-corrected; the last column with the isotope's decay"
     lines = [
         Text(f"{region}: {' '.join(fitted.said)}", "note") for region, fitted in study.fits.items() if fitted.model
     ]
@@ -258,7 +262,8 @@ def _method(study: Study) -> list[Block]:
         "Counts are taken on the nuclear grid, each pixel by the share of its area inside the outline; they are never "
         "interpolated. Net counts are those of the region less those of the background over the same area; negative "
         "net counts are kept. %ID is net counts by sensitivity, duration and injected activity, brought back to the "
-        "injection by the decay of each frame.",
+        "injection by the decay of each frame. Where sensitivity or injected activity are not known, curves are net "
+        "counts a second, brought back likewise: half-times and peak times are the same.",
         "Curves are sums of exponentials, averaged over each frame in closed form with the isotope's decay in it, "
         "fitted by weighted least squares with the variances of the fitted curve. Of the models the one with the "
         "fewest parameters within 3 of the least AICc is taken. Intervals hold 95 % by profile likelihood; where the "

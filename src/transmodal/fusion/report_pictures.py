@@ -10,6 +10,7 @@ from transmodal.fusion.curves import TimeActivity
 from transmodal.fusion.kinetic_fit import KineticFit
 from transmodal.fusion.regions import Regions
 from transmodal.images.image import Image
+from transmodal.images.synthetic import mark_of
 from transmodal.reporting.charts import Chart, Theme, bare_axis, for_both_themes
 from transmodal.reporting.display import panel
 from transmodal.reporting.figures import CASE_BACKGROUND, CASE_TEXT, plain_number, png_bytes
@@ -17,18 +18,23 @@ from transmodal.reporting.figures import CASE_BACKGROUND, CASE_TEXT, plain_numbe
 _WIDTH = 11.0
 _TALLEST = 7.0  # inches
 _ACROSS = 3
+_WARNING = "#ffb454"
 _LOGARITHMIC = 60.0  # a later frame than so many times the first is drawn on a logarithmic axis
 
 
 def regions_picture(regions: Regions, anatomy: Image) -> bytes:
-    """Draw the outlines of all regions over the anatomy, with their names below; a PNG file's bytes."""
-    shown = panel(anatomy)
+    """Draw the outlines of all regions over the anatomy, with their names below; a PNG file's bytes.
+
+    A synthetic anatomy is labelled as such above the picture, in the words of an overlay's label.
+    """
+    shown, label = panel(anatomy), anatomy_label(anatomy)
     height_mm, width_mm = shown.size
     tall = min(_WIDTH * height_mm / width_mm, _TALLEST)
     rows = -(-sum(len(name) + 4 for name in regions.names) // 120)
-    height = tall + 0.3 + 0.24 * rows
+    above = 0.3 if label else 0.0
+    height = above + tall + 0.3 + 0.24 * rows
     figure = Figure(figsize=(_WIDTH, height), dpi=110, facecolor=CASE_BACKGROUND)
-    axes = figure.add_axes((0, 1 - tall / height, 1, tall / height))
+    axes = figure.add_axes((0, 1 - (above + tall) / height, 1, tall / height))
     # A colour map is passed over where the pixels are colours.
     axes.imshow(shown.pixels, extent=(0, width_mm, height_mm, 0), interpolation="antialiased", cmap="gray")
     axes.set_axis_off()
@@ -47,8 +53,16 @@ def regions_picture(regions: Regions, anatomy: Image) -> bytes:
         )  # fmt: skip
     axes.set_xlim(0, width_mm)
     axes.set_ylim(height_mm, 0)
+    if label:
+        across = 0.12 / _WIDTH
+        figure.text(across, 1 - above / 2 / height, label, color=_WARNING, size=11, weight="bold", va="center")
     _names(figure, regions, height)
     return png_bytes(figure)
+
+
+def anatomy_label(anatomy: Image) -> str:
+    """Return what is written on a picture of a synthetic anatomy, as `Overlay.label` has it; else ""."""
+    return "synthetic anatomy, not for diagnosis" if mark_of(anatomy) else ""
 
 
 def _names(figure: Figure, regions: Regions, height: float) -> None:
@@ -68,7 +82,7 @@ def curves_chart(curves: TimeActivity, fits: Mapping[str, KineticFit], *, target
     """Draw the curve of every region with its 95 % error bars and its fit, each on an axis of its own.
 
     Args:
-        curves: in %ID where it is known, else counts a second, else counts.
+        curves: in %ID where it is known, else in counts a second, decay-corrected where that can be, else in counts.
         fits: by region; regions without a model have none drawn.
         target: drawn first, in another colour.
     """
@@ -93,15 +107,15 @@ def curves_chart(curves: TimeActivity, fits: Mapping[str, KineticFit], *, target
 
 def unit_of(curves: TimeActivity) -> str:
     """Return what curves are drawn in."""
-    if curves.percent_id is not None:
-        return "%ID"
+    if curves.scale is not None:
+        return "%ID" if curves.scale.unit == "%ID" else "net counts/s, decay-corrected"
     return "net counts a second" if curves.rate is not None else "net counts"
 
 
 def _curve(axis: Any, curves: TimeActivity, fitted: KineticFit, name: str, theme: Theme, colour: int) -> None:
-    place = curves.number(name)
-    if curves.percent_id is not None and curves.percent_id_sd is not None:
-        values, spread = curves.percent_id[place], curves.percent_id_sd[place]
+    place, scale = curves.number(name), curves.scale
+    if scale is not None:
+        values, spread = scale.values[place], scale.deviations[place]
     elif curves.rate is not None and curves.durations is not None:
         values, spread = curves.rate[place], curves.net_sd[place] / curves.durations
     else:

@@ -72,7 +72,7 @@ def regions(
     Writes regions.csv and regions.png, and what the models made.
     """
     from transmodal.fusion.activity import chosen_frames
-    from transmodal.fusion.biodistribution import as_one_frame, in_words, write_regions_picture
+    from transmodal.fusion.biodistribution import frames_of, in_words, write_regions_picture
     from transmodal.fusion.curves import time_activity
     from transmodal.fusion.region_sources import RegionSources
 
@@ -90,9 +90,9 @@ def regions(
         detector=detector,
         device=device,
     )
-    together = as_one_frame(found.series, chosen_frames(found.series, None, between))
-    weights = found.regions.on(together, found.registration.transform)
-    counted = time_activity(together, weights, background_named(background, ring, found.regions))
+    chosen = frames_of(found.series, chosen_frames(found.series, None, between))
+    weights = found.regions.on(chosen, found.registration.transform)
+    counted = time_activity(chosen, weights, background_named(background, ring, found.regions), together=True)
     counted.write_csv(out / "regions.csv")
     write_regions_picture(found.regions, found.anatomy, out / "regions.png")
     said = [*counted.said, *found.registration.said, *found.said]

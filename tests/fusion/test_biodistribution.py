@@ -1,0 +1,71 @@
+"""A study in its folder: what is synthetic is marked in every picture, and nothing of an earlier run is left."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from transmodal import images
+from transmodal.fusion.biodistribution import follow, frames_of, write_regions_picture
+from transmodal.fusion.overlay import fuse
+from transmodal.fusion.region_files import Polygon, Polygons
+from transmodal.fusion.regions import Regions, regions_from_polygons
+from transmodal.fusion.registration import register
+from transmodal.fusion.report_pictures import anatomy_label
+from transmodal.images import Image
+from transmodal.images.image import Source
+from transmodal.images.note import NOTICE
+from transmodal.images.nuclear import NuclearSeries
+from transmodal.images.synthetic import read_sidecar, sidecar_of
+
+INK = np.array([0xFF, 0xB4, 0x54])
+
+
+def synthetic(anatomy: Image) -> Image:
+    return replace(anatomy, source=Source(derivation=f"{NOTICE} xray made by a test"))
+
+
+def tumour(anatomy: Image) -> Regions:
+    square = np.array([[18.0, 8.0], [24.0, 8.0], [24.0, 14.0], [18.0, 14.0]])
+    return regions_from_polygons(Polygons((Polygon("tumour", square, "target"),)), anatomy)
+
+
+def warned(path: Path) -> int:
+    """Return how many pixels have the colour of the label."""
+    return int((np.array(PIL.Image.open(path).convert("RGB")) == INK).all(axis=-1).sum())
+
+
+def test_regions_over_a_synthetic_anatomy_say_so_on_them_and_in_them(xray: Image, tmp_path: Path) -> None:
+    drawn = write_regions_picture(tumour(xray), synthetic(xray), tmp_path / "regions.png")
+    assert warned(drawn) > 100
+    assert images.read(drawn).source.derivation.startswith(NOTICE)
+    assert "outlines of tumour drawn over it" in images.read(drawn).source.derivation
+    assert read_sidecar(sidecar_of(drawn))["synthetic"] is True
+    write_regions_picture(tumour(xray), xray, drawn)  # now over an acquired one
+    assert not warned(drawn) and not images.read(drawn).source.derivation and not sidecar_of(drawn).exists()
+
+
+def test_regions_and_overlays_have_one_label(xray: Image, study: NuclearSeries) -> None:
+    for anatomy in (xray, synthetic(xray)):
+        overlay = fuse(anatomy, study, register(anatomy, study, None))
+        assert anatomy_label(anatomy) == overlay.label
+
+
+@pytest.mark.parametrize("of", ["anatomy", "activity"])
+def test_the_report_says_which_of_both_is_synthetic(of: str, xray: Image, study: NuclearSeries, tmp_path: Path) -> None:
+    anatomy = synthetic(xray) if of == "anatomy" else xray
+    series = replace(study, source=Source(derivation=f"{NOTICE} simulated")) if of == "activity" else study
+    found = follow(anatomy, series, register(anatomy, series, None), tumour(xray), tmp_path)
+    page = found.files["report"].read_text(encoding="utf-8")
+    assert f"Synthetic {of}, not for diagnosis. Research only." in page and "made by a network" not in page
+
+
+def test_nothing_of_an_earlier_run_is_left(xray: Image, study: NuclearSeries, tmp_path: Path) -> None:
+    registration, regions = register(xray, study, None), tumour(xray)
+    first = follow(xray, study, registration, regions, tmp_path)
+    assert {"fits", "answers"} <= set(first.files) and (tmp_path / "fits.csv").is_file()
+    again = follow(xray, frames_of(study, [0]), registration, replace(regions, names=("liver",), roles=("",)), tmp_path)
+    assert not {"fits", "answers"} & set(again.files)
+    assert not (tmp_path / "fits.csv").exists() and not (tmp_path / "answers.csv").exists()
