@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
+from pydicom.sr._concepts_dict import concepts
+from pydicom.sr._snomed_dict import mapping
 from scipy.integrate import quad
 
 from transmodal.errors import UserError
@@ -18,7 +20,7 @@ from transmodal.images.nuclear.decay import (
     remaining,
     to_injection,
 )
-from transmodal.images.nuclear.isotopes import ISOTOPES, canonical_name, isotope_named
+from transmodal.images.nuclear.isotopes import _CODES, ISOTOPES, canonical_name, isotope_named, name_of_code
 
 TECHNETIUM = ISOTOPES["Tc-99m"]
 
@@ -62,7 +64,9 @@ def test_what_stays_has_an_infinite_biological_half_life() -> None:
 @pytest.mark.parametrize(
     ("said", "name"),
     [("99mTc", "Tc-99m"), ("Tc99m", "Tc-99m"), ("TC-99M", "Tc-99m"), ("^99m^Technetium", "Tc-99m"), ("18F", "F-18"),
-     ("F-18", "F-18"), ("^18^Fluorine", "F-18"), ("Iodine 123", "I-123"), ("cu64", "Cu-64")],
+     ("F-18", "F-18"), ("^18^Fluorine", "F-18"), ("Iodine 123", "I-123"), ("cu64", "Cu-64"),
+     ("Technetium Tc 99m", "Tc-99m"), ("99mTc pertechnetate", "Tc-99m"), ("Fluorine F^18^", "F-18"),
+     ("18F-FDG", "F-18"), ("Tc-99m in saline", "Tc-99m"), ("99 m Tc", "Tc-99m"), ("I-131 MIBG", "I-131")],
 )  # fmt: skip
 def test_an_isotope_has_many_names(said: str, name: str) -> None:
     assert canonical_name(said) == name
@@ -87,8 +91,23 @@ def test_unknown_isotopes_need_a_half_life() -> None:
     with pytest.raises(UserError, match="give half_life_s"):
         isotope_named("Tb-161")
     assert isotope_named("161Tb", 6.95 * 86400).name == "Tb-161"
-    with pytest.raises(UserError, match="no isotope"):
-        isotope_named("glucose")
+    for said in ("glucose", "Technetium", "Pertechnetate 99m", ""):
+        with pytest.raises(UserError, match="is no isotope"):
+            isotope_named(said, 21624.0)
+    with pytest.raises(UserError, match="several isotopes \\(Tc-99m, I-123\\)"):
+        isotope_named("Tc-99m / I-123")
+
+
+def test_every_isotope_has_its_codes() -> None:
+    codes = [code for said in _CODES.values() for code in said.split()]
+    assert set(_CODES) == set(ISOTOPES) and len(codes) == len(set(codes)) == 2 * len(ISOTOPES)
+    for code in codes:  # pydicom's tables of DICOM PS3.16 are the judge
+        value = mapping["SRT"].get(code, code)
+        meaning = next(
+            meaning for each in concepts["SCT"].values() for key, (meaning, _) in each.items() if key == value
+        )
+        assert canonical_name(meaning) == name_of_code(code)
+    assert name_of_code("C-163") is None
 
 
 def test_the_injected_activity_is_what_left_the_syringe_at_the_time_of_injection() -> None:

@@ -5,84 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydicom
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
-from pydicom.dataset import Dataset, FileMetaDataset
+from tests.images.nuclear.acquisitions import SHAPE, counts, nm, series
 
 from transmodal.errors import UserError
 from transmodal.images import Image, write
 from transmodal.images.image import Source, picture_affine
 from transmodal.images.note import NOTICE
-from transmodal.images.nuclear import Injection, NuclearSeries
+from transmodal.images.nuclear import NuclearSeries
 from transmodal.images.nuclear.isotopes import ISOTOPES
 from transmodal.images.nuclear.reading import read_nuclear, write_stack
 from transmodal.images.nuclear.sidecar import sidecar_path
-
-SHAPE = (6, 8)
-
-
-def counts(frames: int, seed: int = 0) -> Any:
-    return np.random.default_rng(seed).poisson(20, (frames, *SHAPE)).astype(np.uint16)
-
-
-def series(frames: int = 3, **more: Any) -> NuclearSeries:
-    said: dict[str, Any] = {
-        "starts": np.arange(frames) * 60.0,
-        "durations": np.full(frames, 60.0),
-        "isotope": ISOTOPES["Tc-99m"],
-        "injection": Injection(20e6, -600.0, 1e6, 120.0),
-        "sensitivity": 210.0,
-        "agent": "99mTc-MDP",
-        "energy_window": (126.0, 154.0),
-        "saturation": 65535.0,
-    }
-    return NuclearSeries(counts(frames), picture_affine((1.5, 2.0)), **(said | more))
-
-
-def nm(path: Path, frames: int = 4, **more: Any) -> Path:
-    """Write an NM object: two phases of two frames, one window, one detector; `more` changes attributes."""
-    made = Dataset()
-    made.file_meta = FileMetaDataset()
-    made.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-    made.SOPClassUID = made.file_meta.MediaStorageSOPClassUID = pydicom.uid.NuclearMedicineImageStorage
-    made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid(None)
-    made.Modality, made.ImageType = "NM", ["ORIGINAL", "PRIMARY", "DYNAMIC", "EMISSION"]
-    made.Rows, made.Columns, made.NumberOfFrames = *SHAPE, frames
-    made.SamplesPerPixel, made.PhotometricInterpretation = 1, "MONOCHROME2"
-    made.BitsAllocated = made.BitsStored = 16
-    made.HighBit, made.PixelRepresentation = 15, 0
-    made.PixelSpacing = [1.5, 2.0]
-    made.AcquisitionDate, made.AcquisitionTime = "20240301", "101000.500000"
-    phases = []
-    for delay, duration, pause in ((0, 10000, 0), (5000, 60000, 1000)):
-        phase = Dataset()
-        phase.PhaseDelay, phase.ActualFrameDuration, phase.PauseBetweenFrames = delay, duration, pause
-        phase.NumberOfFramesInPhase = 2
-        phases.append(phase)
-    made.PhaseInformationSequence = phases
-    made.PhaseVector, made.TimeSliceVector = [1, 1, 2, 2][:frames], [1, 2, 1, 2][:frames]
-    made.EnergyWindowVector = made.DetectorVector = [1] * frames
-    limits, window = Dataset(), Dataset()
-    limits.EnergyWindowLowerLimit, limits.EnergyWindowUpperLimit = 126.0, 154.0
-    window.EnergyWindowRangeSequence = [limits]
-    made.EnergyWindowInformationSequence = [window]
-    drug, code = Dataset(), Dataset()
-    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "C-163A8", "SRT", "^99m^Technetium"
-    drug.RadionuclideCodeSequence = [code]
-    drug.Radiopharmaceutical, drug.RadiopharmaceuticalStartTime = "MDP", "100000"
-    drug.RadionuclideTotalDose = 18.5
-    made.RadiopharmaceuticalInformationSequence = [drug]
-    for name, value in more.items():
-        target = drug if name in drug else made
-        if value is None:
-            delattr(target, name)
-        else:
-            setattr(target, name, value)
-    made.PixelData = counts(frames).tobytes()
-    made.save_as(path, enforce_file_format=True)
-    return path
 
 
 def test_a_stack_comes_back_with_all_that_is_known(tmp_path: Path) -> None:
@@ -91,7 +26,8 @@ def test_a_stack_comes_back_with_all_that_is_known(tmp_path: Path) -> None:
     back = read_nuclear(path)
     assert np.array_equal(back.frames, made.frames) and back.frames.dtype == np.uint16
     assert np.allclose(back.affine, made.affine) and back.spacing == (1.5, 2.0)
-    assert np.array_equal(back.starts, made.starts) and np.array_equal(back.durations, made.durations)
+    for times in ("starts", "durations"):
+        assert np.array_equal(getattr(back, times), getattr(made, times))
     for name in ("isotope", "injection", "sensitivity", "agent", "energy_window", "saturation"):
         assert getattr(back, name) == getattr(made, name)
     assert back.said == () and NOTICE not in back.source.derivation
@@ -210,6 +146,27 @@ def test_counts_that_are_not_whole_are_said(tmp_path: Path) -> None:
     assert "no raw counts" in back.said[0]
 
 
+def test_a_sensitivity_that_may_be_of_a_kilobecquerel_is_said(tmp_path: Path) -> None:
+    back = read_nuclear(write_stack(series(sensitivity=0.21), tmp_path / "weak.tif"))
+    assert back.sensitivity == 0.21 and "were it for each kBq, write 210" in back.said[0]
+    assert read_nuclear(write_stack(series(sensitivity=5.0), tmp_path / "pinhole.tif")).said == ()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_values_that_say_they_are_no_counts_are_refused(tmp_path: Path, suffix: str) -> None:
+    write(Image(counts(1)[0], quantity="Bq/mL"), tmp_path / f"activity{suffix}")
+    with pytest.raises(UserError, match="holds Bq/mL, no counts; export the counts"):
+        read_nuclear(tmp_path / f"activity{suffix}")
+
+
+def test_frame_2_of_a_folder_comes_before_frame_10(tmp_path: Path) -> None:
+    frames = counts(12)
+    folder = tmp_path / "many"
+    for number in range(12):
+        write(Image(frames[number]), folder / f"frame{number}.png")
+    assert np.array_equal(read_nuclear(folder).frames, frames)
+
+
 @pytest.mark.parametrize(
     ("said", "message"),
     [
@@ -222,9 +179,13 @@ def test_counts_that_are_not_whole_are_said(tmp_path: Path) -> None:
         ({"frames": {"start_s": "0"}}, "one number a frame"),
         ({"frames": [0, 1, 2]}, "no JSON object"),
         ({"injected": {"before_MBq": 2e7}}, "write MBq, not Bq"),
+        ({"injected": {"before_MBq": 20000}}, "mice get 0.1 to 100"),
+        ({"injected": {"before_MBq": 2e-4}}, "write MBq"),
         ({"injected": {"after_MBq": 1}}, "no before_MBq"),
         ({"injected": {"before_MBq": "20"}}, "write a number"),
         ({"sensitivity_cps_per_MBq": -1}, "above 0"),
+        ({"sensitivity_cps_per_MBq": 2.1e-4}, "times 1e6 it is 210"),
+        ({"sensitivity_cps_per_MBq": 2.1e8}, "more than one count for each decay"),
         ({"energy_window_keV": [126]}, "two numbers"),
         ({"pixel_mm": [1.5, 1.5]}, "pixels of 1.5×2 mm, its sidecar says 1.5×1.5"),
     ],
@@ -267,6 +228,7 @@ def test_any_stack_comes_back(data: some.DataObject, tmp_path_factory: pytest.Te
     made = NuclearSeries(frames, picture_affine(spacing), np.cumsum(gaps) - gaps, gaps)
     back = read_nuclear(write_stack(made, tmp_path_factory.mktemp("stack") / "any.tif"))
     assert np.array_equal(back.frames, frames) and back.frames.dtype == dtype
+    assert back.starts is not None and made.starts is not None
     assert np.array_equal(back.starts, made.starts) and np.allclose(back.affine, made.affine, rtol=0, atol=0)
 
 

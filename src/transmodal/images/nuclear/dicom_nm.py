@@ -1,11 +1,10 @@
-"""What a DICOM nuclear medicine object says of its frames: times, energy windows, detectors, isotope, injection.
+"""What DICOM nuclear medicine objects say of their frames: times, energy windows, detectors, isotope, injection.
 
 Source: DICOM PS3.3 C.8.4 (NM: multi-frame, isotope, detector, phase, time slot), C.8.9.2 (PET isotope). Activities are
-in MBq in NM objects and in Bq in PET objects; durations are in milliseconds.
+in MBq in NM objects and in Bq in PET objects.
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,206 +12,192 @@ import numpy as np
 import numpy.typing as npt
 
 from transmodal.errors import UserError
-from transmodal.images.nuclear.isotopes import Isotope, canonical_name, isotope_named
-from transmodal.images.nuclear.series import Injection
+from transmodal.images.nuclear.dicom_kind import require_planar_counts
+from transmodal.images.nuclear.dicom_times import (
+    Times,
+    begun_at,
+    first,
+    frame_times,
+    injected_at,
+    run_of,
+    seconds_between,
+    vector,
+)
+from transmodal.images.nuclear.isotopes import Isotope, canonical_name, isotope_named, name_of_code
+from transmodal.images.nuclear.series import CREDIBLE_MBQ, Injection
 
 _GENIE = (0x0011, "GEMS_GENIE_1", 0x0D)  # "Radio Nuclide Name" of a GE console, where the standard sequence is missing
+_LEAST_PET = 1e4
+"""Bq; less in a PET object, which states Bq, is a number of MBq: up to 10 000 MBq are injected, never 0.01 MBq."""
 
 
 @dataclass(frozen=True)
 class Acquired:
-    """What the header says; None where it says nothing. `chosen` are the frames of one energy window and detector."""
+    """What the headers say; None where they say nothing. `chosen` are the frames of one energy window and detector."""
 
     chosen: npt.NDArray[np.int64]
-    starts: npt.NDArray[np.float64] | None
-    durations: npt.NDArray[np.float64] | None
-    isotope: Isotope | None
-    injection: Injection | None
-    agent: str
-    energy_window: tuple[float, float] | None
-    said: tuple[str, ...]
+    starts: Times = None
+    durations: Times = None
+    isotope: Isotope | None = None
+    injection: Injection | None = None
+    agent: str = ""
+    energy_window: tuple[float, float] | None = None
+    said: tuple[str, ...] = ()
 
 
-def acquired(dataset: Any, frames: int, path: Path, energy_window: int = 1, detector: int = 1) -> Acquired:
-    """Read the header of an NM object.
+def acquired(
+    headers: list[Any],
+    files: list[Path],
+    frames: int,
+    path: Path,
+    energy_window: int = 1,
+    detector: int = 1,
+    overridden: frozenset[str] = frozenset(),
+) -> Acquired:
+    """Read the header of one object of several frames, or those of one object a frame.
 
     Args:
-        dataset: the attributes.
-        frames: how many frames the pixels have.
-        path: the file, for messages.
+        headers: the attributes of each file.
+        files: their names, for messages.
+        frames: how many frames there are altogether.
+        path: the file or folder, for messages.
         energy_window: number of the energy window to take, from 1.
         detector: number of the detector to take, from 1.
+        overridden: what is known better ("isotope", "injection", "starts", "durations"); it is not read, so that a
+            mistake in it does no harm.
 
     Raises:
-        UserError: there is no such window or detector, or the header contradicts itself.
+        UserError: the frames are no planar counts, there is no such window or detector, or a header contradicts itself.
     """
-    said: list[str] = []
+    said = [line for header, file in zip(headers, files, strict=True) for line in require_planar_counts(header, file)]
+    chosen = _chosen(headers, frames, path, energy_window, detector, said)
+    parts = [(headers[0], files[0], chosen, frames)]
+    if len(headers) > 1:
+        parts = [(headers[index], files[index], np.zeros(1, np.int64), 1) for index in chosen]
+    starts, durations = _times(parts, overridden, said)
+    header, file = parts[0][:2]
+    drug = first(header, "RadiopharmaceuticalInformationSequence")
+    return Acquired(
+        chosen,
+        starts,
+        durations,
+        None if "isotope" in overridden else _isotope(header, drug, file, said),
+        None if "injection" in overridden else _injection(header, drug, file),
+        str((drug.get("Radiopharmaceutical") if drug is not None else "") or ""),
+        _window(header, energy_window),
+        tuple(f"{path.name}: {line}" for line in dict.fromkeys(said)),
+    )
+
+
+def _chosen(
+    headers: list[Any], frames: int, path: Path, energy_window: int, detector: int, said: list[str]
+) -> npt.NDArray[np.int64]:
+    """Return the frames of one energy window and detector."""
     chosen = np.arange(frames)
     for keyword, number, word in (
         ("EnergyWindowVector", energy_window, "energy window"),
         ("DetectorVector", detector, "detector"),
     ):
-        vector = _vector(dataset, keyword, frames)
-        if vector is None:
+        parts = [vector(header, keyword, frames if len(headers) == 1 else 1) for header in headers]
+        stated = [part for part in parts if part is not None]
+        if len(stated) < len(parts):
             continue
-        known = sorted(set(vector.tolist()))
+        numbers = np.concatenate(stated)
+        known = sorted(set(numbers.tolist()))
         if number not in known:
             raise UserError(f"{path} has no {word} {number}; it has {', '.join(map(str, known))}")
         if len(known) > 1:
-            said.append(f"{path.name}: {word} {number} of {', '.join(map(str, known))} was taken")
-        chosen = chosen[vector[chosen] == number]
+            said.append(f"{word} {number} of {', '.join(map(str, known))} was taken")
+        chosen = chosen[numbers[chosen] == number]
     if not len(chosen):
         raise UserError(f"{path} has no frame of energy window {energy_window} and detector {detector}; choose others")
-    offsets, durations = _times(dataset, chosen, frames)
-    drug = _first(dataset, "RadiopharmaceuticalInformationSequence")
-    isotope = _isotope(dataset, drug, path)
-    begun = _moment(dataset, "AcquisitionDateTime", "AcquisitionDate", "AcquisitionTime")
-    injected_at = _injected_at(drug, begun)
-    starts = None
-    if offsets is not None and begun is not None and injected_at is not None:
-        starts = np.asarray(offsets + (begun - injected_at).total_seconds(), dtype=np.float64)
-    return Acquired(
-        chosen,
-        starts,
-        durations,
-        isotope,
-        _injection(dataset, drug, path),
-        str((drug.get("Radiopharmaceutical") if drug is not None else "") or ""),
-        _window(dataset, energy_window),
-        tuple(said),
-    )
-
-
-def _vector(dataset: Any, keyword: str, frames: int) -> npt.NDArray[np.int64] | None:
-    value = dataset.get(keyword)
-    if value is None or value == "":
-        return None
-    numbers = np.atleast_1d(np.asarray(value, dtype=np.int64))
-    return numbers if len(numbers) == frames else None
-
-
-def _first(dataset: Any, keyword: str) -> Any:
-    sequence = dataset.get(keyword) if dataset is not None else None
-    return sequence[0] if sequence else None
-
-
-def _seconds(value: Any) -> float | None:
-    """Return milliseconds as seconds; None where nothing, or no duration, is said."""
-    try:
-        return float(value) / 1000.0 if value not in (None, "") and float(value) > 0 else None
-    except (TypeError, ValueError):
-        return None
+    return chosen
 
 
 def _times(
-    dataset: Any, chosen: npt.NDArray[np.int64], frames: int
-) -> tuple[npt.NDArray[np.float64] | None, npt.NDArray[np.float64] | None]:
-    """Return begin after the acquisition's own begin and duration of each chosen frame, s."""
-    phases = dataset.get("PhaseInformationSequence") or []
-    vector = _vector(dataset, "PhaseVector", frames)
-    slices = _vector(dataset, "TimeSliceVector", frames)
-    if phases and vector is not None and slices is not None and vector.max() <= len(phases):
-        return _phased(phases, vector[chosen], slices[chosen])
-    rotation = _first(dataset, "RotationInformationSequence") or dataset
-    duration = _seconds(dataset.get("ActualFrameDuration")) or _seconds(rotation.get("ActualFrameDuration"))
-    if duration is None:
-        return (np.zeros(1), None) if len(chosen) == 1 else (None, None)
-    # Without phases the frames of one window and detector are one after another.
-    return np.asarray(np.arange(len(chosen)) * duration), np.full(len(chosen), duration)
+    parts: list[tuple[Any, Path, npt.NDArray[np.int64], int]], overridden: frozenset[str], said: list[str]
+) -> tuple[Times, Times]:
+    """Return start after the injection and duration of each chosen frame, s."""
+    if {"starts", "durations"} <= overridden:
+        return None, None
+    times = [frame_times(header, chosen, frames, file) for header, file, chosen, frames in parts]
+    durations = _joined([each[1] for each in times])
+    if "starts" in overridden:
+        return None, durations
+    begins = [begun_at(header) for header, *_ in parts]
+    run = run_of(begins, times)
+    starts: list[Times] = []
+    for (header, *_), begun, (offsets, _) in zip(parts, begins, times, strict=True):
+        injected, line = injected_at(header, first(header, "RadiopharmaceuticalInformationSequence"), run)
+        said.extend([line] if line else [])
+        known = offsets is not None and begun is not None and injected is not None
+        starts.append(offsets + seconds_between(injected, begun) if known else None)  # type: ignore[operator, arg-type]
+    return _joined(starts), durations
 
 
-def _phased(
-    phases: Any, phase_of: npt.NDArray[np.int64], slice_of: npt.NDArray[np.int64]
-) -> tuple[npt.NDArray[np.float64] | None, npt.NDArray[np.float64] | None]:
-    begins, steps, lengths = [], [], []
-    begin = 0.0
-    for phase in phases:
-        length, pause = _seconds(phase.get("ActualFrameDuration")), _seconds(phase.get("PauseBetweenFrames")) or 0.0
-        if length is None:
-            return None, None
-        begin += _seconds(phase.get("PhaseDelay")) or 0.0
-        count = int(phase.get("NumberOfFramesInPhase") or 1)
-        begins.append(begin)
-        steps.append(length + pause)
-        lengths.append(length)
-        begin += count * (length + pause)
-    index = phase_of - 1
-    starts = np.array(begins)[index] + (slice_of - 1) * np.array(steps)[index]
-    return np.asarray(starts, dtype=np.float64), np.asarray(np.array(lengths)[index], dtype=np.float64)
+def _joined(parts: list[Times]) -> Times:
+    said = [part for part in parts if part is not None]
+    return np.concatenate(said) if len(said) == len(parts) else None
 
 
-def _isotope(dataset: Any, drug: Any, path: Path) -> Isotope | None:
-    code = _first(drug, "RadionuclideCodeSequence")
-    name = str(code.get("CodeMeaning") or "") if code is not None else ""
-    if not name:
+def _isotope(dataset: Any, drug: Any, path: Path, said: list[str]) -> Isotope | None:
+    """Return the isotope by its code or its name; a name that says nothing here is said."""
+    code = first(drug, "RadionuclideCodeSequence")
+    text = str(code.get("CodeMeaning") or "") if code is not None else ""
+    coded = name_of_code(str(code.get("CodeValue") or "")) if code is not None else None
+    if not text and coded is None:
         try:
-            name = str(dataset.private_block(_GENIE[0], _GENIE[1])[_GENIE[2]].value or "")
+            text = str(dataset.private_block(_GENIE[0], _GENIE[1])[_GENIE[2]].value or "")
         except KeyError:
             return None
-    if not name:
+    named = None
+    try:
+        named = canonical_name(text)
+    except UserError:
+        if text and coded is None:
+            said.append(f"the isotope {text!r} is none that is known here; name it in a sidecar")
+    if coded is not None and named is not None and coded != named:
+        said.append(f"the isotope is {named} by name and {coded} by code; name it in a sidecar")
+        return None
+    name = coded or named
+    if name is None:
         return None
     half_life = drug.get("RadionuclideHalfLife") if drug is not None else None
     try:
-        canonical_name(name)
-    except UserError:
+        return isotope_named(name, float(half_life) if half_life else None, str(path))
+    except UserError as error:
+        if half_life:
+            raise UserError(f"{error}, or name it in a sidecar") from error
+        said.append(f"no half-life of {name} is known here; give isotope and half_life_s in a sidecar")
         return None
-    return isotope_named(name, float(half_life) if half_life else None, str(path))
 
 
 def _injection(dataset: Any, drug: Any, path: Path) -> Injection | None:
     dose = drug.get("RadionuclideTotalDose") if drug is not None else None
     if not dose:
         return None
-    value = float(dose) * (1.0 if dataset.get("Modality") == "PT" else 1e6)
-    if value > 1e11:
+    least, most = CREDIBLE_MBQ
+    is_pet = dataset.get("Modality") == "PT"
+    value = float(dose) * (1.0 if is_pet else 1e6)
+    if is_pet and value < _LEAST_PET:
         raise UserError(
-            f"{path} says that {value / 1e6:.4g} MBq were injected; a nuclear image states MBq, this looks like Bq: "
-            "correct RadionuclideTotalDose, or give the activity in a sidecar"
+            f"{path} says that {value:.4g} Bq were injected; a PET image states Bq, this looks like MBq: correct "
+            "RadionuclideTotalDose, or give injected in a sidecar"
+        )
+    if not least * 1e6 <= value <= most * 1e6:
+        states = "PET image states Bq" if is_pet else "nuclear image states MBq"
+        looks = "too much for one" if is_pet else "Bq or kBq" if value > most * 1e6 else "another unit"
+        raise UserError(
+            f"{path} says that {value / 1e6:.4g} MBq were injected; a {states}, this looks like {looks}: correct "
+            "RadionuclideTotalDose, or give injected in a sidecar"
         )
     return Injection(value)
 
 
-def _injected_at(drug: Any, begun: datetime | None) -> datetime | None:
-    """Return when it was injected; of a clock time without a day, the last such time before the acquisition.
-
-    An injection that begins within 12 hours after the acquisition is one into a running acquisition.
-    """
-    if drug is None:
-        return None
-    if moment := _parsed(str(drug.get("RadiopharmaceuticalStartDateTime") or "")):
-        return moment
-    clock = str(drug.get("RadiopharmaceuticalStartTime") or "")
-    if begun is None or not clock:
-        return None
-    moment = _parsed(begun.strftime("%Y%m%d") + clock)
-    return moment - timedelta(days=1) if moment and moment - begun > timedelta(hours=12) else moment
-
-
-def _moment(dataset: Any, whole: str, day: str, clock: str) -> datetime | None:
-    if moment := _parsed(str(dataset.get(whole) or "")):
-        return moment
-    date, time = str(dataset.get(day) or ""), str(dataset.get(clock) or "")
-    return _parsed(date + time) if date and time else None
-
-
-def _parsed(text: str) -> datetime | None:
-    """Read DICOM's YYYYMMDDHHMMSS.FFFFFF, with a zone or without; the zone is left out, both moments share it."""
-    digits = text.split("+")[0].split("-")[0].strip()
-    whole, _, part = digits.partition(".")
-    if len(whole) < 10 or not whole.isdigit():
-        return None
-    try:
-        moment = datetime.strptime(whole[:14].ljust(14, "0"), "%Y%m%d%H%M%S")
-    except ValueError:
-        return None
-    return moment + timedelta(seconds=float(f"0.{part}") if part.isdigit() else 0.0)
-
-
 def _window(dataset: Any, number: int) -> tuple[float, float] | None:
     windows = dataset.get("EnergyWindowInformationSequence") or []
-    if len(windows) < number:
+    limits = first(windows[number - 1], "EnergyWindowRangeSequence") if len(windows) >= number else None
+    if limits is None:
         return None
-    limits = _first(windows[number - 1], "EnergyWindowRangeSequence")
-    if limits is None or limits.get("EnergyWindowLowerLimit") in (None, ""):
-        return None
-    return float(limits.EnergyWindowLowerLimit), float(limits.EnergyWindowUpperLimit)
+    low, high = limits.get("EnergyWindowLowerLimit"), limits.get("EnergyWindowUpperLimit")
+    return None if low in (None, "") or high in (None, "") else (float(low), float(high))

@@ -7,6 +7,7 @@ its last digits matter.
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from transmodal.errors import UserError
@@ -50,10 +51,25 @@ ISOTOPES: dict[str, Isotope] = {
     )
 }
 
+_ELEMENTS = (
+    "H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Y Zr "
+    "Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Hf Ta W Re Os Ir "
+    "Pt Au Hg Tl Pb Bi Po At Rn Fr Ra Ac Th Pa U Np Pu Am Cm"
+)
 _SYMBOLS = {
     "technetium": "Tc", "indium": "In", "iodine": "I", "gallium": "Ga", "thallium": "Tl", "lutetium": "Lu",
-    "fluorine": "F", "carbon": "C", "nitrogen": "N", "copper": "Cu", "zirconium": "Zr",
+    "fluorine": "F", "carbon": "C", "nitrogen": "N", "copper": "Cu", "zirconium": "Zr", "oxygen": "O", "xenon": "Xe",
+    "krypton": "Kr", "rubidium": "Rb", "yttrium": "Y", "samarium": "Sm", "rhenium": "Re", "radium": "Ra",
+    "chromium": "Cr", "cobalt": "Co", "bromine": "Br", "phosphorus": "P", "strontium": "Sr", "terbium": "Tb",
+    "scandium": "Sc", "actinium": "Ac", "lead": "Pb", "bismuth": "Bi", "astatine": "At", "holmium": "Ho",
+} | {symbol.lower(): symbol for symbol in _ELEMENTS.split()}  # fmt: skip
+_CODES = {
+    "Tc-99m": "C-163A8 72454006", "In-111": "C-145A4 56609000", "I-123": "C-114A4 21572004",
+    "I-125": "C-114A6 68630002", "I-131": "C-114B1 1368003", "Ga-67": "C-131A2 2008008", "Tl-201": "C-138A9 60057003",
+    "Lu-177": "C-101ED 447553000", "F-18": "C-111A1 77004003", "C-11": "C-105A1 40565003", "N-13": "C-107A1 21576001",
+    "Ga-68": "C-131A3 35337001", "Cu-64": "C-127A2 3932008", "Zr-89": "C-168A4 63360001", "I-124": "C-114A5 40937006",
 }  # fmt: skip
+"""SNOMED-RT and SNOMED CT codes in DICOM PS3.16, CID 18 and CID 4020, as pydicom's own tables give them."""
 TOLERANCE = 0.02
 """How far a stated half-life may lie from the table's, relative; tables differ by far less."""
 
@@ -61,16 +77,30 @@ _UNITS = {"seconds": 1.0, "minutes": _MINUTE, "hours": _HOUR, "days": _DAY}
 
 
 def canonical_name(text: str) -> str:
-    """Return "Tc-99m" for the ways in which files write it: "99mTc", "Tc99m", "TC-99M", "^99m^Technetium".
+    """Return "Tc-99m" for the ways in which files write it.
+
+    "99mTc", "Tc99m", "TC-99M", "^99m^Technetium", "Technetium Tc 99m", "99mTc pertechnetate", "Fluorine F^18^".
 
     Raises:
-        UserError: there is no element or no mass number in it.
+        UserError: there is no element beside a mass number in it, or several isotopes.
     """
-    found = re.fullmatch(r"(?:(\d{1,3}m?)([a-z]+)|([a-z]+?)(\d{1,3}m?))", re.sub(r"[\s^_\-*]", "", text).lower())
-    if found is None:
-        raise UserError(f"{text!r} is no isotope; write element and mass number, such as Tc-99m or F-18")
-    mass, element = found[1] or found[4], found[2] or found[3]
-    return f"{_SYMBOLS.get(element, element.capitalize())}-{mass}"
+    parts = re.findall(r"\d+m?|[a-z]+", re.sub(r"(\d)\s+m\b", r"\1m", text.lower()))
+    found: dict[str, None] = {}
+    for one, other in pairwise(parts):
+        element, mass = (other, one) if one[0].isdigit() else (one, other)
+        if element in _SYMBOLS and re.fullmatch(r"\d{1,3}m?", mass):
+            found[f"{_SYMBOLS[element]}-{mass}"] = None
+    # "Tc-99m in saline" names indium by accident: an isotope of the table goes before others.
+    names = [name for name in found if name in ISOTOPES] or list(found)
+    if len(names) != 1:
+        how = "is no isotope" if not names else f"names several isotopes ({', '.join(names)})"
+        raise UserError(f"{text!r} {how}; write element and mass number, such as Tc-99m or F-18")
+    return names[0]
+
+
+def name_of_code(value: str) -> str | None:
+    """Return the isotope that a code of SNOMED stands for, "Tc-99m" of C-163A8; None of other codes."""
+    return next((name for name, codes in _CODES.items() if value in codes.split()), None)
 
 
 def isotope_named(text: str, half_life: float | None = None, where: str = "the isotope") -> Isotope:

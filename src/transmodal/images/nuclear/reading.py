@@ -1,5 +1,6 @@
 """Read planar nuclear frames from DICOM NM, from TIFF and from folders of pictures; write stacks of raw counts."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,10 @@ from transmodal.images.nuclear.sidecar import Sidecar, read_sidecar, sidecar_pat
 def read_nuclear(path: str | Path, *, energy_window: int = 1, detector: int = 1) -> NuclearSeries:
     """Read the frames of one field of view.
 
-    A DICOM NM object, one or several frames; a TIFF of one page a frame; a PNG or another picture of one frame; or a
-    folder with one of these for each frame, in the order of their names. A sidecar `NAME.nuclear.json` beside it says
-    what the file does not, and goes before what the header says. Counts are kept as they are stored.
+    A DICOM NM object, one or several frames, or a PET object of counts; a TIFF of one page a frame; a PNG or another
+    picture of one frame; or a folder with one of these for each frame, in the order of their names (2 before 10). A
+    sidecar `NAME.nuclear.json` beside it says what the file does not, and goes before what the header says. Counts are
+    kept as they are stored.
 
     Args:
         path: the file or folder.
@@ -29,16 +31,20 @@ def read_nuclear(path: str | Path, *, energy_window: int = 1, detector: int = 1)
         detector: which of several detectors of a DICOM object, from 1.
 
     Raises:
-        UserError: there is no image, it has colours or slices of a volume, or the header or sidecar cannot be true.
+        UserError: there is no image, it holds no planar counts in time, or the header or sidecar cannot be true.
     """
     path = Path(path)
     files = _files_of(path)
     images = [read(file) for file in files]
+    _require_counts(images)
     image = _stacked(images, path) if path.is_dir() else images[0]
     frames = _frames(image)
     beside = sidecar_path(path)
     sidecar = read_sidecar(beside) if beside.is_file() else Sidecar()
-    known = _known([_header_of(each) for each in images], files, len(frames), energy_window, detector)
+    headers = [_header_of(each) for each in images]
+    known = Acquired(np.arange(len(frames)))
+    if all(header is not None for header in headers):
+        known = acquired(headers, files, len(frames), path, energy_window, detector, sidecar.overrides)
     frames = frames[known.chosen]
     starts = sidecar.starts if sidecar.starts is not None else known.starts
     durations = sidecar.durations if sidecar.durations is not None else known.durations
@@ -100,7 +106,7 @@ def write_stack(series: NuclearSeries, path: str | Path) -> Path:
 def _files_of(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    files = sorted(file for file in path.iterdir() if is_image_file(file))
+    files = sorted((file for file in path.iterdir() if is_image_file(file)), key=_natural)
     if not files:
         raise UserError(f"{path} holds no image; name a file, or a folder with one picture a frame")
     return files
@@ -123,20 +129,17 @@ def _header_of(image: Image) -> Any:
     return getattr(image.source.header, "dataset", None)
 
 
-def _known(headers: list[Any], files: list[Path], frames: int, energy_window: int, detector: int) -> Acquired:
-    """Return what the headers say: one of all frames, or one of each."""
-    if any(header is None for header in headers):
-        return Acquired(np.arange(frames), None, None, None, None, "", None, ())
-    if len(headers) == 1:
-        return acquired(headers[0], frames, files[0], energy_window, detector)
-    each = [acquired(header, 1, file) for header, file in zip(headers, files, strict=True)]
-    starts, durations = _joined([one.starts for one in each]), _joined([one.durations for one in each])
-    return replace(each[0], chosen=np.arange(frames), starts=starts, durations=durations)
+def _require_counts(images: list[Image]) -> None:
+    """Refuse files whose own note says that their values are something else; DICOM objects are looked at closer."""
+    for image in images:
+        if _header_of(image) is None and image.quantity in ("Bq/mL", "SUV", "HU", "Gy", "label"):
+            raise UserError(f"{image.name} holds {image.quantity}, no counts; export the counts")
 
 
-def _joined(parts: list[npt.NDArray[np.float64] | None]) -> npt.NDArray[np.float64] | None:
-    said = [part for part in parts if part is not None]
-    return np.concatenate(said) if len(said) == len(parts) else None
+def _natural(path: Path) -> tuple[list[tuple[int, int, str]], str]:
+    """Order names so that frame 2 comes before frame 10."""
+    parts = [part for part in re.split(r"(\d+)", path.name) if part]
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts], path.name
 
 
 def _frames(image: Image) -> npt.NDArray[Any]:
@@ -181,6 +184,11 @@ def _checked(series: NuclearSeries) -> NuclearSeries:
         said.append(f"{series.name} has counts down to {frames.min():g}, below zero; they are kept")
     if frames.dtype.kind == "f" and not np.array_equal(frames, np.rint(frames)):
         said.append(f"{series.name} has counts that are not whole: no raw counts, so that Poisson errors do not hold")
+    if series.sensitivity is not None and series.sensitivity < 1:
+        said.append(
+            f"{series.name}: a sensitivity of {series.sensitivity:g} counts a second for each MBq is very low; "
+            f"were it for each kBq, write {series.sensitivity * 1e3:g}"
+        )
     checked = replace(series, frames=frames, starts=starts, durations=durations)
     full = checked.saturated()
     if full.any():

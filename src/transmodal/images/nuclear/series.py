@@ -11,6 +11,9 @@ from transmodal.images.image import Image, Source
 from transmodal.images.nuclear.decay import remaining
 from transmodal.images.nuclear.isotopes import Isotope
 
+CREDIBLE_MBQ = (1e-3, 1e4)
+"""What an injection that a file states may hold, MBq: mice get 0.1 to 100, people up to some thousands."""
+
 
 @dataclass(frozen=True)
 class Injection:

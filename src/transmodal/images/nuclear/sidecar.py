@@ -16,7 +16,7 @@ from transmodal.errors import UserError
 from transmodal.images.files import write_text
 from transmodal.images.formats import stem_of
 from transmodal.images.nuclear.isotopes import Isotope, isotope_named
-from transmodal.images.nuclear.series import Injection, NuclearSeries
+from transmodal.images.nuclear.series import CREDIBLE_MBQ, Injection, NuclearSeries
 
 SUFFIX = ".nuclear.json"
 _MEGA = 1e6
@@ -37,6 +37,7 @@ _INJECTED = ("before_MBq", "before_at_s", "after_MBq", "after_at_s")
 _FRAMES = ("start_s", "duration_s")
 _LONGEST = 60 * 86400.0
 """Frames that begin later than two months after the injection are taken for a mistake of the unit."""
+_LEAST_SENSITIVITY, _MOST_SENSITIVITY = 1e-2, 1e6
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,12 @@ class Sidecar:
     pixel_mm: tuple[float, float] | None = None
     derivation: str = ""
     synthetic: bool = False
+
+    @property
+    def overrides(self) -> frozenset[str]:
+        """What of `acquired` it says better, so that a header's mistake there does no harm."""
+        names = ("isotope", "injection", "starts", "durations")
+        return frozenset(name for name in names if getattr(self, name) is not None)
 
 
 def sidecar_path(path: Path) -> Path:
@@ -86,7 +93,7 @@ def read_sidecar(path: Path) -> Sidecar:
         starts=_times(frames, "start_s", path),
         durations=_times(frames, "duration_s", path),
         injection=_injection(said["injected"], path) if "injected" in said else None,
-        sensitivity=_positive(said, "sensitivity_cps_per_MBq", path),
+        sensitivity=_sensitivity(said, path),
         energy_window=_pair(said, "energy_window_keV", path),
         saturation=_positive(said, "saturation_counts", path),
         pixel_mm=_pair(said, "pixel_mm", path),
@@ -149,6 +156,22 @@ def _positive(said: dict[str, Any], key: str, path: Path) -> float | None:
     return value
 
 
+def _sensitivity(said: dict[str, Any], path: Path) -> float | None:
+    """Read the sensitivity; collimators count some tens to thousands a second for each MBq, PET up to some 1e5."""
+    value = _positive(said, "sensitivity_cps_per_MBq", path)
+    if value is not None and value < _LEAST_SENSITIVITY:
+        raise UserError(
+            f"{path}: sensitivity_cps_per_MBq is {value:g}; that looks like counts a second for each Bq or kBq: "
+            f"times 1e6 it is {value * 1e6:g}, times 1000 {value * 1e3:g}"
+        )
+    if value is not None and value > _MOST_SENSITIVITY:
+        raise UserError(
+            f"{path}: sensitivity_cps_per_MBq is {value:g}, more than one count for each decay; give counts a second "
+            "for each MBq, not each GBq or Ci"
+        )
+    return value
+
+
 def _pair(said: dict[str, Any], key: str, path: Path) -> tuple[float, float] | None:
     if key not in said:
         return None
@@ -183,9 +206,11 @@ def _injection(said: Any, path: Path) -> Injection:
     if "before_MBq" not in said:
         raise UserError(f"{path}: injected says no before_MBq, the activity of the full syringe; add it")
     values = {key: _number(said.get(key, 0.0), f"{path}: injected.{key}") for key in _INJECTED}
-    if values["before_MBq"] > 1e5:
+    least, most = CREDIBLE_MBQ
+    if values["before_MBq"] > 0 and not least <= values["before_MBq"] <= most:
         raise UserError(
-            f"{path}: injected.before_MBq is {values['before_MBq']:g} MBq; that is no syringe: write MBq, not Bq or kBq"
+            f"{path}: injected.before_MBq is {values['before_MBq']:g} MBq; mice get 0.1 to 100, people up to some "
+            "thousands: write MBq, not Bq, kBq or another unit"
         )
     try:
         return Injection(
