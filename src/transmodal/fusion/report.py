@@ -44,8 +44,8 @@ LIMITS = (
     "Planar images add up everything along the ray. What lies over or under an organ is in its counts; the background "
     "takes off only what is as much beside it as over and under it. Organs that overlap cannot be told apart.",
     "Tissue weakens radiation: single photons by what lies over an organ, annihilation photons by the whole thickness "
-    "of the body there. Without that number the activity is too low; with it, it is as right as the number. The blur of "
-    "the camera moves counts of small organs out of their outlines and those of bright neighbours in.",
+    "of the body there. Without that number the activity is too low; with it, it is as right as the number. The blur "
+    "of the camera moves counts of small organs out of their outlines and those of bright neighbours in.",
     "Per cent of the injected activity is given for each region, not for each gram: a planar image knows no volume.",
     "Intervals are those of the counts. Sensitivity, syringe, outlines and registration are the same in all frames; "
     "their errors shift or scale whole curves and are in no interval. Half-times and peak times do not depend on "
@@ -188,8 +188,8 @@ def _frames_table(curves: TimeActivity, place: int) -> Table:
         "Bq": curves.activity,
         "%ID": curves.percent_id,
         "± %ID (sd)": curves.percent_id_sd,
-        "net/s, decay-corrected": scale and scale.values,
-        "± (sd) of it": scale and scale.deviations,
+        "net/s, decay-corrected": None if scale is None else scale.values,
+        "± (sd) of it": None if scale is None else scale.deviations,
         "to background": curves.target_to_background,
     }
     known = {name: values for name, values in columns.items() if values is not None}
