@@ -405,3 +405,4 @@ def test_padding_is_what_the_header_names_and_what_no_scanner_measures(tmp_path:
         np.testing.assert_array_equal(padding_of(image), (stored == -2000) | (stored == value))
     assert padding_of(image.with_pixels(np.maximum(image.pixels, -1024))) is None
     assert padding_of(image.with_pixels(stored, quantity="label")) is None
+    assert padding_of(image.with_pixels(stored, quantity="intensity")) is None, "perhaps a phase of MR"

@@ -222,7 +222,7 @@ def test_a_mask_of_metal_takes_the_place_of_drawn_inserts() -> None:
         (np.zeros(5), "not shape"),
         (np.full((8, 8), np.nan), "64 values that are not finite"),
         (np.linspace(0, 1, 64).reshape(8, 8), "Hounsfield units are wanted"),
-        (np.full((8, 8), -2048.0), "whole CT image is padding"),
+        (np.full((8, 8), -2048.0), "the CT image is all padding"),
     ],
 )
 def test_images_that_are_none_are_refused(image: np.ndarray, message: str) -> None:

@@ -542,3 +542,9 @@ def test_padding_of_ct_is_told_as_padding(tmp_path: Path) -> None:
     pixels[:3] = -3024
     (line,) = translator.warnings(image.with_pixels(pixels))
     assert line.endswith("s.dcm (ct): 25.00% of its values are padding (-3024), taken as air (-1024)")
+    (line,) = translator.warnings(image.with_pixels(pixels, quantity="intensity"))
+    assert "padding (-3024)" in line, "a file without a unit has that of the modality"
+    phase = part.model_copy(update={"quantity": "intensity"})
+    of_phase = load_translator(make_translator(tmp_path / "phase", {"ct": phase}, {"clean": phase}))
+    (line,) = of_phase.warnings(image.with_pixels(pixels, quantity="intensity"))
+    assert "are padding" not in line and "25.00% of its values are below -1024" in line

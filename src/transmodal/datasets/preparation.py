@@ -6,6 +6,7 @@ exactly what its training did.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -133,10 +134,12 @@ class Preparation(BaseModel):
 
     def cuts(self, images: Mapping[str, Image]) -> list[str]:
         """Return one line for each image of which a given range (a window of HU) cuts more than it did in training."""
-        told = {
-            name: self.modalities[name].intensity.cuts(image.pixels, padding_of(image))
-            for name, image in images.items()
-        }
+        told = {}
+        for name, image in images.items():
+            part = self.modalities[name]
+            # A NIfTI does not say its unit: it is what the modality is trained in.
+            known = replace(image, quantity=part.quantity) if image.quantity == "intensity" else image
+            told[name] = part.intensity.cuts(image.pixels, padding_of(known))
         return [f"{images[name].name} ({name}): {line}" for name, line in told.items() if line is not None]
 
     def find_region(self, inputs: Mapping[str, Image], mask: Image | None = None) -> npt.NDArray[np.bool_] | None:

@@ -9,21 +9,45 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from transmodal.errors import UserError
 from transmodal.images.image import Image
 
 PADDING_HU = -1500.0
 """Values up to here lie outside the scanner's field of view: −2000 and −2048 are common."""
+AIR_HU = -1000.0
+
+
+def air_for_padding(
+    values: npt.NDArray[np.float32], name: str
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Put air where a CT holds padding.
+
+    Args:
+        values: HU, of any shape.
+        name: of the image, for the message.
+
+    Returns:
+        The values, and where padding was.
+
+    Raises:
+        UserError: there is nothing but padding.
+    """
+    outside = values <= PADDING_HU
+    if outside.all():
+        raise UserError(f"{name} is all padding, at most {PADDING_HU:g} HU")
+    return np.where(outside, np.float32(AIR_HU), values), outside
 
 
 def padding_of(image: Image) -> npt.NDArray[np.bool_] | None:
     """Return where an image holds the padding of CT, of the shape of its pixels; None where it holds none, or no HU.
 
-    Padding is what lies at or below −1500 HU, and what the DICOM header names.
+    Padding is what lies at or below −1500 HU, and what the DICOM header names. Values of no known unit are none:
+    phases of MR reach below −1500 too.
     """
-    if image.quantity not in ("HU", "intensity"):
+    if image.quantity != "HU":
         return None
     padding = image.pixels <= PADDING_HU
-    named = _named_by(getattr(image.source.header, "dataset", None)) if image.quantity == "HU" else None
+    named = _named_by(getattr(image.source.header, "dataset", None))
     if named is not None:
         padding |= image.pixels == named
     return padding if padding.any() else None

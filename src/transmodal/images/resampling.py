@@ -8,9 +8,9 @@ from scipy import ndimage
 
 from transmodal.errors import UserError
 from transmodal.images.image import Image, Source
+from transmodal.images.padding import AIR_HU
 from transmodal.images.transform import Transform
 
-_AIR_HU = -1000.0
 _OF_THE_VALUES = ("descrip", "intent_code", "intent_name")  # of a NIfTI header
 _LEAST_BLUR = 0.1  # pixels; less would only cost sharpness where the two grids are nearly as fine
 
@@ -60,7 +60,7 @@ def resample(
     order = (0 if image.quantity == "label" else 1) if order is None else order
     if order not in (0, 1, 3):
         raise ValueError(f"order is 0, 1 or 3, not {order}")
-    value = (_AIR_HU if image.quantity == "HU" else 0.0) if fill is None else float(fill)
+    value = (AIR_HU if image.quantity == "HU" else 0.0) if fill is None else float(fill)
     dtype = image.pixels.dtype
     stack = image.pixels if image.channels else image.pixels[..., None]
     result = np.empty((*grid.shape, stack.shape[-1]), dtype)

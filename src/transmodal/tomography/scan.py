@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transmodal.errors import UserError
-from transmodal.images.padding import PADDING_HU
+from transmodal.images.padding import AIR_HU, PADDING_HU, air_for_padding
 from transmodal.tomography.acquisition import Acquired, Scan, acquire
 from transmodal.tomography.corrections.beam_hardening import WaterCorrection, calibration, fit_water_correction
 from transmodal.tomography.degradations import in_order
@@ -29,8 +29,6 @@ from transmodal.tomography.material_decomposition import decompose_by_likelihood
 from transmodal.tomography.materials import DENSITIES
 from transmodal.tomography.polychromatic import Response
 from transmodal.tomography.truncation import Padding
-
-_AIR_HU = -1000.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,10 +186,7 @@ def _checked(image_hu: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.bo
             f"the CT image lies between {values.min():g} and {values.max():g}: Hounsfield units are wanted, "
             "with air at −1000; convert attenuation by HounsfieldScale.to_hounsfield"
         )
-    outside = values <= PADDING_HU
-    if outside.all():
-        raise UserError(f"the whole CT image is padding, at most {PADDING_HU:g} HU")
-    return np.where(outside, np.float32(_AIR_HU), values), outside
+    return air_for_padding(values, "the CT image")
 
 
 def _alike(values: NDArray[Any], shape: tuple[int, ...], name: str) -> NDArray[np.float32]:
@@ -282,5 +277,5 @@ def _record(
             "cutoff": reconstruct.cutoff,
             "padding": reconstruct.padding,
         },
-        "padding": {"pixels": outside, "up_to_hu": PADDING_HU, "set_to_hu": _AIR_HU},
+        "padding": {"pixels": outside, "up_to_hu": PADDING_HU, "set_to_hu": AIR_HU},
     }

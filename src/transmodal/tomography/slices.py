@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 
 from transmodal.errors import UserError
 from transmodal.images import Image
-from transmodal.images.padding import PADDING_HU
+from transmodal.images.padding import air_for_padding
 from transmodal.tomography.hounsfield import HounsfieldScale
 
 Slices = NDArray[np.float32]
 
-AIR_HU = -1000.0
 _AXIAL = "SPL"
 _DENSEST = 100.0  # 1/mm: lead at 30 keV; what is above is no attenuation in 1/mm
 
@@ -175,10 +174,8 @@ def hounsfield_slices(image: Image) -> tuple[Slices, int]:
     if image.quantity != "HU" and low >= 0 and high > low:
         what = "attenuation in 1/mm? then say --unit attenuation" if high <= 1 else "rescale it, air is −1000"
         raise UserError(f"{image.name} holds values from {low:g} to {high:g}, no Hounsfield units: {what}")
-    outside = values <= PADDING_HU
-    if outside.all():
-        raise UserError(f"{image.name} is all padding, at most {PADDING_HU:g} HU")
-    return np.where(outside, np.float32(AIR_HU), values), int(outside.sum())
+    made, outside = air_for_padding(values, image.name)
+    return made, int(outside.sum())
 
 
 def attenuation_slices(image: Image, unit: str, scale: HounsfieldScale) -> Slices:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import affine_transform
 
 from transmodal.errors import UserError
-from transmodal.tomography.slices import AIR_HU
+from transmodal.images.padding import AIR_HU
 
 Slices = NDArray[np.float32]
 
