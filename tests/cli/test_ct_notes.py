@@ -220,6 +220,9 @@ def geometry(**changes: Any) -> str:
         (("project", "s.tif", "-o", "o.npy", "--unit", "hu"), "for '--unit': 'hu' is not one"),
         (("project", "s.tif", "-o", "o.npy", "--unit", "hu"), "did you mean 'HU'?"),
         (("degrade", "s.tif", "-o", "o.tif", "--step", "photon-noise", "photons=1e5"), "in quotes, as --step 'photon-"),
+        (("degrade", "--step", "photon-noise", "photons=1e5", "s.tif", "-o", "o.tif"), "--step 'photon-noise photons="),
+        (("degrade", "--step=rings", "gain_sd=0.02", "-o", "o.tif"), "in quotes, as --step 'rings gain_sd=0.02'"),
+        (("degrade", "s.tif", "-o", "o.tif", "--step", "photon-nois photons=1e5"), "did you mean 'photon-noise'?"),
     ],
 )
 def test_a_mistake_is_told_with_its_remedy(
@@ -232,6 +235,16 @@ def test_a_mistake_is_told_with_its_remedy(
     status, out, err = run(capsys, "ct", *arguments)
     assert (status, out) == (2, "") and len(err.splitlines()) == 1
     assert expected in err and "Value error" not in err and "positional" not in err
+
+
+def test_settings_without_quotes_that_pass_for_a_file_are_told(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    simulate = ("data", "simulate", "ct", "s.tif", "-o", "o", "--step", "rings")
+    status, _, err = run(capsys, *simulate, "gain_sd=0.02")
+    assert status == 2 and "Cannot find gain_sd=0.02" in err and "in quotes, as --step 'rings gain_sd=0.02'" in err
+    assert "in quotes" not in run(capsys, *simulate, "gone.tif")[2], "a missing file is one"
+    assert "in quotes" not in run(capsys, "ct", "degrade", "gone.tif", "-o", "a.tif", "--step", "rings dead=2")[2]
 
 
 def test_all_settings_of_all_degradations_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

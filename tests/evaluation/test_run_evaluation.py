@@ -92,6 +92,11 @@ def test_images_of_another_modality_are_a_baseline_beside_the_others(
     assert "No image of modality 'TV'" in error and "'transmodal data degrade --also tv'" in error
     _, error = told(capsys, "evaluate", tmp_path / "run", "--beside", "nosuch", status=2)
     assert "nosuch" in error and error.count("\n") == 1
+    pandas.concat([table, pandas.DataFrame([rows[0] | {"modality": "TV"}])]).to_csv(
+        tmp_path / "run" / "manifest.csv", index=False
+    )
+    _, error = told(capsys, "evaluate", tmp_path / "run", "--beside", "tv", status=2)
+    assert "did you mean 'TV'?" in error and "degrade" not in error
 
 
 def test_files_and_report_are_there_and_hold_together(run: Run, evaluation: RunEvaluation) -> None:

@@ -343,6 +343,28 @@ def test_only_what_groups_cases_makes_groups_and_what_was_varied_comes_first() -
     ]
 
 
+@pytest.mark.parametrize(
+    ("column", "cells", "is_group"),
+    [
+        ("tracer", ("[18F]FDG", "[68Ga]PSMA"), True),
+        ("dose", ("1", "1/0.25"), True),
+        ("dose", ("0.5 mg/kg b.w", "2 mg/kg b.w"), True),
+        ("scanner", ("Siemens/Force v.2", "GE/Revolution v.3"), True),
+        ("degradation", ("mild", "severe"), True),
+        ("degradation", ("One view in 2 was kept.", "One view in 4 was kept."), False),
+        ("tube", ('{"kvp": 80}', '{"kvp": 120}'), False),
+        ("voxels", ("[512, 512]", "[256, 256]"), False),
+        ("raw", ("a/1.nii.gz", "b/1.nii.gz"), False),
+        ("photo", ("one.JPG", "two.JPG"), False),
+        ("series", ("/data/one", "/data/two"), False),
+        ("series", ("C:\\one", "C:\\two"), False),
+    ],
+)
+def test_names_group_and_files_and_settings_do_not(column: str, cells: tuple[str, str], is_group: bool) -> None:
+    some = [replace(case, factors={column: cells[number // 2 % 2]}) for number, case in enumerate(cases(8, made=1.0))]
+    assert choose_groupings(score_cases(some, POLICY)) == ([(column,)] if is_group else [])
+
+
 def test_the_first_grouping_leads_the_report_and_one_subject_is_one() -> None:
     from transmodal.evaluation.report import group_blocks
     from transmodal.reporting.html import Report, Section, render

@@ -4,9 +4,10 @@ Nothing heavy is imported here or at the top of a command's file, so that `trans
 """
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from transmodal.errors import UserError
+from transmodal.errors import UserError, spelt_like
 
 if TYPE_CHECKING:
     from typer.exceptions import TyperException
@@ -21,10 +22,11 @@ def main(arguments: list[str] | None = None) -> None:
 
     from transmodal.cli.application import application
 
+    given = sys.argv[1:] if arguments is None else arguments
     try:
         status = application(args=arguments, prog_name="transmodal", standalone_mode=False)
     except UserError as error:
-        _leave(str(error))
+        _leave(f"{error}{_quoted_step(given) if str(error).startswith('Cannot find') else ''}")
     except TyperException as error:  # wrong usage
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "transmodal"
@@ -32,7 +34,7 @@ def main(arguments: list[str] | None = None) -> None:
         if not message or "\n" in message:  # a group without a command: its help, which typer may have printed already
             print(message, file=sys.stderr, end="")
             sys.exit(2)
-        said = f"{_plain(message)}{_hint(error)}"
+        said = f"{_plain(message)}{_hint(error, given)}"
         _leave(f"{said}{' See' if said.endswith('?') else '; see'} '{command} --help'")
     except Abort:
         status = STOPPED
@@ -46,19 +48,31 @@ def _plain(message: str) -> str:
     return message.replace(": Value error, ", ": ").rstrip(".")
 
 
-def _hint(error: "TyperException") -> str:
+def _hint(error: "TyperException", given: Sequence[str]) -> str:
     """Return what the user may have meant: the nearest choice, or a degradation whose words are one option."""
-    import difflib
     import re
 
     if found := re.search(r"'([^']*)' is not one of ('.+')", error.message):
-        known = {name.lower(): name for name in re.findall("'([^']*)'", found[2])}
-        if near := difflib.get_close_matches(found[1].lower(), known, n=1, cutoff=0.5):
-            return f"; did you mean {known[near[0]]!r}?"
-    context = getattr(error, "ctx", None)
-    takes_steps = context is not None and any("--step" in option.opts for option in context.command.params)
-    if takes_steps and re.match(r"Got unexpected extra argument.*=", error.message):
-        return "; put a degradation and its settings in quotes, as --step 'photon-noise photons=1e5'"
+        near = spelt_like(found[1], re.findall("'([^']*)'", found[2]))
+        return f"; did you mean {near!r}?" if near else ""
+    return _quoted_step(given) if error.message.startswith("Got unexpected extra argument") else ""
+
+
+def _quoted_step(given: Sequence[str]) -> str:
+    """Return a hint where the settings of a degradation follow it as words of their own, else nothing.
+
+    They are then taken for a file, or push the file out of its place.
+    """
+    import re
+    from itertools import pairwise, takewhile
+
+    for place, (option, kind) in enumerate(pairwise([*given, ""])):
+        if option == "--step" or option.startswith("--step="):
+            kind, after = (kind, place + 2) if option == "--step" else (option.partition("=")[2], place + 1)
+            settings = list(takewhile(re.compile(r"[a-z_][a-z0-9_.]*=").match, given[after:]))
+            if settings:
+                words = " ".join([kind, *settings])
+                return f"; put a degradation and its settings in quotes, as --step '{words}'"
     return ""
 
 

@@ -4,6 +4,7 @@ A measure that is cut at edges is written with them, "weight@20,25", wherever a 
 group above it: "< 20", "20 to 25" (20 and more, below 25), "≥ 25".
 """
 
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,14 +16,17 @@ import pandas
 from transmodal.errors import UserError, nearest
 from transmodal.evaluation.intervals import summarise
 from transmodal.evaluation.scores import Scores
+from transmodal.images.formats import format_of_name
 
 _MOST_LEVELS = 8  # a column with more values is an identifier or a measurement, not a group
 _MOST_CELLS = 12
 # On average in a group. A column with fewer names the cases or the subjects themselves, as a date of the visit does.
 _FEWEST_CASES, _FEWEST_SUBJECTS = 2.0, 1.5
-HOW_IT_WAS_MADE = ("seed", "degradation", "copy")  # columns of `data degrade`; what it varied has columns of its own
+_HOW_IT_WAS_MADE = ("seed", "copy")  # columns of `data degrade`; what it varied has columns of its own
+_IN_SENTENCES = "degradation"  # one of its columns too, in sentences; a user's own names levels: mild, severe
 _LONGEST_NAME = 60
-_LIKE_A_FILE = re.compile(r"[{\[]|(\w:|\.{0,2})[/\\]|.*[/\\][^/\\]*\.\w+$", re.DOTALL)
+_PLACE = re.compile(r"(\w:|\.{0,2})[/\\]")  # a path from the root, or from here
+_ONLY_READ = (".jpg", ".jpeg", ".bmp", ".mnc", ".mgz", ".mgh", ".ima")
 
 
 def choose_groupings(scores: Scores) -> list[tuple[str, ...]]:
@@ -47,9 +51,25 @@ def choose_groupings(scores: Scores) -> list[tuple[str, ...]]:
 
 def _may_name_groups(factor: str, cells: pandas.Series) -> bool:
     """Say whether a column holds few short names or numbers, and nothing about how or where a case was made."""
-    if factor in HOW_IT_WAS_MADE or not 2 <= cells.nunique() <= _MOST_LEVELS:
+    if factor in _HOW_IT_WAS_MADE or not 2 <= cells.nunique() <= _MOST_LEVELS:
         return False
-    return not any(len(cell) > _LONGEST_NAME or _LIKE_A_FILE.match(cell) for cell in map(str, cells.unique()))
+    names = [str(cell) for cell in cells.unique()]
+    if factor == _IN_SENTENCES and all(name.endswith(".") for name in names if name):
+        return False
+    return not any(len(name) > _LONGEST_NAME or _is_file(name) or _is_json(name) for name in names)
+
+
+def _is_file(cell: str) -> bool:
+    """Say whether a cell holds a path or the name of an image: "raw/1.tif", and not "1/0.25" or "mg/kg b.w"."""
+    return bool(_PLACE.match(cell)) or format_of_name(cell) is not None or cell.lower().endswith(_ONLY_READ)
+
+
+def _is_json(cell: str) -> bool:
+    """Say whether a cell holds a list or a mapping: '{"kvp": 120}', and not "[18F]FDG"."""
+    try:
+        return isinstance(json.loads(cell), list | dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _are_worth_a_table(subjects: pandas.Series, cases: pandas.Series, of_subjects: int) -> bool:

@@ -364,8 +364,9 @@ def _require_beside(modalities: Sequence[str], manifest: Manifest) -> None:
             continue
         from transmodal.simulation.ct.companions import NEEDS
 
-        known = f"known are {', '.join(manifest.modalities[:12])}"
-        if (remedy := modality.lower()) in NEEDS:
+        spelt = [name for name in manifest.modalities if name.lower() == modality.lower()]
+        known = f"did you mean {spelt[0]!r}?" if spelt else f"known are {', '.join(manifest.modalities[:12])}"
+        if not spelt and (remedy := modality.lower()) in NEEDS:
             known += f"; 'transmodal data degrade --also {remedy}' adds it to pairs of degraded and clean CT"
         raise UserError(f"No image of modality {modality!r} to stand beside in {manifest.name}; {known}")
 
