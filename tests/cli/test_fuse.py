@@ -242,7 +242,7 @@ def test_a_model_of_images_finds_no_organs(
         "-o",
         tmp_path / "out",
     )
-    status, _, errors = run(capsys, "fuse", "regions", "photo/mouse001.png", BOTH[1], *words)
+    status, _, errors = run(capsys, "fuse", "regions", *words)
     assert status == 2 and "makes images and no label maps" in errors
 
 

@@ -318,7 +318,8 @@ def test_writing_in_the_pixels_stays_declared_when_it_is_derived_again(
 def test_a_photograph_over_which_dicom_lies_takes_the_study_of_the_activity(
     xray: Image, study: NuclearSeries, tmp_path: Path
 ) -> None:
-    file = dicom(tmp_path / "nm.dcm", study.frames[0], 2, PixelSpacing=[2.0, 2.0], LossyImageCompression="01")
+    tags = {"Modality": "NM", "PixelSpacing": [2.0, 2.0], "LossyImageCompression": "01"}
+    file = dicom(tmp_path / "nm.dcm", study.frames[0], 2, **tags)
     made = pydicom.dcmread(write_overlay(overlay(xray, read_nuclear(file)), tmp_path / "o.dcm", frame=False))
     assert made.StudyInstanceUID == "1.4" and "FrameOfReferenceUID" not in made and made.LossyImageCompression == "01"
     assert [each.ReferencedSOPInstanceUID for each in made.SourceImageSequence] == ["1.2.2"]
