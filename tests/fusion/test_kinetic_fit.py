@@ -7,6 +7,7 @@ from scipy.integrate import quad
 from transmodal.errors import UserError
 from transmodal.fusion.curve_models import MODELS, area_between, frame_means, peak_time, value_at
 from transmodal.fusion.estimates import Estimate, time_text
+from transmodal.fusion.fit_starts import bounds_of
 from transmodal.fusion.kinetic_fit import KineticFit, fit, fit_many
 from transmodal.images.nuclear.decay import decay_constant, to_injection
 
@@ -62,6 +63,25 @@ def test_noise_free_parameters_come_back(name: str) -> None:
     np.testing.assert_allclose(found.means(STARTS, DURATIONS), values, rtol=1e-6)
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_no_curve_begins_below_nothing(name: str) -> None:
+    model = MODELS[name]
+    low, high = bounds_of(model, STARTS, DURATIONS, np.array([10.0]))
+    theta = np.random.default_rng(6).uniform(low, high, (2000, len(low)))
+    assert (value_at(model, theta, [0.0])[:, 0] >= -1e-9 * np.exp(theta[:, 0])).all()
+
+
+def test_the_unit_of_values_is_that_of_estimates() -> None:
+    values = decay_corrected("clearance")
+    options: dict = {"half_life": HALF_LIFE, "models": ["clearance"], "at": (600.0,)}
+    found = fit(STARTS, DURATIONS, values, 0.01 * values.max() * np.ones(30), unit="counts/s", **options)
+    assert found.unit == found.estimates["peak"].unit == found.at[600.0].unit == "counts/s"
+    assert found.area is not None and {found.area.total.unit, found.area.tail.unit} == {"counts/s·h"}
+    assert found.estimates["clearance_half_time"].unit == "s"
+    few = fit(STARTS[:3], DURATIONS[:3], np.ones(3), 0.1 * np.ones(3), unit="counts/s")
+    assert few.unit == "counts/s"
+
+
 def test_without_averaging_over_frames_long_frames_give_another_half_time() -> None:
     starts = np.arange(6) * 1800.0
     durations = np.full(6, 1800.0)
@@ -94,9 +114,9 @@ def noisy(name: str, repeats: int, counts_of_percent: float, seed: int) -> tuple
 
 @pytest.mark.parametrize("name", ["uptake and clearance", "clearance"])
 def test_intervals_hold_the_truth_in_nineteen_of_twenty_repeats(name: str) -> None:
+    """Of 200 repeats with all models 94.0 to 98.0 % hold, by quantity; with two other seeds it is 92.5 to 98.5 %."""
     values, deviations, one = noisy(name, 200, 2.0, seed=11)
-    models = list(MODELS)[:5] if name != "clearance" else ["clearance", "uptake and clearance", "two clearances"]
-    fits = fit_many(STARTS, DURATIONS, values, deviations, half_life=HALF_LIFE, of_count=one, models=models)
+    fits = fit_many(STARTS, DURATIONS, values, deviations, half_life=HALF_LIFE, of_count=one)
     theta = np.log(np.array(THETA[name]))
     rates = MODELS[name].terms(theta).rates
     biological = np.log(2) / rates[0]
@@ -110,10 +130,11 @@ def test_intervals_hold_the_truth_in_nineteen_of_twenty_repeats(name: str) -> No
     if name != "clearance":
         truth["uptake_half_time"] = np.log(2) / rates[1]
     for quantity, value in truth.items():
-        held = [each.estimates[quantity].holds(value) for each in fits]
-        assert np.mean(held) >= 0.90, (quantity, np.mean(held))
+        known = [each.estimates[quantity] for each in fits if quantity in each.estimates]
+        held = [each.holds(value) for each in known if each.determined]  # open intervals hold all too easily
+        assert len(held) >= 195 and np.mean(held) >= 0.93, (quantity, len(held), np.mean(held))
     total = float(area_between(MODELS[name], theta, 0.0, np.inf)) / 3600
-    assert np.mean([each.area.total.holds(total) for each in fits if each.area is not None]) >= 0.90
+    assert np.mean([each.area.total.holds(total) for each in fits if each.area is not None]) >= 0.93
 
 
 def test_intervals_are_not_wider_than_needed() -> None:
