@@ -7,7 +7,6 @@ from transmodal.simulation.mouse import Acquisition, Animal, simulate_pair
 from transmodal.simulation.mouse.body import pose_body
 from transmodal.simulation.mouse.pair import image_body
 
-
 PIXELS = [5101, 1278, 90, 21, 98, 44, 33, 119, 172, 3, 964, 269]
 XRAY, PHOTO, THICKNESS = 41619.986, 135.9042, 3.882702
 
@@ -49,6 +48,6 @@ def test_bone_lies_within_the_body(body):
 def test_another_grid_holds_the_same_body(body):
     coarse = pose_body(body.animal, body.acquisition, (250, 500), 3, finer=1)
     assert coarse.shape == (250, 500) and coarse.fine == pytest.approx(0.2)
-    for name, organ in body.organs.items():
+    for name in body.organs:
         volumes = [each.organs[name].thickness.sum() * each.fine**2 for each in (body, coarse)]
         assert volumes[1] == pytest.approx(volumes[0], rel=0.03), name
