@@ -166,13 +166,13 @@ def measured(body: Body, repeats: int, seed: int) -> pandas.DataFrame:
             np.stack([getattr(each, key)[place] for each in noisy]) for key in ("percent_id", "percent_id_sd")
         )
         options = {"half_life": clean.half_life, "of_count": of_count, "at": (HOUR,)}
-        fits = fit_many(clean.starts, clean.durations, values, spread, **options)  # type: ignore[arg-type]
+        fits = fit_many(clean.starts, clean.durations, values, spread, **options)
         planar, organ = truths(body, place)
         models = pandas.Series([each.model or "none" for each in fits]).value_counts()
         by_model = {
             model: fit(
                 clean.starts, clean.durations, clean.percent_id[place], clean.percent_id_sd[place],  # type: ignore[index]
-                models=[model], **options,  # type: ignore[arg-type]
+                models=[model], **options,
             )
             for model in models.index if model != "none"
         }  # fmt: skip
