@@ -77,7 +77,8 @@ DepthOption = Annotated[
     typer.Option(
         "--depth",
         metavar="REGION=MM,PER_MM",
-        help="How deep a region lies and the attenuation there, as kidneys=4,0.0155; repeatable. Stated in the report.",
+        help="Tissue that the radiation of a region passes and its attenuation, as kidneys=4,0.0155: of single photons "
+        "the depth, in coincidence (F-18 …) the whole thickness of the body; repeatable. Stated in the report.",
     ),
 ]
 DeviceOption = Annotated[str, typer.Option(help="Where models run: auto, cpu, cuda or mps.")]
@@ -194,7 +195,7 @@ def background_named(word: str | None, ring: tuple[float, float], regions: "Regi
 
 
 def attenuations(words: Sequence[str]) -> "dict[str, Attenuation]":
-    """Return region → depth and attenuation, as "kidneys=4,0.0155" gives them.
+    """Return region → tissue and attenuation, as "kidneys=4,0.0155" gives them.
 
     Raises:
         UserError: it is written otherwise.
@@ -206,10 +207,10 @@ def attenuations(words: Sequence[str]) -> "dict[str, Attenuation]":
     for word in words:
         name, _, numbers = word.partition("=")
         try:
-            depth, per_mm = (float(number) for number in numbers.split(","))
+            tissue, per_mm = (float(number) for number in numbers.split(","))
         except ValueError as error:
             raise UserError(f"--depth {word}: write REGION=MM,PER_MM, as kidneys=4,0.0155") from error
-        found[name.strip()] = Attenuation(depth, per_mm)
+        found[name.strip()] = Attenuation(tissue, per_mm)
     return found
 
 
