@@ -49,3 +49,8 @@ def test_the_public_face_is_there() -> None:
         assert getattr(transmodal, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'reed'"):
         transmodal.reed  # noqa: B018
+
+
+def test_no_two_test_files_have_one_name() -> None:
+    names = sorted(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert sorted(set(names)) == names, "pytest imports them by name alone"
