@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from transmodal.datasets.fiducials import Fiducials
 from transmodal.errors import UserError
+from transmodal.fusion.fields import require_overlap
 from transmodal.fusion.overlay import OverlaySettings, fuse
 from transmodal.fusion.registration import (
     KINDS,
@@ -164,7 +165,8 @@ def test_fields_that_do_not_overlap_are_refused_with_their_gap(
 
 def test_a_mirrored_field_overlaps(xray: Image, study: NuclearSeries, tmp_path: Path) -> None:
     path = Transform("affine", np.array([[-1, 0, 39.0], [0, 1, 0.75], [0, 0, 1]])).write(tmp_path / "t.json")
-    register(xray, study, path)
+    found = register(xray, study, path)
+    assert require_overlap(xray, study, found.transform) == pytest.approx(1.0, abs=0.1)
 
 
 def test_what_cannot_be_registered_is_refused_in_one_line(xray: Image, study: NuclearSeries, tmp_path: Path) -> None:
