@@ -237,3 +237,35 @@ def test_a_point_source_lies_at_its_place_in_the_anatomy(
         values[nearest[1], nearest[0]] == pytest.approx(values.max(), rel=0.6)
         and made.pixels[nearest[1], nearest[0]].any()
     )
+
+
+def test_a_mistaken_point_is_named(xray: Image, study: NuclearSeries, tmp_path: Path) -> None:
+    wrong = _PLACES + np.array([[0, 0], [0, 0.1], [0, 0], [30.0, 0], [0.1, 0]])
+    said = register(xray, study, table(tmp_path / "p.csv", _PLACES, wrong), kind="rigid").said
+    assert any("nuclear pixels: the point 'p3' seems mistaken, the others fit to 0." in line for line in said)
+    few = register(xray, study, table(tmp_path / "q.csv", _PLACES[[0, 1, 3]], wrong[[0, 1, 3]])).said
+    assert any("most of all at the point" in line for line in few)
+    near = _PLACES + np.array([[0, 0], [0, 1.0], [0, 0], [1.0, 0], [0.5, 0]])
+    assert not register(xray, study, table(tmp_path / "n.csv", _PLACES, near), kind="rigid").said
+
+
+def test_a_scale_between_two_fields_in_mm_is_doubted(xray: Image, study: NuclearSeries, tmp_path: Path) -> None:
+    larger = table(tmp_path / "p.csv", _PLACES, _PLACES * 1.3)
+    found = register(xray, study, larger)
+    assert [line for line in found.said if "by 1.3, though both fields are in mm" in line]
+    again = register(xray, study, found.write(tmp_path / "r.json"))
+    assert any("by 1.3," in line for line in again.said)
+    assert not register(xray, study, table(tmp_path / "q.csv", _PLACES, _PLACES * 1.05)).said
+
+
+def test_the_error_of_a_file_is_doubted_too(xray: Image, study: NuclearSeries, tmp_path: Path) -> None:
+    device = Registration(Transform.identity(2), "known", error_mm=22.4).write(tmp_path / "device.json")
+    found = register(xray, study, device)
+    assert found.error_text() == "22 mm" and "off, 11 nuclear pixels, as its file says" in found.said[0]
+
+
+def test_errors_have_no_more_digits_than_they_are_good_for() -> None:
+    texts = {0.0: "< 0.01 mm", 2.8e-14: "< 0.01 mm", 0.034: "0.034 mm", 1.26: "1.3 mm", 122.0: "122 mm"}
+    for error, text in texts.items():
+        assert Registration(Transform.identity(2), "known", error_mm=error).error_text() == text
+    assert Registration(Transform.identity(2), "known").error_text() == "not known"

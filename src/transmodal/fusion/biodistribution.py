@@ -172,7 +172,7 @@ def in_words(registration: Registration) -> str:
     """Return how two fields were brought together, and how far off that is."""
     if registration.error_mm is None:
         return f"{registration.how}; error not known"
-    return f"{registration.how}; {registration.error_mm:.2g} mm off on average, each point left out in turn"
+    return f"{registration.how}; {registration.error_text()} off on average, each point left out in turn"
 
 
 def require_folder(out: Path) -> None:

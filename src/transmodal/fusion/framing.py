@@ -131,8 +131,8 @@ def captions_of(overlay: Overlay) -> tuple[str, ...]:
     if settings.gamma != 1:
         shown += f", gamma {settings.gamma:g}"
     window = "anatomy's window {} to {}".format(*map(plain_number, overlay.backdrop.window))
-    error = registration.error_mm
-    return shown, f"{window}; registration error " + ("not known" if error is None else f"{error:.2g}\u00a0mm")
+    error = registration.error_text().replace(" mm", "\u00a0mm")
+    return shown, f"{window}; registration error {error}"
 
 
 def _unit_of(overlay: Overlay) -> str:

@@ -9,7 +9,8 @@ Every map goes from the nuclear world to the anatomy's world, both in mm, x righ
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,23 @@ from transmodal.datasets.fiducials import Fiducials
 from transmodal.datasets.manifest import CaseFiles
 from transmodal.errors import UserError
 from transmodal.fusion.fields import require_overlap, require_sizes, shared_field
+from transmodal.fusion.registration_doubts import (
+    doubts_of_error,
+    doubts_of_place,
+    doubts_of_scale,
+    doubts_of_side,
+    millimetres,
+)
 from transmodal.images.files import write_text
 from transmodal.images.guard import require_file
 from transmodal.images.image import Image
 from transmodal.images.nuclear.series import NuclearSeries
-from transmodal.images.registration import FITS, Transform, index_to_world, target_registration_error
+from transmodal.images.registration import FITS, Transform, target_registration_error
 
 KINDS = ("scale", "rigid", "similarity", "affine")
 """scale: two parallel fields, one scale and an offset, no rotation. The others as in `images.transform`."""
 _FORMAT = "transmodal registration 1"
-_MIRRORED = 0.2  # a mirrored fit whose residual is this share of the plain one's, or less, is worth a word
+_PARAMETERS = {"scale": 3, "rigid": 3, "similarity": 4, "affine": 6}
 Points = npt.NDArray[np.float64]
 
 
@@ -60,6 +68,10 @@ class Registration:
     left_out_mm: Points | None = None
     error_mm: float | None = None
     said: tuple[str, ...] = ()
+
+    def error_text(self) -> str:
+        """Return the error in words: "1.3 mm", "< 0.01 mm" or "not known"."""
+        return "not known" if self.error_mm is None else millimetres(self.error_mm)
 
     def table(self) -> list[dict[str, Any]]:
         """Return a row a point: its name, both places, residual and leave-one-out error, mm."""
@@ -152,6 +164,7 @@ def register(
         found = register_shared(anatomy, series)
     elif Path(calibration).suffix.lower() == ".json":
         found = read_registration(calibration)
+        found = replace(found, said=(*found.said, *doubts_of_error(found.error_mm, series)))
     else:
         table = Fiducials.read(calibration)
         found = register_by_points(
@@ -200,8 +213,9 @@ def read_registration(path: str | Path) -> Registration:
         transform = Transform.from_json(json.dumps(content), path)
     if transform.dims != 2:
         raise UserError(f"{path} maps volumes; a planar field needs a transform of pictures (3 by 3)")
-    said = () if error_mm is not None else (f"{path} says no error in mm",)
-    return Registration(transform, f"fixed transform of {path.name}", error_mm=error_mm, said=said)
+    said = [] if error_mm is not None else [f"{path} says no error in mm"]
+    said += doubts_of_scale(transform)
+    return Registration(transform, f"fixed transform of {path.name}", error_mm=error_mm, said=tuple(said))
 
 
 def register_by_points(
@@ -241,10 +255,11 @@ def register_by_points(
     left_out = _left_out(kind, moving, fixed)
     known = left_out[np.isfinite(left_out)]
     error = float(known.mean()) if len(known) == len(names) else None
-    said = [*_points_outside(names, moving, series.frame(0)), *_points_outside(names, fixed, anatomy)]
+    said = [*doubts_of_place(names, moving, series.frame(0)), *doubts_of_place(names, fixed, anatomy)]
     if error is None:
         said.append(f"{len(names)} points fix a {kind} without any to spare: its error is not known; mark more")
-    said += _mirrored(kind, moving, fixed, residual)
+    said += doubts_of_error(error, series, names, left_out, _without_one(kind, moving, fixed), residual)
+    said += [*doubts_of_scale(transform), *doubts_of_side(kind, moving, fixed, residual)]
     how = f"{kind} fit to {len(names)} points of {Path(table.name).name}"
     return Registration(transform, how, kind, names, moving, fixed, residual, left_out, error, tuple(said))
 
@@ -323,27 +338,18 @@ def _left_out(kind: str, moving: Points, fixed: Points) -> Points:
     return errors
 
 
-def _mirrored(kind: str, moving: Points, fixed: Points, residual: Points) -> list[str]:
-    """Say that one field seems to be mirrored, as when one camera looks from below."""
-    if kind == "affine" or len(moving) < 3:
-        return []
-    flipped = moving * np.array([-1.0, 1.0])
-    mirrored = target_registration_error(FITS["similarity"](flipped, fixed), flipped, fixed)
-    if residual.mean() <= 1e-6 or mirrored.mean() > _MIRRORED * residual.mean():
-        return []
-    return [
-        f"the points fit {residual.mean() / max(mirrored.mean(), 1e-9):.0f} times better mirrored: one camera may look "
-        "from the other side; fit an affine, or turn one image round"
-    ]
-
-
-def _points_outside(names: tuple[str, ...], points: Points, image: Image) -> list[str]:
-    """Say which points lie outside the image in which they are marked: a unit or a column may be wrong."""
-    to_index = np.linalg.inv(index_to_world(image))
-    index = points @ to_index[:2, :2].T + to_index[:2, 2]
-    beyond = ((index < -0.5) | (index > np.array(image.shape) - 0.5)).any(axis=1)
-    outside = [name for name, out in zip(names, beyond, strict=True) if out]
-    return [f"the points {', '.join(outside)} lie outside {image.name}; are they in the right unit?"] if outside else []
+def _without_one(kind: str, moving: Points, fixed: Points) -> Points:
+    """Return for each point how badly the others fit without it, root mean square mm; NaN with too few to tell."""
+    spread = np.full(len(moving), np.nan)
+    if 2 * (len(moving) - 1) - _PARAMETERS[kind] < 2:
+        return spread
+    for point in range(len(moving)):
+        others = np.arange(len(moving)) != point
+        with suppress(UserError):
+            fitted = _fit(kind, moving[others], fixed[others])
+            residual = target_registration_error(fitted, moving[others], fixed[others])
+            spread[point] = float(np.sqrt((residual**2).mean()))
+    return spread
 
 
 def _directions(kind: str, centred: Points) -> npt.NDArray[np.float64]:

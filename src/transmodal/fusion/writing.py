@@ -95,12 +95,11 @@ def derivation_of(overlay: Overlay) -> str:
     """Return how an overlay was made in one line, at most 1024 characters: the notice first when it is synthetic."""
     settings, registration, backdrop = overlay.settings, overlay.registration, overlay.backdrop
     names = [path.name if path else "memory" for path in (overlay.series.source.path, backdrop.image.source.path)]
-    error = "error not known" if registration.error_mm is None else f"error {registration.error_mm:.3g} mm"
     how = (
         f"Activity ({overlay.activity.unit} in a nuclear pixel, {titles_of(overlay)[2]}) of {names[0]} over {names[1]} "
         f"by transmodal {transmodal.__version__}; {settings.colours} from {overlay.lower:.4g} to {overlay.upper:.4g}, "
         f"opacity {settings.opacity:g}, gamma {settings.gamma:g}; anatomy shown from {backdrop.window[0]:.6g} to "
-        f"{backdrop.window[1]:.6g} ({backdrop.window_from}); {registration.how}, {error}"
+        f"{backdrop.window[1]:.6g} ({backdrop.window_from}); {registration.how}, error {registration.error_text()}"
     )
     if not overlay.label:
         return how[:1024]

@@ -134,6 +134,6 @@ def overlay(
             }
         )
         return
-    error = "" if registration.error_mm is None else f", {registration.error_mm:.2g} mm off on average"
+    error = "" if registration.error_mm is None else f", {registration.error_text()} off on average"
     typer.echo(f"Registered by {registration.how}{error}")
     typer.echo(f"Output: {out}")

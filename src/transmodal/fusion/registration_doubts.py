@@ -1,0 +1,97 @@
+"""What may be wrong with a registration, in words: a mistaken point, a mirrored field, a wrong unit or pixel size."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from transmodal.images.image import Image
+from transmodal.images.nuclear.series import NuclearSeries
+from transmodal.images.registration import FITS, Transform, index_to_world, target_registration_error
+
+_MIRRORED = 0.2  # a mirrored fit whose residual is this share of the plain one's, or less, is worth a word
+_FAR = 3.0  # nuclear pixels that a registration may be off before it is worth a word
+_ALONE = 0.3  # without a mistaken point the others' residual falls to this share, or less
+_ENLARGED = 1.1  # times that one field in mm may be larger than the same in the other's mm: magnification, rounding
+Points = npt.NDArray[np.float64]
+
+
+def millimetres(length: float) -> str:
+    """Return a length in words, with no more digits than a registration has."""
+    if length < 0.01:
+        return "< 0.01 mm"
+    return f"{length:.2g} mm" if length < 10 else f"{length:.0f} mm"
+
+
+def doubts_of_error(
+    error_mm: float | None,
+    series: NuclearSeries,
+    names: Sequence[str] = (),
+    left_out_mm: npt.ArrayLike = (),
+    others_mm: npt.ArrayLike = (),
+    residual_mm: npt.ArrayLike = (),
+) -> list[str]:
+    """Say that two fields fit badly, and which point is the likely cause.
+
+    Args:
+        error_mm: of the registration; None when not known.
+        series: whose pixels are the measure.
+        names: of the points; empty where they are not known.
+        left_out_mm: (point,) distance of each point under the fit to the others.
+        others_mm: (point,) root mean square residual of the others under the fit to them; NaN where it is always 0.
+        residual_mm: (point,) after the fit to all.
+    """
+    pixel = float(np.mean(series.spacing))
+    if error_mm is None or error_mm <= _FAR * pixel:
+        return []
+    begins = f"the registration is {millimetres(error_mm)} off, {error_mm / pixel:.0f} nuclear pixels"
+    if not len(names):
+        return [f"{begins}, as its file says: regions hold counts of their neighbours"]
+    others, residual = np.asarray(others_mm, dtype=float), np.asarray(residual_mm, dtype=float)
+    if np.isfinite(others).any():
+        best = int(np.nanargmin(others))
+        if others[best] <= _ALONE * np.sqrt((residual**2).mean()):
+            return [
+                f"{begins}: the point {names[best]!r} seems mistaken, the others fit to {millimetres(others[best])} "
+                "without it; check its two places"
+            ]
+    worst = int(np.argmax(left_out_mm))
+    far = millimetres(float(np.asarray(left_out_mm)[worst]))
+    return [f"{begins}, most of all at the point {names[worst]!r} ({far}); check the points, their unit and columns"]
+
+
+def doubts_of_scale(transform: Transform) -> list[str]:
+    """Say that a map between two fields in mm enlarges or shrinks one of them."""
+    if transform.kind == "homography":
+        return []
+    factors = np.linalg.svd(transform.matrix[:2, :2], compute_uv=False)
+    largest = float(max(factors, key=lambda factor: abs(np.log(max(factor, 1e-12)))))
+    if 1 / _ENLARGED <= largest <= _ENLARGED:
+        return []
+    return [
+        f"the registration scales the nuclear field by {largest:.3g}, though both fields are in mm: check both pixel "
+        "sizes and the points; --kind rigid keeps mm as they are"
+    ]
+
+
+def doubts_of_side(kind: str, moving: Points, fixed: Points, residual: Points) -> list[str]:
+    """Say that one field seems to be mirrored, as when one camera looks from below."""
+    if kind == "affine" or len(moving) < 3:
+        return []
+    flipped = moving * np.array([-1.0, 1.0])
+    mirrored = target_registration_error(FITS["similarity"](flipped, fixed), flipped, fixed)
+    if residual.mean() <= 1e-6 or mirrored.mean() > _MIRRORED * residual.mean():
+        return []
+    return [
+        f"the points fit {residual.mean() / max(mirrored.mean(), 1e-9):.0f} times better mirrored: one camera may look "
+        "from the other side; fit an affine, or turn one image round"
+    ]
+
+
+def doubts_of_place(names: Sequence[str], points: Points, image: Image) -> list[str]:
+    """Say which points lie outside the image in which they are marked: a unit or a column may be wrong."""
+    to_index = np.linalg.inv(index_to_world(image))
+    index = points @ to_index[:2, :2].T + to_index[:2, 2]
+    beyond = ((index < -0.5) | (index > np.array(image.shape) - 0.5)).any(axis=1)
+    outside = [name for name, out in zip(names, beyond, strict=True) if out]
+    return [f"the points {', '.join(outside)} lie outside {image.name}; are they in the right unit?"] if outside else []
