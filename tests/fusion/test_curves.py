@@ -11,9 +11,10 @@ from transmodal.errors import UserError
 from transmodal.fusion.activity import activity_of
 from transmodal.fusion.background import Background, ring_around
 from transmodal.fusion.biodistribution import frames_of
-from transmodal.fusion.curves import Attenuation, TimeActivity, time_activity
+from transmodal.fusion.curves import TimeActivity, time_activity
 from transmodal.fusion.region_files import Polygon, Polygons
 from transmodal.fusion.regions import RegionWeights, regions_from_polygons
+from transmodal.fusion.units import Attenuation
 from transmodal.images import Image, picture_affine
 from transmodal.images.nuclear import Injection, NuclearSeries
 from transmodal.images.nuclear.decay import mean_over
@@ -125,6 +126,20 @@ def test_frames_out_of_order_are_sorted_and_said() -> None:
     curves = time_activity(mixed, regions(mixed))
     np.testing.assert_array_equal(curves.counts, time_activity(right, regions(right)).counts)
     assert any("out of order" in line for line in curves.said)
+
+
+@pytest.mark.parametrize(
+    ("starts", "expected"),
+    [
+        ((0.0, 50.0, 600.0), "1 frame begins before the previous frame has ended"),
+        ((0.0, 50.0, 60.0), "2 frames begin before the previous frame has ended"),
+        ((-60.0, 0.0, 600.0), "1 frame lies before the injection"),
+        ((-120.0, -60.0, 600.0), "2 frames lie before the injection"),
+    ],
+)
+def test_one_frame_is_no_frames(starts: tuple[float, ...], expected: str) -> None:
+    timed = replace(steady(), starts=np.array(starts), durations=np.full(3, 60.0))
+    assert any(line.startswith(expected) for line in time_activity(timed, regions(timed)).said)
 
 
 @pytest.mark.parametrize(

@@ -274,9 +274,13 @@ def _in_order(series: NuclearSeries, said: list[str]) -> tuple[NuclearSeries, li
             series.durations[:-1], 1
         )
         if overlap.any():
-            said.append(f"{int(overlap.sum())} frames begin before the one before them has ended; check their times.")
+            many = int(overlap.sum())
+            begin = "1 frame begins" if many == 1 else f"{many} frames begin"
+            said.append(f"{begin} before the previous frame has ended; check the times.")
     if (series.starts < 0).any():
-        said.append(f"{int((series.starts < 0).sum())} frames lie before the injection; no curve is fitted to them.")
+        early = int((series.starts < 0).sum())
+        lie = "1 frame lies" if early == 1 else f"{early} frames lie"
+        said.append(f"{lie} before the injection; no curve is fitted there.")
     return series, said
 
 

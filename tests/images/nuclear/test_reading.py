@@ -136,7 +136,7 @@ def test_full_pixels_are_said(tmp_path: Path) -> None:
     path = write_stack(made, tmp_path / "full.tif")
     said = json.loads(sidecar_path(path).read_text())
     assert "saturation_counts" not in said
-    assert "1 pixels of 1 frames stand at 65535" in read_nuclear(path).said[0]
+    assert "pixels stand at 65535, the most that can be held (1 in 1 of " in read_nuclear(path).said[0]
     assert read_nuclear(path).saturated().tolist() == [0, 1, 0]
 
 

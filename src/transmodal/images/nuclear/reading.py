@@ -193,7 +193,7 @@ def _checked(series: NuclearSeries) -> NuclearSeries:
     full = checked.saturated()
     if full.any():
         said.append(
-            f"{series.name}: {int(full.sum())} pixels of {int((full > 0).sum())} frames stand at "
-            f"{series.saturation:g}, the most that can be held: counts are missing there"
+            f"{series.name}: pixels stand at {series.saturation:g}, the most that can be held ({int(full.sum())} in "
+            f"{int((full > 0).sum())} of {len(series)} frames): counts are missing there"
         )
     return replace(checked, said=(*series.said, *said))
