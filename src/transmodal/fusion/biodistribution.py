@@ -12,13 +12,14 @@ import PIL.Image
 from transmodal.errors import UserError
 from transmodal.fusion.answers import Answers, answer, fit_all, organs_by_peak
 from transmodal.fusion.background import Background
-from transmodal.fusion.curves import Attenuation, TimeActivity, time_activity
+from transmodal.fusion.curves import TimeActivity, time_activity
 from transmodal.fusion.kinetic_fit import KineticFit
 from transmodal.fusion.overlay import Overlay, OverlaySettings, fuse
 from transmodal.fusion.regions import Regions, target_of
 from transmodal.fusion.registration import Registration
 from transmodal.fusion.report import Study, write_report
 from transmodal.fusion.report_pictures import regions_picture
+from transmodal.fusion.units import Attenuation
 from transmodal.fusion.writing import write_overlay
 from transmodal.images.files import write_text
 from transmodal.images.image import Image, picture_affine

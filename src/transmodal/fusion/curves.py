@@ -1,10 +1,7 @@
 """Time-activity curves: what every region holds in every frame, as counts, Bq and per cent of the injected activity.
 
-%ID = 100·(C_region − C_background·n_region / n_background) / (S·Δt·A_injected), brought back to the injection by
-λΔt·exp(λt) / (1 − exp(−λΔt)) (METHODS.md, section 7). Without sensitivity or injected activity, net counts a second
-brought back in the same way have the same shape. Standard deviations are those of the counts; calibration and
-syringe are common to all frames and are not in them. A planar count is neither corrected for what lies over or under
-an organ nor, unless asked, for depth.
+Frames are put in order, counts taken in each region, the background taken off, and `units` makes %ID of what is left.
+Standard deviations are those of the counts; calibration and syringe are common to all frames and are not in them.
 """
 
 from collections.abc import Mapping
@@ -18,52 +15,13 @@ import pandas
 from transmodal.errors import UserError
 from transmodal.fusion.background import Background, Corrected, background_name, corrected, fine_masks, ring_around
 from transmodal.fusion.regions import RegionWeights
+from transmodal.fusion.units import Attenuation, facts_of, in_units, said_of
 from transmodal.images.files import write_text
 from transmodal.images.nuclear.decay import mean_over
-from transmodal.images.nuclear.isotopes import Isotope
 from transmodal.images.nuclear.series import NuclearSeries
 
 Array = npt.NDArray[np.float64]
-_MEGA = 1e6
-_MOST_PER_MM = 0.1  # of attenuation: I-125 in water has 0.04
-_DEEPEST = 60.0  # mm
-_SCALE_FREE = " Half-times and peak times do not need that: they are fitted to decay-corrected net counts a second."
 _MOST_HALF_LIVES = 40.0  # after which nothing is left to see: the half-life's unit is wrong
-
-
-@dataclass(frozen=True)
-class Attenuation:
-    """How much tissue radiation passes on its way out, for a correction by exp(µ·tissue).
-
-    Of single photons those go that point at the camera: they pass what lies over the region, its depth. Annihilation
-    photons are counted in coincidence, when both get out on opposite sides: together they pass the whole body there,
-    whatever the depth.
-
-    Attributes:
-        tissue: mm; over the region for single photons, the whole thickness of the body there for coincidence.
-        per_mm: linear attenuation µ, 1/mm; in soft tissue roughly 0.0155 at 140 keV and 0.0096 at 511 keV.
-    """
-
-    tissue: float
-    per_mm: float
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.per_mm <= _MOST_PER_MM:
-            hint = f"; in 1/cm? write {self.per_mm / 10:g}" if 0 < self.per_mm / 10 <= _MOST_PER_MM else ""
-            raise UserError(f"an attenuation of {self.per_mm:g} per mm is not that of tissue{hint}")
-        if not 0 <= self.tissue <= _DEEPEST:
-            raise UserError(f"{self.tissue:g} mm of tissue are not within an animal; give 0 to {_DEEPEST:g} mm")
-
-    @property
-    def factor(self) -> float:
-        """By which activities are multiplied."""
-        return float(np.exp(self.per_mm * self.tissue))
-
-    def describe(self, isotope: Isotope | None) -> str:
-        """Return the rule in words, as the isotope's emission has it."""
-        means = {"single": "of tissue over it", "coincidence": "of tissue, the whole thickness of the body there,"}
-        words = "of tissue" if isotope is None else means[isotope.emission]
-        return f"exp(µ·x) for {self.tissue:g} mm {words} at {self.per_mm:g} per mm"
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,7 +214,15 @@ def time_activity(
         facts["attenuation"] = "; ".join(
             f"{name} × {each.factor:.4g}: {each.describe(series.isotope)}" for name, each in attenuation.items()
         )
-    return _in_units(replace(counted, facts=facts), series, attenuation or {}, said)
+    known = in_units(
+        counted.net, counted.net_sd, counted.names, series, counted.durations, counted.undecayed, attenuation
+    )
+    return replace(
+        _ratios(counted), rate=known.rate, activity=known.activity, percent_id=known.percent_id,
+        percent_id_sd=known.percent_id_sd, percent_of_count=known.percent_of_count, injected=known.injected,
+        missing=known.missing, said=(*said, *said_of(known, counted.undecayed)),
+        facts={**facts_of(series, known.injected), **facts},
+    )  # fmt: skip
 
 
 def _in_order(series: NuclearSeries, said: list[str]) -> tuple[NuclearSeries, list[str]]:
@@ -364,45 +330,6 @@ def _saturation(curves: TimeActivity) -> list[str]:
     return lines
 
 
-def _in_units(
-    curves: TimeActivity, series: NuclearSeries, attenuation: Mapping[str, Attenuation], said: list[str]
-) -> TimeActivity:
-    """Add ratios, rate, Bq and %ID as far as what they need is known; say what is missing."""
-    isotope, durations = series.isotope, curves.durations
-    missing = tuple(
-        word
-        for word, absent in (
-            ("the durations of the frames", durations is None),
-            ("when it was injected", curves.starts is None),
-            ("the isotope", isotope is None),
-            ("the sensitivity of the camera", series.sensitivity is None),
-            ("the injected activity", series.injection is None),
-        )
-        if absent
-    )
-    if series.sensitivity is not None and not series.sensitivity > 0:
-        raise UserError(f"{series.name}: a sensitivity of {series.sensitivity:g} cps/MBq; calibrate the camera")
-    rate = None if durations is None else curves.net / durations
-    activity = percent = percent_sd = one = injected = None
-    if durations is not None and series.sensitivity is not None:
-        factors = np.array([attenuation[name].factor if name in attenuation else 1.0 for name in curves.names])
-        becquerel = _MEGA / series.sensitivity * factors[:, None]  # of one count a second
-        activity = curves.net * becquerel / durations
-        if curves.undecayed is not None and isotope is not None and series.injection is not None:
-            injected = series.injection.activity(isotope)
-            one = becquerel / curves.undecayed * 100.0 / injected
-            percent, percent_sd = curves.net * one, curves.net_sd * one
-    if missing:
-        has = "counts, Bq" if activity is not None else "counts, counts a second" if rate is not None else "counts"
-        line = f"Not known: {', '.join(missing)}. The curves are therefore in {has} only, without %ID."
-        said.append(line + (_SCALE_FREE if curves.undecayed is not None and len(curves.undecayed) > 1 else ""))
-    return replace(
-        _ratios(curves), rate=rate, activity=activity, percent_id=percent, percent_id_sd=percent_sd,
-        percent_of_count=one, injected=injected, missing=missing, said=tuple(said),
-        facts={**_facts(series, injected), **curves.facts},
-    )  # fmt: skip
-
-
 def require_half_life_fits(half_life: float, starts: Array, durations: Array, where: str) -> None:
     """Raise a UserError where a half-life, in s, would leave nothing to see in the last frame: a mistaken unit."""
     last = float((starts + durations).max())
@@ -411,27 +338,3 @@ def require_half_life_fits(half_life: float, starts: Array, durations: Array, wh
             f"{where}: with a half-life of {half_life:g} s nothing would be left after {last:g} s, when the last frame "
             "ends; give the half-life and the times in seconds"
         )
-
-
-def _facts(series: NuclearSeries, injected: float | None) -> dict[str, str]:
-    facts = {"agent": series.agent}
-    if series.isotope is not None:
-        facts["isotope"] = f"{series.isotope.name}, half-life {series.isotope.half_life / 3600:.5g} h"
-    if series.energy_window is not None:
-        facts["energy window"] = f"{series.energy_window[0]:g} to {series.energy_window[1]:g} keV"
-    if series.sensitivity is not None:
-        facts["sensitivity"] = f"{series.sensitivity:g} counts a second for each MBq, without attenuation"
-    if series.injection is not None:
-        syringe = series.injection
-        facts["syringe"] = (
-            f"{syringe.before / _MEGA:.4g} MBq at {syringe.before_at:g} s, {syringe.after / _MEGA:.4g} MBq left at "
-            f"{syringe.after_at:g} s"
-        )
-    if injected is not None:
-        facts["injected"] = f"{injected / _MEGA:.4g} MBq at the injection"
-    if series.durations is not None:
-        facts["frames"] = f"{len(series)}, lasting {series.durations.min():g} to {series.durations.max():g} s"
-        if series.starts is not None:
-            facts["frames"] += f", from {series.starts[0]:g} to {(series.starts + series.durations)[-1]:g} s"
-    facts["pixel"] = f"{series.spacing[0]:.4g} × {series.spacing[1]:.4g} {'mm' if series.has_physical_size else 'px'}"
-    return {name: value for name, value in facts.items() if value}

@@ -10,10 +10,10 @@ import typer
 
 if TYPE_CHECKING:
     from transmodal.fusion.background import Background
-    from transmodal.fusion.curves import Attenuation
     from transmodal.fusion.region_sources import RegionSources
     from transmodal.fusion.regions import Regions
     from transmodal.fusion.registration import Registration
+    from transmodal.fusion.units import Attenuation
     from transmodal.images import Image
     from transmodal.images.nuclear import NuclearSeries
 
@@ -201,7 +201,7 @@ def attenuations(words: Sequence[str]) -> "dict[str, Attenuation]":
         UserError: it is written otherwise.
     """
     from transmodal.errors import UserError
-    from transmodal.fusion.curves import Attenuation
+    from transmodal.fusion.units import Attenuation
 
     found = {}
     for word in words:

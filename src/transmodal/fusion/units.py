@@ -1,0 +1,162 @@
+"""From net counts to counts a second, Bq and per cent of the injected activity, as far as what they need is known.
+
+%ID = 100·(C_region − C_background·n_region / n_background) / (S·Δt·A_injected), brought back to the injection by
+λΔt·exp(λt) / (1 − exp(−λΔt)) (METHODS.md, section 7). Without sensitivity or injected activity, net counts a second
+brought back in the same way have the same shape. A planar count is neither corrected for what lies over or under an
+organ nor, unless asked, for depth.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from transmodal.errors import UserError
+from transmodal.images.nuclear.isotopes import Isotope
+from transmodal.images.nuclear.series import NuclearSeries
+
+Array = npt.NDArray[np.float64]
+_MEGA = 1e6
+_MOST_PER_MM = 0.1  # of attenuation: I-125 in water has 0.04
+_DEEPEST = 60.0  # mm
+_SCALE_FREE = " Half-times and peak times do not need that: they are fitted to decay-corrected net counts a second."
+
+
+@dataclass(frozen=True)
+class Attenuation:
+    """How much tissue radiation passes on its way out, for a correction by exp(µ·tissue).
+
+    Of single photons those go that point at the camera: they pass what lies over the region, its depth. Annihilation
+    photons are counted in coincidence, when both get out on opposite sides: together they pass the whole body there,
+    whatever the depth.
+
+    Attributes:
+        tissue: mm; over the region for single photons, the whole thickness of the body there for coincidence.
+        per_mm: linear attenuation µ, 1/mm; in soft tissue roughly 0.0155 at 140 keV and 0.0096 at 511 keV.
+    """
+
+    tissue: float
+    per_mm: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.per_mm <= _MOST_PER_MM:
+            hint = f"; in 1/cm? write {self.per_mm / 10:g}" if 0 < self.per_mm / 10 <= _MOST_PER_MM else ""
+            raise UserError(f"an attenuation of {self.per_mm:g} per mm is not that of tissue{hint}")
+        if not 0 <= self.tissue <= _DEEPEST:
+            raise UserError(f"{self.tissue:g} mm of tissue are not within an animal; give 0 to {_DEEPEST:g} mm")
+
+    @property
+    def factor(self) -> float:
+        """By which activities are multiplied."""
+        return float(np.exp(self.per_mm * self.tissue))
+
+    def describe(self, isotope: Isotope | None) -> str:
+        """Return the rule in words, as the isotope's emission has it."""
+        means = {"single": "of tissue over it", "coincidence": "of tissue, the whole thickness of the body there,"}
+        words = "of tissue" if isotope is None else means[isotope.emission]
+        return f"exp(µ·x) for {self.tissue:g} mm {words} at {self.per_mm:g} per mm"
+
+
+@dataclass(frozen=True, eq=False)
+class InUnits:
+    """Net counts in other units; arrays are (R, F), None where that cannot be known. See `TimeActivity`."""
+
+    rate: Array | None = None
+    activity: Array | None = None
+    percent_id: Array | None = None
+    percent_id_sd: Array | None = None
+    percent_of_count: Array | None = None
+    injected: float | None = None
+    missing: tuple[str, ...] = ()
+
+
+def in_units(
+    net: Array,
+    deviations: Array,
+    names: Sequence[str],
+    series: NuclearSeries,
+    durations: Array | None,
+    undecayed: Array | None,
+    attenuation: Mapping[str, Attenuation] | None = None,
+) -> InUnits:
+    """Return rate, Bq and %ID as far as what they need is known, and what is missing.
+
+    Args:
+        net, deviations: (R, F) counts less background, and their standard deviations.
+        names: (R,), of the regions.
+        series: what is known of isotope, sensitivity and injection.
+        durations: (F,) s; None when not known.
+        undecayed: (F,) s, see `TimeActivity`.
+        attenuation: region → tissue and µ.
+
+    Raises:
+        UserError: a sensitivity of 0 or less, or an injection that cannot be.
+    """
+    isotope = series.isotope
+    missing = tuple(
+        word
+        for word, absent in (
+            ("the durations of the frames", durations is None),
+            ("when it was injected", series.starts is None),
+            ("the isotope", isotope is None),
+            ("the sensitivity of the camera", series.sensitivity is None),
+            ("the injected activity", series.injection is None),
+        )
+        if absent
+    )
+    if series.sensitivity is not None and not series.sensitivity > 0:
+        raise UserError(f"{series.name}: a sensitivity of {series.sensitivity:g} cps/MBq; calibrate the camera")
+    if durations is None:
+        return InUnits(missing=missing)
+    rate = net / durations
+    if series.sensitivity is None:
+        return InUnits(rate, missing=missing)
+    factors = np.array([attenuation[name].factor if attenuation and name in attenuation else 1.0 for name in names])
+    becquerel = _MEGA / series.sensitivity * factors[:, None]  # of one count a second
+    activity = net * becquerel / durations
+    if undecayed is None or isotope is None or series.injection is None:
+        return InUnits(rate, activity, missing=missing)
+    injected = series.injection.activity(isotope)
+    one = becquerel / undecayed * 100.0 / injected
+    return InUnits(rate, activity, net * one, deviations * one, one, injected, missing)
+
+
+def said_of(known: InUnits, undecayed: Array | None) -> list[str]:
+    """Return a line that says what is missing and what the curves are therefore in; none where all is known."""
+    if not known.missing:
+        return []
+    has = (
+        "counts, Bq"
+        if known.activity is not None
+        else "counts, counts a second"
+        if known.rate is not None
+        else "counts"
+    )
+    line = f"Not known: {', '.join(known.missing)}. The curves are therefore in {has} only, without %ID."
+    return [line + (_SCALE_FREE if undecayed is not None and len(undecayed) > 1 else "")]
+
+
+def facts_of(series: NuclearSeries, injected: float | None) -> dict[str, str]:
+    """Return what is known of a series and its calibration, name → value; `injected` in Bq."""
+    facts = {"agent": series.agent}
+    if series.isotope is not None:
+        facts["isotope"] = f"{series.isotope.name}, half-life {series.isotope.half_life / 3600:.5g} h"
+    if series.energy_window is not None:
+        facts["energy window"] = f"{series.energy_window[0]:g} to {series.energy_window[1]:g} keV"
+    if series.sensitivity is not None:
+        facts["sensitivity"] = f"{series.sensitivity:g} counts a second for each MBq, without attenuation"
+    if series.injection is not None:
+        syringe = series.injection
+        facts["syringe"] = (
+            f"{syringe.before / _MEGA:.4g} MBq at {syringe.before_at:g} s, {syringe.after / _MEGA:.4g} MBq left at "
+            f"{syringe.after_at:g} s"
+        )
+    if injected is not None:
+        facts["injected"] = f"{injected / _MEGA:.4g} MBq at the injection"
+    if series.durations is not None:
+        facts["frames"] = f"{len(series)}, lasting {series.durations.min():g} to {series.durations.max():g} s"
+        if series.starts is not None:
+            facts["frames"] += f", from {series.starts[0]:g} to {(series.starts + series.durations)[-1]:g} s"
+    facts["pixel"] = f"{series.spacing[0]:.4g} × {series.spacing[1]:.4g} {'mm' if series.has_physical_size else 'px'}"
+    return {name: value for name, value in facts.items() if value}
