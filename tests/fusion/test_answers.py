@@ -106,6 +106,13 @@ def test_the_window_is_where_the_curves_have_it(study: tuple[TimeActivity, dict[
     assert answers.visible.text().split(" after")[0] in answers.answers[-1].answer
 
 
+def test_very_many_standard_deviations_are_not_counted() -> None:
+    series = study_series()
+    bright = replace(series, frames=series.frames * 10_000)
+    said = answer(time_activity(bright, regions().on(bright), Background("region")), {}).answers[0].answer
+    assert "more than 100 standard deviations above background" in said
+
+
 def test_a_target_without_activity_is_not_said_to_be_reached() -> None:
     series = study_series(tumour=1e-3)
     curves = time_activity(series, regions().on(series), Background("region"))

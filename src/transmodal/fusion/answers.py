@@ -193,7 +193,7 @@ def _reaches(curves: TimeActivity, name: str) -> Answer:
     low, high = net - 1.96 * sd, net + 1.96 * sd
     numbers = [
         (f"net counts, {frames}", f"{plain_number(net)} ({plain_number(low)} to {plain_number(high)})"),
-        ("standard deviations above background", f"{z:.1f} (p {max(stats.norm.sf(z), 1e-99):.2g})"),
+        ("standard deviations above background", f"{_deviations(z)} (p {max(stats.norm.sf(z), 1e-99):.2g})"),
     ]
     ratio = ""
     background, counts = (float(each[place, after].sum()) for each in (curves.background, curves.counts))
@@ -204,8 +204,13 @@ def _reaches(curves: TimeActivity, name: str) -> Answer:
         interval = f"{plain_number(value - 1.96 * spread)} to {plain_number(value + 1.96 * spread)}"
         numbers.append(("target to background", f"{plain_number(value)} ({interval})"))
         ratio = f", {plain_number(value)} times the background of the same area ({interval})"
-    sure = "" if math.isnan(z) else f", {z:.1f} standard deviations above background"
+    sure = "" if math.isnan(z) else f", {_deviations(z)} standard deviations above background"
     return Answer(question, f"{verdict}: {plain_number(net)} net counts{sure}{ratio}.", tuple(numbers))
+
+
+def _deviations(z: float) -> str:
+    """Return how many standard deviations; beyond a hundred the exact number says nothing."""
+    return "more than 100" if z > 100 else f"{z:.1f}"
 
 
 def _amount(curves: TimeActivity, own: KineticFit, organs: pandas.DataFrame, name: str) -> Answer:
