@@ -1,9 +1,10 @@
 """Models of a region's activity over time: sums of exponentials, averaged over each frame in closed form.
 
 b(t) = Σ aₖ·exp(−λₖt) is what the compound does, mostly in per cent of the injected activity, without decay; t = 0 is
-the injection, at which b is not negative. A frame from s to s + d, in which the isotope decays with λ, counts on
-average Σ aₖ·exp(−Λₖs)·(1 − exp(−Λₖd)) / (Λₖd), Λₖ = λₖ + λ. Parameters are logarithms, so that amplitudes, shares and
-rates stay above 0. All functions take parameters (…, P), many fits at once.
+the injection, at which b is not negative (of four exponentials only as far as the frames say so). A frame from s to
+s + d, in which the isotope decays with λ, counts on average Σ aₖ·exp(−Λₖs)·(1 − exp(−Λₖd)) / (Λₖd), Λₖ = λₖ + λ.
+Parameters are logarithms, so that amplitudes, shares and rates stay above 0; amplitudes of any sign are
+arsinh(a / `SIGNED_UNIT`). All functions take parameters (…, P), many fits at once.
 """
 
 from collections.abc import Callable
@@ -14,6 +15,8 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 _LOOKS = 100  # at a curve without closed form of its peak
+SIGNED_UNIT = 1e-3
+"""Amplitudes of any sign are followed on a scale that is linear below this and logarithmic far above."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ def _uptake_and_two_clearances(theta: Array) -> Terms:
 
 
 def _three_clearances(theta: Array) -> Terms:
-    sizes, (rates, by_rate) = np.exp(theta[..., :3]), _three_rates(theta)
+    sizes, (rates, by_rate) = np.exp(theta[..., :3]), _rising_rates(theta)
     by_size = np.zeros((*theta.shape[:-1], 3, 6))
     for term in range(3):
         by_size[..., term, term] = sizes[..., term]
@@ -95,7 +98,7 @@ def _uptake_among_three(uptake: int) -> Callable[[Array], Terms]:
     others = [term for term in range(3) if term != uptake]
 
     def terms(theta: Array) -> Terms:
-        sizes, (rates, by_rate) = np.empty((*theta.shape[:-1], 3)), _three_rates(theta)
+        sizes, (rates, by_rate) = np.empty((*theta.shape[:-1], 3)), _rising_rates(theta)
         sizes[..., others] = np.exp(theta[..., :2])
         share = np.exp(theta[..., 2])
         sizes[..., uptake] = -share * sizes[..., others].sum(-1)
@@ -109,12 +112,20 @@ def _uptake_among_three(uptake: int) -> Callable[[Array], Terms]:
     return terms
 
 
-def _three_rates(theta: Array) -> tuple[Array, Array]:
-    """Return three rising rates, whose steps are the last parameters, and their derivatives."""
-    steps = np.exp(theta[..., 3:])
-    by_rate = np.zeros((*theta.shape[:-1], 3, 6))
-    for term in range(3):
-        by_rate[..., term:, 3 + term] = steps[..., term, None]
+def _four_exponentials(theta: Array) -> Terms:
+    rates, by_rate = _rising_rates(theta, 4)
+    by_size = np.zeros((*theta.shape[:-1], 4, 8))
+    for term in range(4):
+        by_size[..., term, term] = SIGNED_UNIT * np.cosh(theta[..., term])
+    return Terms(SIGNED_UNIT * np.sinh(theta[..., :4]), rates, by_size, by_rate)
+
+
+def _rising_rates(theta: Array, number: int = 3) -> tuple[Array, Array]:
+    """Return so many rising rates, whose steps are the last parameters, and their derivatives."""
+    steps = np.exp(theta[..., number:])
+    by_rate = np.zeros((*theta.shape[:-1], number, 2 * number))
+    for term in range(number):
+        by_rate[..., term:, number + term] = steps[..., term, None]
     return steps.cumsum(-1), by_rate
 
 
@@ -125,13 +136,15 @@ class Model:
     Attributes:
         name: in words.
         formula: for reports.
-        parameters: names of P; each is the logarithm of an amplitude (%ID), of a share (0 to 1) or of a rate (1/s).
+        parameters: names of P; each is the logarithm of an amplitude (%ID), of a share (0 to 1) or of a rate (1/s),
+            or an amplitude of any sign (see above).
         amplitudes: how many of them, from the first on, are amplitudes; the curve is linear in these.
         terms: parameters → exponentials.
         uptake: the exponential that is taken up, or None.
         clearance: the one that leaves last, or None.
         fast: the one that leaves first, where there are two.
         shares: how many parameters after the amplitudes are shares.
+        signed: whether amplitudes may be below 0.
     """
 
     name: str
@@ -143,6 +156,17 @@ class Model:
     clearance: int | None = None
     fast: int | None = None
     shares: int = 0
+    signed: bool = False
+
+    @property
+    def can_rise(self) -> bool:
+        """Whether its curve may rise."""
+        return self.signed or self.uptake is not None
+
+    @property
+    def can_fall(self) -> bool:
+        """Whether its curve may fall."""
+        return self.clearance is not None
 
 
 MODELS: dict[str, Model] = {
@@ -180,6 +204,12 @@ MODELS: dict[str, Model] = {
             "delayed uptake and clearance", "A·exp(−λc·t) − s·(A + B)·exp(−λu·t) + B·exp(−λv·t), s ≤ 1",
             ("A", "B", "s", "λc", "λu − λc", "λv − λu"), 2, _uptake_among_three(1), uptake=1, clearance=0, shares=1,
         ),
+        # For regions in which so many organs lie that nothing else follows them; none of its rates is one organ's.
+        Model(
+            "four exponentials", "Σ Aₖ·exp(−λₖ·t), k = 1 … 4, Aₖ of any sign",
+            ("A₁", "A₂", "A₃", "A₄", "λ₁", "λ₂ − λ₁", "λ₃ − λ₂", "λ₄ − λ₃"), 4, _four_exponentials, clearance=0,
+            signed=True,
+        ),
     )
 }  # fmt: skip
 
@@ -209,9 +239,9 @@ def frame_means(model: Model, theta: Array, starts: Array, durations: Array, dec
 
 
 def value_at(model: Model, theta: Array, times: npt.ArrayLike) -> Array:
-    """Return b(t), without decay: parameters (…, P) and times (T,) give (…, T)."""
+    """Return b(t), without decay: parameters (…, P) and times (…, T) or (T,) give (…, T)."""
     terms = model.terms(theta)
-    grown = np.exp(-terms.rates[..., None, :] * np.asarray(times, dtype=np.float64)[:, None])
+    grown = np.exp(-terms.rates[..., None, :] * np.asarray(times, dtype=np.float64)[..., None])
     return np.einsum("...tk,...k->...t", grown, terms.amplitudes)
 
 
@@ -230,28 +260,36 @@ def area_between(model: Model, theta: Array, begin: float, end: float, decay: fl
     return np.asarray((terms.amplitudes * shares).sum(-1))
 
 
-def peak_time(model: Model, theta: Array, last: float) -> Array:
-    """Return when b(t) is greatest, s; 0 where it only falls, infinity where it only rises.
-
-    Args:
-        last: end of what was observed, which sets where a peak without closed form is looked for (to 20 times that).
-    """
+def slope_at(model: Model, theta: Array, times: npt.ArrayLike) -> Array:
+    """Return b'(t), 1/s: parameters (…, P) and times (…, T) or (T,) give (…, T)."""
     terms = model.terms(theta)
-    if model.uptake is None:
-        return np.zeros(theta.shape[:-1])
-    if model.clearance is None:
-        return np.full(theta.shape[:-1], np.inf)
+    steep = terms.amplitudes * terms.rates
+    grown = np.exp(-terms.rates[..., None, :] * np.asarray(times, dtype=np.float64)[..., None])
+    return np.asarray(-np.einsum("...tk,...k->...t", grown, steep))
+
+
+def peak_time(model: Model, theta: Array, first: float, last: float) -> Array:
+    """Return when b(t) is greatest between `first` and `last`, s; one of them where it only falls or only rises.
+
+    Beyond what was observed sums of exponentials may do anything, so nothing is looked for there.
+    """
+    if not model.can_rise:
+        return np.full(theta.shape[:-1], first)
+    if not model.can_fall:
+        return np.full(theta.shape[:-1], last)
+    terms = model.terms(theta)
     if terms.rates.shape[-1] == 2:
         slow, quick = terms.rates[..., 0], terms.rates[..., 1]
         with np.errstate(divide="ignore", invalid="ignore"):
             turns = np.log(np.maximum(-terms.amplitudes[..., 1] / terms.amplitudes[..., 0], 0.0)) + np.log(quick / slow)
-        return np.asarray(np.maximum(turns / (quick - slow), 0.0))
+        return np.clip(turns / (quick - slow), first, last)
     # The highest of many moments, and between its neighbours the moment at which the slope changes its sign.
-    grid = np.concatenate([[0.0], np.geomspace(last * 1e-4, last * 20.0, _LOOKS)])
-    best = np.clip(value_at(model, theta, grid).argmax(-1), 1, _LOOKS - 1)
-    low, high = grid[best - 1], grid[best + 1]
-    for _ in range(30):
+    grid = first + (last - first) * np.concatenate([[0.0], np.geomspace(1e-4, 1.0, _LOOKS)])
+    best = value_at(model, theta, grid).argmax(-1)
+    low, high = grid[np.maximum(best - 1, 0)], grid[np.minimum(best + 1, len(grid) - 1)]
+    for _ in range(40):
         middle = (low + high) / 2
-        rising = -(terms.amplitudes * terms.rates * np.exp(-terms.rates * middle[..., None])).sum(-1) > 0
+        rising = slope_at(model, theta, middle[..., None])[..., 0] > 0
         low, high = np.where(rising, middle, low), np.where(rising, high, middle)
-    return np.asarray((low + high) / 2)
+    found, little = (low + high) / 2, 1e-9 * (last - first)
+    return np.asarray(np.where(found - first < little, first, np.where(last - found < little, last, found)))

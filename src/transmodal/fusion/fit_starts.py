@@ -5,7 +5,7 @@ from itertools import combinations, product
 import numpy as np
 import numpy.typing as npt
 
-from transmodal.fusion.curve_models import Model, frame_means
+from transmodal.fusion.curve_models import SIGNED_UNIT, Model, frame_means
 from transmodal.fusion.least_squares import Problem
 
 Array = npt.NDArray[np.float64]
@@ -21,7 +21,8 @@ def bounds_of(model: Model, starts: Array, durations: Array, values: Array) -> A
     """Return the least and the greatest logarithm of each parameter, (2, P)."""
     last, shortest = _scales(starts, durations)
     scale = float(np.abs(values).max()) or 1.0
-    sizes = [np.log(scale * 1e-5), np.log(scale * 1e4)]
+    most = np.arcsinh(scale * 1e4 / SIGNED_UNIT)
+    sizes = [-most, most] if model.signed else [np.log(scale * 1e-5), np.log(scale * 1e4)]
     rates = [np.log(np.log(2.0) / (_SLOWEST * last)), np.log(np.log(2.0) / (_QUICKEST * shortest))]
     shares = [np.log(_LEAST_SHARE), 0.0]
     number = len(model.parameters) - model.amplitudes - model.shares
@@ -40,20 +41,21 @@ def beginnings(problem: Problem) -> Array:
     grid = np.log([[*each, *own] for each in shares for own in sets])
     theta = np.concatenate([np.zeros((len(grid), model.amplitudes)), grid], axis=1)
     _, slopes = frame_means(model, theta, problem.starts, problem.durations, problem.decay)
-    basis = slopes[..., : model.amplitudes]  # (S, F, A): amplitudes of 1
+    basis = slopes[..., : model.amplitudes]  # (S, F, A): amplitudes of 1, or of the unit
     weights = 1.0 / problem.variances  # (B, F)
     normal = np.einsum("sfa,bf,sfc->bsac", basis, weights, basis)
     normal += 1e-9 * np.trace(normal, axis1=2, axis2=3)[..., None, None] * np.eye(model.amplitudes)
     right = np.einsum("sfa,bf->bsa", basis, weights * problem.values)
     sizes = np.linalg.solve(normal, right[..., None])[..., 0]
-    floor = np.maximum(np.exp(low[: model.amplitudes]), 1e-3 * np.abs(problem.values).max(axis=1)[:, None, None])
-    sizes = np.maximum(sizes, floor)
+    if not model.signed:
+        floor = np.maximum(np.exp(low[: model.amplitudes]), 1e-3 * np.abs(problem.values).max(axis=1)[:, None, None])
+        sizes = np.maximum(sizes, floor)
     fitted = np.einsum("sfa,bsa->bsf", basis, sizes)
     chi2 = ((fitted - problem.values[:, None]) ** 2 * weights[:, None]).sum(-1)
     best = np.argsort(chi2, axis=1)[:, :_KEPT]
     rows = np.arange(len(best))[:, None]
     begin = np.broadcast_to(theta, (len(best), *theta.shape))[rows, best].copy()
-    begin[..., : model.amplitudes] = np.log(sizes[rows, best])
+    begin[..., : model.amplitudes] = np.arcsinh(sizes[rows, best]) if model.signed else np.log(sizes[rows, best])
     return begin
 
 

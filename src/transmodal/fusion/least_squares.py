@@ -189,17 +189,23 @@ def profile_interval(
     found, chi2 = np.where(better[:, None], again, found), np.where(better, chi2_again, chi2)
     values = quantity(found).reshape(count, looks)
     risen = np.sqrt(np.maximum(chi2.reshape(count, looks) - least[:, None], 0.0) / threshold[:, None])
-    low = np.array([_crossing(best[i], values[i, :half][::-1], risen[i, :half][::-1], -1.0) for i in range(count)])
-    high = np.array([_crossing(best[i], values[i, half:], risen[i, half:], 1.0) for i in range(count)])
+    low = np.array([crossing(best[i], values[i, :half][::-1], risen[i, :half][::-1], -1.0) for i in range(count)])
+    high = np.array([crossing(best[i], values[i, half:], risen[i, half:], 1.0) for i in range(count)])
     return best, low, high, sd
 
 
-def _crossing(best: float, values: Array, risen: Array, side: float) -> float:
-    """Return where √(Δχ² / threshold) reaches 1 on one side, from the middle outwards; infinite where it does not."""
-    values, risen = np.concatenate([[best], values]), np.concatenate([[0.0], risen])
-    for place in range(1, len(values)):
-        if risen[place] >= 1.0 and (values[place] - best) * side > 0:
+def crossing(best: float, values: Array, risen: Array, side: float) -> float:
+    """Return where √(Δχ² / threshold) reaches 1 on one side, from the middle outwards; infinite where it does not.
+
+    Looks that fell back behind the one before are passed over: the quantity cannot be pulled farther there.
+    """
+    farthest, before = best, 0.0
+    for value, own in zip(values, risen, strict=True):
+        if (value - farthest) * side <= 0:
+            continue
+        if own >= 1.0:
             # A curve that turned back between two looks counts from its last low point.
-            share = (1.0 - risen[place - 1]) / max(risen[place] - risen[place - 1], 1e-12)
-            return float(values[place - 1] + min(max(share, 0.0), 1.0) * (values[place] - values[place - 1]))
+            share = (1.0 - before) / max(own - before, 1e-12)
+            return float(farthest + min(max(share, 0.0), 1.0) * (value - farthest))
+        farthest, before = value, own
     return side * np.inf
