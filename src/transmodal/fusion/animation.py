@@ -17,7 +17,7 @@ from matplotlib.colors import to_rgb
 from transmodal.errors import UserError
 from transmodal.fusion.activity import activity_of, chosen_frames
 from transmodal.fusion.framing import framed
-from transmodal.fusion.overlay import Overlay, OverlaySettings, backdrop_of, fuse_frames, greatest_inside
+from transmodal.fusion.overlay import Overlay, OverlaySettings, backdrop_of, fuse_frames, greatest_inside, hot_spot_of
 from transmodal.fusion.registration import Registration
 from transmodal.fusion.writing import derivation_of, now, overlay_content, require_other_place, write_content
 from transmodal.images.files import atomic_path
@@ -92,21 +92,20 @@ def animate(
         raise UserError(f"an animation of {seconds:g} s shows nothing; give a length above 0")
     frames = chosen_frames(series, settings.frames, settings.between)
     backdrop = backdrop_of(anatomy, settings)
+    hidden: list[str] = []
     if settings.upper is None and not own_scales:
-        upper = max(
-            greatest_inside(
-                activity_of(series, settings.unit, (frame,), settings.decay_correct), series, anatomy, registration
-            )
-            for frame in frames
-        )
-        settings = replace(settings, upper=upper if upper > 0 else 1.0)
+        each = [activity_of(series, settings.unit, (frame,), settings.decay_correct) for frame in frames]
+        tops = [greatest_inside(activity, series, anatomy, registration) for activity in each]
+        spot = hot_spot_of(each[int(np.argmax(tops))], series, anatomy, registration)
+        hidden += [spot.note()] if spot else []
+        settings = replace(settings, upper=max(tops) if max(tops) > 0 else 1.0)
     overlays = []
     for number, frame in enumerate(frames):
         overlays.append(fuse_frames(backdrop, series, (frame,), registration, settings))
         if progress is not None:
             progress(number + 1, len(frames))
     shown, speed, said = _times_shown(series, frames, seconds)
-    return Animation(tuple(overlays), shown, speed, tuple(dict.fromkeys([*overlays[0].said, *said])))
+    return Animation(tuple(overlays), shown, speed, tuple(dict.fromkeys([*overlays[0].said, *hidden, *said])))
 
 
 def write_animation(animation: Animation, path: str | Path) -> Path:

@@ -19,6 +19,7 @@ from transmodal.fusion.regions import Regions, target_of
 from transmodal.fusion.registration import Registration
 from transmodal.fusion.report import Study, write_report
 from transmodal.fusion.report_pictures import regions_picture
+from transmodal.fusion.target_scale import scaled_for_target
 from transmodal.fusion.units import Attenuation
 from transmodal.fusion.writing import write_overlay
 from transmodal.images.files import write_text
@@ -92,6 +93,7 @@ def follow(
     overlay = fuse(anatomy, series, registration, settings)
     weights = regions.on(series, registration.transform)
     steps.next()
+    overlay, scaled = scaled_for_target(overlay, weights, target)
     curves = time_activity(series, weights, background, attenuation=attenuation)
     curves = replace(curves, said=tuple(dict.fromkeys([*curves.said, *overlay.said, *said])))
     name = target_of(curves.names, curves.roles, target)
@@ -122,7 +124,7 @@ def follow(
         answers,
         regions,
         anatomy,
-        [Picture(files["overlay"].read_bytes(), "Activity over the anatomy", "All frames together.")],
+        [Picture(files["overlay"].read_bytes(), "Activity over the anatomy", f"All frames together.{scaled}")],
         title=f"{series.agent or 'Activity'} over {'synthetic ' if overlay.backdrop.mark else ''}anatomy",
         registration=in_words(registration),
         settings=facts or {},

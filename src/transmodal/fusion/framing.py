@@ -130,6 +130,8 @@ def captions_of(overlay: Overlay) -> tuple[str, ...]:
     shown = f"shown from {lower} ({settings.threshold:.0%} of {upper}), opacity {settings.opacity:.0%}"
     if settings.gamma != 1:
         shown += f", gamma {settings.gamma:g}"
+    if np.nanmax(overlay.values, initial=0.0) > overlay.upper:
+        shown += f"; above {upper} in the top colour"
     window = "anatomy's window {} to {}".format(*map(plain_number, overlay.backdrop.window))
     error = registration.error_text().replace(" mm", "\u00a0mm")
     return shown, f"{window}; registration error {error}"

@@ -15,6 +15,7 @@ from transmodal.errors import UserError
 from transmodal.fusion.activity import UNITS, Activity, activity_of, chosen_frames
 from transmodal.fusion.colours import COLOURS, colours_of
 from transmodal.fusion.fields import require_overlap, require_picture, require_sizes
+from transmodal.fusion.hot_spots import HotSpot, hot_spot
 from transmodal.fusion.registration import Registration
 from transmodal.images.image import Image, Source
 from transmodal.images.nuclear.series import NuclearSeries
@@ -263,6 +264,8 @@ def fuse_frames(
         if upper <= 0:
             said.append(f"no activity above 0 lies in {anatomy.name}; the colour scale is empty")
             upper = 1.0
+        spot = hot_spot_of(activity, series, anatomy, registration)
+        said += [spot.note()] if spot else []
     flat = Image(
         activity.values.astype(np.float32),
         series.affine,
@@ -291,3 +294,10 @@ def greatest_inside(activity: Activity, series: NuclearSeries, anatomy: Image, r
     """Return the greatest value of the nuclear pixels whose centre lies in the anatomy; 0 without any."""
     inside = coverage(anatomy, series.frame(0), registration.transform.inverse())
     return float(activity.values[inside].max()) if inside.any() else 0.0
+
+
+def hot_spot_of(
+    activity: Activity, series: NuclearSeries, anatomy: Image, registration: Registration
+) -> HotSpot | None:
+    """Return the small hot place in the anatomy that sets the scale and hides the rest; None where there is none."""
+    return hot_spot(activity.values, coverage(anatomy, series.frame(0), registration.transform.inverse()))
