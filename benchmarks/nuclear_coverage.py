@@ -1,36 +1,43 @@
 """Do the intervals of fitted curves hold the truth, and how far is a planar image from the organ?
 
-    python benchmarks/nuclear_coverage.py --out coverage --agent tumour --repeats 200
+    python benchmarks/nuclear_coverage.py --out coverage --repeats 200
+    python benchmarks/nuclear_coverage.py --out coverage --repeats 200 --agent tumour
 
-One simulated body (`transmodal data simulate nuclear`, animal 1) is counted again and again with new Poisson noise.
-Regions are the true organ map, carried over by the true map of the device, so that nothing but the counts differs from
-repeat to repeat. Every interval is held against two truths:
+One simulated body of each agent (`transmodal data simulate nuclear`, animal 1) is counted again and again with new
+Poisson noise. Regions are the true organ map, carried over by the true map of the device, so that nothing but the
+counts differs from repeat to repeat. It is seen in three ways:
 
-organ: what is in the organ. The headline is of this one: half-times and peak times, which need no calibration, and of
-    them only those that are determined, for an open interval holds all too easily; how many are stands beside it.
-planar: what the same image says without noise. Peak, peak time and %ID follow in closed form from how much of each
+alone: each organ without all others. Nothing overlaps; only depth and blur part the image from the organ.
+whole: the whole body; the camera's own constant background is taken off.
+ring: the whole body, with a ring in the soft tissue around each organ taken off.
+
+What intervals are held against:
+
+organ: what is in the organ. Of this one the half-times and peak times of organs alone are the headline: they need no
+    calibration, and nothing else lies over them. Only determined intervals are asked, for an open one holds all too
+    easily; how many are determined stands beside it.
+plane: what the same image says without noise. Peak, peak time and %ID follow in closed form from how much of each
     place lies under the region, less its share of the background; half-times are those that the same model takes from
-    frames without noise, for a sum of several organs has no half-time of its own. This one flatters: it forgives a
-    model that is wrong, and open intervals are in it.
+    frames without noise, for a sum of several organs has no half-time of its own. Open intervals are in it.
 
-The difference of the two is not noise: activity over and under the region, depth, blur beyond the outline and
-background that differs from that behind the organ. It is given as bias. With --alone each organ is counted without all
-others: nothing overlaps, and only attenuation and blur part the two.
+The plane is off the organ by what is no noise and in no interval: activity over and under the region, depth, blur
+beyond the outline, background that differs from that behind the organ. That is the bias.
 
-Writes OUT/AGENT.md and OUT/AGENT.csv: organs by quantities.
+Writes OUT/AGENT.md and OUT/AGENT.csv: a row for each view, organ and quantity.
 """
 
 import argparse
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas
 from numpy.typing import NDArray
 
-from transmodal.fusion.background import Background, fine_masks, ring_around
+from transmodal.fusion.background import SURROUNDINGS, Background, fine_masks, ring_around
 from transmodal.fusion.curves import TimeActivity, time_activity
 from transmodal.fusion.estimates import Estimate, time_text
 from transmodal.fusion.kinetic_fit import KineticFit, fit, fit_many
@@ -39,7 +46,7 @@ from transmodal.fusion.regions import RegionWeights, regions_from_labels
 from transmodal.images import Image, picture_affine
 from transmodal.images.nuclear import NuclearSeries
 from transmodal.simulation.nuclear.acquisition import NuclearMouse
-from transmodal.simulation.nuclear.agents import agent_named
+from transmodal.simulation.nuclear.agents import AGENTS, agent_named
 from transmodal.simulation.nuclear.kinetics import Curve
 from transmodal.simulation.nuclear.protocol import Settings, mouse_of
 from transmodal.simulation.nuclear.sources import LABELS, LABELS_OF
@@ -54,7 +61,7 @@ QUANTITIES = {
 }
 TIMES = ("uptake_half_time", "clearance_half_time", "peak_time")
 HOUR = 3600.0
-AROUND = ("soft tissue", "muscle")
+VIEWS = ("alone", "whole", "ring")
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,7 @@ class Body:
     mouse: NuclearMouse
     regions: RegionWeights
     rule: Background
-    alone: bool = False
+    view: str = "whole"
 
     def series(self, frames: Array) -> NuclearSeries:
         """Return other frames of the same acquisition."""
@@ -73,18 +80,30 @@ class Body:
     def planar_curve(self, place: int) -> Curve:
         """Return what a region sees of all places, %ID without decay; the camera's own background is not in it."""
         weights = self.regions.weights[place]
-        if self.rule.how == "ring":
-            ring = ring_around(self.regions, place, self.rule, fine_masks(self.regions))
+        ring = self.rings[place]
+        if ring is not None:
             weights = weights - ring * (weights.sum() / ring.sum())
         scan = self.mouse.scan
         seen = Curve((0.0,), (0.0,))
         own = self.organ_of(self.regions.names[place])
         for name, projection in scan.projections.items():
-            if self.alone and name != own:
+            if self.view == "alone" and name != own:
                 continue
             share = float((weights * projection).sum()) / (scan.camera.sensitivity * 1e-6)
             seen = seen.plus(scan.curves[name], share)
         return seen
+
+    @cached_property
+    def rings(self) -> list[Array | None]:
+        """Rings around the regions; None where there is none."""
+        if self.rule.how != "ring":
+            return [None for _ in self.regions.names]
+        masks = fine_masks(self.regions)
+        found = [
+            None if name in SURROUNDINGS else ring_around(self.regions, place, self.rule, masks)
+            for place, name in enumerate(self.regions.names)
+        ]
+        return [ring if ring is not None and ring.any() else None for ring in found]
 
     def organ_of(self, region: str) -> str | None:
         """Return the place that a region of the organ map stands for; None for one that takes up nothing."""
@@ -93,7 +112,7 @@ class Body:
         return places[0] if places else None
 
 
-def body_of(agent: str, how: str, size: tuple[int, int], alone: bool = False) -> Body:
+def body_of(agent: str, view: str, size: tuple[int, int]) -> Body:
     """Simulate the animal and carry its organs to the nuclear grid."""
     known = agent_named(agent)
     settings = Settings(1, agent, known.schedule, known.activity / 1e6, 7.0, *size, 0)
@@ -101,11 +120,9 @@ def body_of(agent: str, how: str, size: tuple[int, int], alone: bool = False) ->
     labels = Image(mouse.labels, picture_affine((mouse.pair.meta["pixel_mm"],) * 2), quantity="label")
     names = LabelNames({value: name for value, (name, _) in LABELS.items() if value})
     camera = mouse.scan.camera
-    inside = AROUND[:1] if how == "ring" else ()
-    rate = camera.background * camera.pixel**2
-    rule = Background(how, gap=1.5, width=3.0, inside=inside, rate=rate)  # type: ignore[arg-type]
-    regions = regions_from_labels(labels, names).on(mouse.series, mouse.transform)
-    return Body(mouse, regions, rule, alone)
+    constant = Background("constant", rate=camera.background * camera.pixel**2)
+    rule = Background("ring", inside=("soft tissue",)) if view == "ring" else constant
+    return Body(mouse, regions_from_labels(labels, names).on(mouse.series, mouse.transform), rule, view)
 
 
 def counted(body: Body, frames: Array) -> TimeActivity:
@@ -150,10 +167,12 @@ def measured(body: Body, repeats: int, seed: int) -> pandas.DataFrame:
     scan = body.mouse.scan
     expected = scan.expected()
     clean = counted(body, expected)
-    noisy = [] if body.alone else [counted(body, rng.poisson(expected).astype(np.float64)) for _ in range(repeats)]
+    noisy = []
+    if body.view != "alone":
+        noisy = [counted(body, rng.poisson(expected).astype(np.float64)) for _ in range(repeats)]
     rows = []
     for place, name in enumerate(body.regions.names):
-        if body.alone:
+        if body.view == "alone":
             organ_alone = body.organ_of(name)
             if organ_alone is None:
                 continue
@@ -177,9 +196,16 @@ def measured(body: Body, repeats: int, seed: int) -> pandas.DataFrame:
             for model in models.index if model != "none"
         }  # fmt: skip
         for quantity in QUANTITIES:
-            rows.append({"organ": name, "quantity": quantity, **_row(quantity, fits, by_model, planar, organ)})
+            rows.append(
+                {
+                    "view": body.view,
+                    "organ": name,
+                    "quantity": quantity,
+                    **_row(quantity, fits, by_model, planar, organ),
+                }
+            )
             rows[-1]["models"] = ", ".join(f"{model} {count}" for model, count in models.items())
-        print(f"{name}: {rows[-1]['models']}", flush=True)
+        print(f"{body.view}, {name}: {rows[-1]['models']}", flush=True)
     return pandas.DataFrame(rows)
 
 
@@ -220,10 +246,10 @@ def _row(
     truth = organ.get(quantity, math.nan)
     return {
         "organ_value": truth,
-        "planar_value": reference,
+        "plane_value": reference,
         "median": float(np.median(values)) if values else math.nan,
         "bias_percent": 100 * (reference / truth - 1) if truth else math.nan,
-        "held_planar": float(np.mean(held)) if held else math.nan,
+        "held_plane": float(np.mean(held)) if held else math.nan,
         "held_organ": float(np.mean(held_organ)) if held_organ else math.nan,
         "estimates": len(held),
         "determined": determined,
@@ -231,47 +257,52 @@ def _row(
     }
 
 
-def table_of(rows: pandas.DataFrame, repeats: int) -> str:
-    """Return the table as markdown."""
-    head = (
-        "organ",
-        "quantity",
-        "in the organ",
-        "planar, no noise",
-        "bias",
-        "median fit",
-        "determined",
-        "holds organ",
-        "holds planar, open intervals too",
-    )
-    lines = [f"| {' | '.join(head)} |", "|---|---|---:|---:|---:|---:|---:|---:|---:|"]
-    for row in rows.to_dict("records"):
-        if not row["estimates"] and math.isnan(row["organ_value"]):
+def table_of(rows: pandas.DataFrame) -> str:
+    """Return the table of one agent as markdown: organs by quantities, what the plane costs, what intervals hold."""
+    lines = [
+        "| organ | quantity | in the organ | bias: depth, blur | and overlap | with a ring | holds: alone, organ "
+        "| alone, plane | whole, plane | ring, plane |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for (organ, quantity), own in rows.groupby(["organ", "quantity"], sort=False):
+        views = {row["view"]: row for row in own.to_dict("records")}
+        if not any(row["estimates"] for row in views.values()):
             continue
-        show = time_text if row["quantity"].endswith("time") else (lambda value: f"{value:.3g}")
+        truth = next(iter(views.values()))["organ_value"]
+        show = time_text if str(quantity).endswith("time") else (lambda value: f"{value:.3g}")
         cells = [
-            row["organ"],
-            QUANTITIES[row["quantity"]],
-            *("—" if math.isnan(row[key]) else show(row[key]) for key in ("organ_value", "planar_value")),
-            "—" if math.isnan(row["bias_percent"]) else f"{row['bias_percent']:+.1f} %",
-            "—" if math.isnan(row["median"]) else show(row["median"]),
-            f"{row['determined']} of {repeats}",
-            *("—" if math.isnan(row[key]) else f"{100 * row[key]:.1f} %" for key in ("held_organ", "held_planar")),
+            organ,
+            QUANTITIES[str(quantity)],
+            "–" if math.isnan(truth) else show(truth),
+            *(_bias(views.get(view)) for view in VIEWS),
+            _held(views.get("alone"), "held_organ", "determined") if quantity in TIMES else "",
+            *(_held(views.get(view), "held_plane", "estimates") for view in VIEWS),
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    asked = rows[rows["quantity"].isin(TIMES) & rows["organ_value"].notna()]
-    lines += ["", f"Half-times and peak times against the organ: {_share(asked)}."]
+    alone = rows[(rows["view"] == "alone") & rows["quantity"].isin(TIMES) & rows["organ_value"].notna()]
+    lines += ["", f"Organs alone, half-times and peak times against the organ: {_share(alone)}."]
     lines += [
-        f"- {QUANTITIES[str(quantity)]}: {_share(part)}" for quantity, part in asked.groupby("quantity", sort=False)
+        f"- {QUANTITIES[str(quantity)]}: {_share(part)}" for quantity, part in alone.groupby("quantity", sort=False)
     ]
-    known = rows[rows["estimates"] > 0]
-    planar = float((known["held_planar"] * known["estimates"]).sum() / known["estimates"].sum())
-    lines += [
-        "",
-        f"All quantities against the planar image, half-times of the same model, open intervals among them: "
-        f"{100 * planar:.1f} % of {known['estimates'].sum()} hold.",
-    ]
+    lines += ["", "All quantities against the plane without noise:"]
+    for view, part in rows[rows["estimates"] > 0].groupby("view", sort=False):
+        held = 100 * float((part["held_plane"] * part["estimates"]).sum() / part["estimates"].sum())
+        lines.append(f"- {view}: {held:.1f} % of {part['estimates'].sum()} hold")
     return "\n".join(lines) + "\n"
+
+
+def _bias(row: dict[str, float] | None) -> str:
+    if row is None or math.isnan(row["bias_percent"]):
+        return ""
+    return f"{row['bias_percent']:+.1f} %".replace("-", "−")
+
+
+def _held(row: dict[str, float] | None, share: str, number: str) -> str:
+    """Return how many of a hundred intervals hold, and of how many where not all repeats were asked."""
+    if row is None or math.isnan(row[share]) or not row[number]:
+        return ""
+    of = "" if row[number] == row["repeats"] else f" of {row[number]:.0f}"
+    return f"{100 * row[share]:.1f} %{of}"
 
 
 def _share(rows: pandas.DataFrame) -> str:
@@ -285,29 +316,23 @@ def _share(rows: pandas.DataFrame) -> str:
 
 
 def main() -> None:
-    """Measure one agent."""
+    """Measure the agents."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--agent", choices=("mdp", "fdg", "tumour"), default="tumour")
+    parser.add_argument("--agent", choices=tuple(AGENTS), nargs="*", default=list(AGENTS))
     parser.add_argument("--repeats", type=int, default=200)
-    parser.add_argument(
-        "--background",
-        choices=("none", "constant", "ring"),
-        default="constant",
-        help="constant: the camera's own alone",
-    )
-    parser.add_argument("--alone", action="store_true", help="each organ without all others: nothing overlaps")
+    parser.add_argument("--views", choices=VIEWS, nargs="*", default=list(VIEWS))
     parser.add_argument("--height", type=int, default=512, help="of the organ map; the width is twice that")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    body = body_of(given.agent, given.background, (given.height, 2 * given.height), given.alone)
-    rows = measured(body, given.repeats, given.seed)
     given.out.mkdir(parents=True, exist_ok=True)
-    name = f"{given.agent}-{given.background}{'-alone' if given.alone else ''}"
-    rows.to_csv(given.out / f"{name}.csv", index=False)
-    text = table_of(rows, given.repeats)
-    (given.out / f"{name}.md").write_text(text, encoding="utf-8")
-    print(text)
+    for agent in given.agent:
+        bodies = [body_of(agent, view, (given.height, 2 * given.height)) for view in given.views]
+        rows = pandas.concat([measured(body, given.repeats, given.seed) for body in bodies], ignore_index=True)
+        rows.to_csv(given.out / f"{agent}.csv", index=False)
+        text = table_of(rows)
+        (given.out / f"{agent}.md").write_text(text, encoding="utf-8")
+        print(f"{agent}\n{text}", flush=True)
 
 
 if __name__ == "__main__":

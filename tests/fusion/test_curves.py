@@ -227,6 +227,22 @@ def test_a_half_life_in_the_wrong_unit_is_noticed() -> None:
         time_activity(counted, regions(counted))
 
 
+def test_what_has_no_ring_keeps_its_counts_and_says_so() -> None:
+    counted = steady()
+    alone = regions(counted)
+    body = box("body", 1.0, 1.0, 38, 28)
+    names = {"inside": ("body",), "gap": 1.0, "width": 2.0}
+    curves = time_activity(counted, regions(counted, body), Background("ring", **names))  # type: ignore[arg-type]
+    place = curves.number("body")
+    assert list(curves.is_corrected) == [True, False, False]  # nor does the muscle, which surrounds too
+    assert (curves.net[place] == curves.counts[place]).all() and (curves.background[place] == 0).all()
+    walled = box("wall", 5.0, 4.0, 30, 20)  # all around, so that nothing is left of other rings
+    curves = time_activity(counted, regions(counted, walled), Background("ring", gap=0.5, width=1.0))
+    first = alone.names[0]
+    assert not curves.is_corrected[0] and curves.is_corrected[curves.number("wall")]
+    assert any(line.startswith(f"{first}") and "no background is taken off" in line for line in curves.said)
+
+
 def test_bad_backgrounds_are_refused() -> None:
     counted = steady()
     none = replace(regions(counted), roles=("target", ""))

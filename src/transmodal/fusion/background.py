@@ -18,7 +18,8 @@ from transmodal.fusion.regions import RegionWeights, Weights
 
 Array = npt.NDArray[np.float64]
 _FINER = 4  # cells of a pixel, each way, in which distances are measured
-SURROUNDINGS = ("soft tissue", "body", "whole body", "background", "muscle")
+BODY = ("soft tissue", "body", "whole body")
+SURROUNDINGS = (*BODY, "background", "muscle")
 """Regions that surround others: a ring may lie in them, and they are no place where a compound goes."""
 
 
@@ -114,10 +115,7 @@ def ring_around(
     """Return the weights of a ring around one region, (H, W) in 0…1.
 
     Distances are measured on quarter pixels. Other regions are left out, but for those that surround and those whose
-    role is background. `masks` are those of `fine_masks`, for many rings.
-
-    Raises:
-        UserError: nothing is left of the ring.
+    role is background. `masks` are those of `fine_masks`, for many rings. It may be that nothing is left.
     """
     shape = regions.weights.shape[1:]
     masks = fine_masks(regions) if masks is None else masks
@@ -137,13 +135,46 @@ def ring_around(
             ring &= ~mask
     if rule.inside:
         ring &= np.any([masks[regions.number(name)] for name in rule.inside], axis=0)
-    weights = ring.reshape(shape[0], _FINER, shape[1], _FINER).mean(axis=(1, 3))
-    if not weights.any():
-        raise UserError(
-            f"nothing is left of the background ring around {regions.names[number]}, {rule.gap:g} to "
-            f"{rule.gap + rule.width:g} mm away; make it wider or nearer, or name a background region"
-        )
-    return np.asarray(weights, dtype=np.float64)
+    return np.asarray(ring.reshape(shape[0], _FINER, shape[1], _FINER).mean(axis=(1, 3)), dtype=np.float64)
+
+
+def taken_off(
+    frames: npt.NDArray[np.float64], regions: RegionWeights, rule: Background, durations: Array | None = None
+) -> tuple[list[Corrected], list[str]]:
+    """Take the background off the counts of every region; return them with lines of what a user should know.
+
+    The background region itself, and with a ring the regions that surround others, keep their counts as they are, as
+    does a region around which nothing of its ring is left.
+
+    Args:
+        frames: (F, H, W) counts.
+        regions: all.
+        rule: how.
+        durations: (F,) s, for a constant rate.
+
+    Raises:
+        UserError: as `background_name`; there is no ring around any region; a constant rate without durations.
+    """
+    beside_name = background_name(rule, regions)
+    masks = fine_masks(regions) if rule.how == "ring" else []
+    taken, empty, said = [], [], []
+    for place, name in enumerate(regions.names):
+        own, beside = rule if name != beside_name else Background(), None
+        if rule.how == "ring":
+            beside = None if name in (*SURROUNDINGS, *rule.inside) else ring_around(regions, place, rule, masks)
+            if beside is not None and not beside.any():
+                beside = None
+                empty.append(name)
+        elif rule.how == "region" and name != beside_name:
+            beside = regions.weights[regions.number(beside_name)]
+        taken.append(corrected(frames, regions.weights[place], own, beside, durations))
+    if empty:
+        where = f"the background ring {rule.gap:g} to {rule.gap + rule.width:g} mm away"
+        remedy = "make it wider or nearer, or name a background region"
+        if not any(each.is_corrected for each in taken):
+            raise UserError(f"nothing is left of {where} around {', '.join(empty)}; {remedy}")
+        said.append(f"{', '.join(empty)}: nothing is left of {where}, so no background is taken off; {remedy}.")
+    return taken, said
 
 
 def corrected(

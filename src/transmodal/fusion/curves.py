@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas
 
 from transmodal.errors import UserError
-from transmodal.fusion.background import Background, Corrected, background_name, corrected, fine_masks, ring_around
+from transmodal.fusion.background import Background, Corrected, background_name, taken_off
 from transmodal.fusion.regions import RegionWeights
 from transmodal.fusion.units import Attenuation, facts_of, in_units, said_of
 from transmodal.images.files import write_text
@@ -192,24 +192,14 @@ def time_activity(
         durations = None
         series = replace(series, durations=None)
         said.append("A frame lasts no time: counts cannot be turned into rates.")
-    beside_name = background_name(rule, regions)
-    masks = fine_masks(regions) if rule.how == "ring" else []
-    taken = []
-    for place, name in enumerate(regions.names):
-        beside = None
-        if rule.how == "ring":
-            beside = ring_around(regions, place, rule, masks)
-        elif rule.how == "region" and name != beside_name:
-            beside = regions.weights[regions.number(beside_name)]
-        own = rule if name != beside_name else Background()
-        taken.append(corrected(frames, regions.weights[place], own, beside, durations))
+    taken, without = taken_off(frames, regions, rule, durations)
     for name in attenuation or {}:
         regions.number(name)
     counted = _timed(_counts(series, regions, taken), series)
     saturation = _saturation(counted)  # of each frame, before they are added up
     counted = _added(counted) if together else counted
-    said += _negative(counted) + saturation
-    facts = {"background": rule.describe(beside_name)}
+    said += without + _negative(counted) + saturation
+    facts = {"background": rule.describe(background_name(rule, regions))}
     if attenuation:
         facts["attenuation"] = "; ".join(
             f"{name} × {each.factor:.4g}: {each.describe(series.isotope)}" for name, each in attenuation.items()

@@ -182,13 +182,14 @@ def prepare(
 
 def background_named(word: str | None, ring: tuple[float, float], regions: "Regions") -> "Background":
     """Return the rule that a word of the command line means; without one, the region drawn as background, if any."""
-    from transmodal.fusion.background import Background
+    from transmodal.fusion.background import BODY, Background
 
     if word is None:
         return Background("region" if "background" in regions.roles else "none")
     if word not in regions.names:
         if word in ("none", "ring"):
-            return Background(word, gap=ring[0], width=ring[1])  # type: ignore[arg-type]
+            body = tuple(name for name in regions.names if name in BODY)  # no ring reaches into the air
+            return Background(word, gap=ring[0], width=ring[1], inside=body)  # type: ignore[arg-type]
         with suppress(ValueError):
             return Background("constant", rate=float(word))
     return Background("region", region=word)
