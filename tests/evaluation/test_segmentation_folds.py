@@ -12,10 +12,11 @@ from tests.data.patches import write_patches
 from transmodal.datasets.manifest import Manifest
 from transmodal.datasets.stacked import Stack, unpack
 from transmodal.evaluation import thresholds
+from transmodal.evaluation.asked import Asked
 from transmodal.evaluation.run import evaluate_run
 from transmodal.evaluation.scores import Scores
 from transmodal.evaluation.segmentation_job import SegmentationJob
-from transmodal.evaluation.target import Asked, TargetJob
+from transmodal.evaluation.target import TargetJob
 from transmodal.evaluation.thresholds import TRIED, best_thresholds
 from transmodal.images import read
 from transmodal.training.cross_validation import CrossValidation, train_folds

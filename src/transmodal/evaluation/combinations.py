@@ -15,12 +15,13 @@ import pandas
 
 from transmodal.datasets.manifest import CaseFiles
 from transmodal.errors import UserError
+from transmodal.evaluation.asked import Progress
 from transmodal.evaluation.intervals import summarise_columns
 from transmodal.evaluation.lesions import LesionPlaces, lesion_places, lesion_values
 from transmodal.evaluation.pairs import score_pair
 from transmodal.evaluation.parallel import map_in_order
 from transmodal.evaluation.scores import Scores
-from transmodal.evaluation.target import Progress, TargetJob
+from transmodal.evaluation.target import TargetJob
 from transmodal.evaluation.wording import bare_title
 from transmodal.images import Image, read
 from transmodal.metrics import metric_of

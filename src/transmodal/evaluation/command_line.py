@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from transmodal.evaluation.target import Asked
+from transmodal.evaluation.asked import Asked
 from transmodal.metrics.policy import Policy
 from transmodal.translation.options import Options
 

@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from transmodal.datasets.manifest import CaseFiles
+from transmodal.evaluation.asked import mask_of
 from transmodal.evaluation.montage import Volume, montage
 from transmodal.evaluation.policy_application import on_common_scale, own_region, scale_of_truth, slice_axis_of
 from transmodal.evaluation.scores import Scores
 from transmodal.evaluation.scoring import CaseImages
-from transmodal.evaluation.target import TRANSLATOR, TargetJob, mask_of
+from transmodal.evaluation.target import TRANSLATOR, TargetJob
 from transmodal.evaluation.wording import lead_metric
 from transmodal.images import Image, read
 from transmodal.images.files import atomic_path

@@ -9,6 +9,7 @@ import pandas
 from pydantic import ValidationError
 
 from transmodal.errors import UserError
+from transmodal.evaluation.asked import Asked, Progress, inputs_for, policy_for_target
 from transmodal.evaluation.combinations import Combinations, score_combinations
 from transmodal.evaluation.command_line import options_in_words
 from transmodal.evaluation.files import files_in, write_combinations, write_downstream, write_evaluation
@@ -22,7 +23,7 @@ from transmodal.evaluation.segmentation_job import SegmentationJob
 from transmodal.evaluation.segmentation_pictures import segmentation_pictures
 from transmodal.evaluation.segmentation_scores import SegmentationDetails
 from transmodal.evaluation.segmenter import STEPS, downstream_of
-from transmodal.evaluation.target import TRANSLATOR, Asked, NoCases, Progress, TargetJob, inputs_for, policy_for_target
+from transmodal.evaluation.target import TRANSLATOR, NoCases, TargetJob
 from transmodal.evaluation.thresholds import choose_thresholds
 from transmodal.metrics.policy import Policy
 from transmodal.training.cross_validation import CrossValidation

@@ -20,13 +20,14 @@ from transmodal.datasets.manifest import CaseFiles
 from transmodal.datasets.preparation import ModalityPreparation, Preparation
 from transmodal.datasets.sample_grid import GridSettings, SliceSettings
 from transmodal.errors import UserError
+from transmodal.evaluation.asked import Progress
 from transmodal.evaluation.downstream import (
     DownstreamCase,
     describe_downstream,
     downstream_dice,
     summarise_downstream,
 )
-from transmodal.evaluation.target import TRANSLATOR, Progress, TargetJob
+from transmodal.evaluation.target import TRANSLATOR, TargetJob
 from transmodal.images import Image, read, require_same_grid
 from transmodal.images.intensity import FittedMap
 from transmodal.losses.overlap import soft_dice_loss
