@@ -159,6 +159,21 @@ def test_what_is_missing_is_said_and_the_rest_is_given(missing: dict, word: str,
     assert any(line.startswith("Not known:") and word in line for line in curves.said)
 
 
+@pytest.mark.parametrize(
+    ("missing", "shown"),
+    [
+        ("injection", "a second, decay-corrected to the injection; the tables have counts and Bq, too. Half-times"),
+        ("sensitivity", "values are net counts a second, decay-corrected to the injection. Half-times"),
+        ("isotope", "values are net counts a second; the tables have counts and Bq, too."),
+        ("durations", "values are counts."),
+    ],
+)
+def test_what_is_shown_instead_of_the_per_cent_is_said(missing: str, shown: str) -> None:
+    counted = replace(steady(), **{missing: None})
+    (line,) = (each for each in time_activity(counted, regions(counted)).said if each.startswith("Not known:"))
+    assert shown in line
+
+
 def test_saturated_pixels_are_said_for_each_frame() -> None:
     frames = np.zeros((3, 30, 40))
     frames[1, 10, 10:12] = 255

@@ -14,30 +14,15 @@ import pandas
 
 from transmodal.errors import UserError
 from transmodal.fusion.background import Background, Corrected, background_name, taken_off
+from transmodal.fusion.doubts import beyond_injected, hottest_pixel, small_regions
 from transmodal.fusion.regions import RegionWeights
-from transmodal.fusion.units import Attenuation, facts_of, in_units, said_of
+from transmodal.fusion.units import Attenuation, Scale, facts_of, in_units, said_of
 from transmodal.images.files import write_text
 from transmodal.images.nuclear.decay import mean_over
 from transmodal.images.nuclear.series import NuclearSeries
 
 Array = npt.NDArray[np.float64]
 _MOST_HALF_LIVES = 40.0  # after which nothing is left to see: the half-life's unit is wrong
-
-
-@dataclass(frozen=True, eq=False)
-class Scale:
-    """Curves in what can be fitted: decay-corrected to the injection, and proportional to the activity.
-
-    Attributes:
-        unit: "%ID", or "counts/s" where that is not known.
-        values, deviations: (R, F).
-        of_count: (R, F), what one net count adds to a value.
-    """
-
-    unit: str
-    values: Array
-    deviations: Array
-    of_count: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,8 +52,11 @@ class TimeActivity:
         half_life: of the isotope, s.
         injected: Bq at the injection.
         missing: what is not known and %ID needs, in words.
+        from_activity: regions that were drawn where the activity is high.
+        hottest: in words, which regions hold the hottest pixel.
         facts: how it was made, name → value, for reports.
         said: what a user should know, a line each.
+        doubts: those of `said` that put the numbers in doubt; they belong beside them.
     """
 
     names: tuple[str, ...]
@@ -95,8 +83,11 @@ class TimeActivity:
     half_life: float | None = None
     injected: float | None = None
     missing: tuple[str, ...] = ()
+    from_activity: frozenset[str] = frozenset()
+    hottest: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
     said: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     def number(self, name: str) -> int:
         """Return the place of a region.
@@ -207,11 +198,16 @@ def time_activity(
     known = in_units(
         counted.net, counted.net_sd, counted.names, series, counted.durations, counted.undecayed, attenuation
     )
+    after = counted.after_injection
+    hottest, nowhere = hottest_pixel(frames if together or not after.any() else frames[after], regions)
+    doubts = [
+        *small_regions(regions), *nowhere, *beyond_injected(regions, known.percent_id, known.percent_id_sd, after)
+    ]  # fmt: skip
     return replace(
         _ratios(counted), rate=known.rate, activity=known.activity, percent_id=known.percent_id,
         percent_id_sd=known.percent_id_sd, percent_of_count=known.percent_of_count, injected=known.injected,
-        missing=known.missing, said=(*said, *said_of(known, counted.undecayed)),
-        facts={**facts_of(series, known.injected), **facts},
+        missing=known.missing, from_activity=regions.from_activity, hottest=hottest, doubts=tuple(doubts),
+        said=(*said, *said_of(known, counted.undecayed), *doubts), facts={**facts_of(series, known.injected), **facts},
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ grid and the exact share of every pixel inside it is taken; the counts themselve
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,7 @@ class RegionWeights:
         outlines: of each region, in cells of the nuclear grid (see `areas.cover`).
         spacing: (row, column) of the nuclear grid, mm.
         said: what a user should know, a line each.
+        from_activity: as of `Regions`.
     """
 
     names: tuple[str, ...]
@@ -45,6 +46,7 @@ class RegionWeights:
     outlines: tuple[Edges, ...] = ()
     spacing: tuple[float, float] = (1.0, 1.0)
     said: tuple[str, ...] = ()
+    from_activity: frozenset[str] = frozenset()
 
     @property
     def pixels(self) -> npt.NDArray[np.float64]:
@@ -75,6 +77,7 @@ class Regions:
         colours: "#rrggbb", one a region.
         sources: where each comes from, in words.
         said: what a user should know, a line each.
+        from_activity: names of those that were drawn where the activity is high; that it is there shows nothing.
     """
 
     names: tuple[str, ...]
@@ -85,6 +88,7 @@ class Regions:
     colours: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     said: tuple[str, ...] = ()
+    from_activity: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         count = len(self.names)
@@ -126,6 +130,7 @@ class Regions:
             sum((each.colours for each in together), ()),
             sum((each.sources for each in together), ()),
             sum((each.said for each in together), ()),
+            frozenset().union(*(each.from_activity for each in together)),
         )
 
     def with_roles(self, target: str = "", background: str = "") -> "Regions":
@@ -143,9 +148,7 @@ class Regions:
                 raise UserError(f"there is no region {name!r}; the regions are {', '.join(self.names)}")
             roles = ["" if old == role else old for old in roles]
             roles[self.names.index(name)] = role
-        return Regions(
-            self.names, self.masks, self.affine, self.edges, tuple(roles), self.colours, self.sources, self.said
-        )
+        return replace(self, roles=tuple(roles))
 
     def without(self, *names: str) -> "Regions":
         """Return the regions that are not named; names that are none are passed over."""
@@ -155,7 +158,8 @@ class Regions:
         columns = (self.edges, self.roles, self.colours, self.sources)
         edges, roles, colours, sources = (tuple(column[place] for place in kept) for column in columns)
         chosen = tuple(self.names[place] for place in kept)
-        return Regions(chosen, self.masks[kept], self.affine, edges, roles, colours, sources, self.said)  # type: ignore[arg-type]
+        drawn = self.from_activity.intersection(chosen)
+        return Regions(chosen, self.masks[kept], self.affine, edges, roles, colours, sources, self.said, drawn)  # type: ignore[arg-type]
 
     def weights_on(self, series: NuclearSeries, transform: Transform | None = None) -> Weights:
         """Return the share of each nuclear pixel inside each region, (R, H, W) in 0…1; see `on`."""
@@ -190,8 +194,9 @@ class Regions:
             shares.append(min(share, 1.0))
             outlines.append(outline)
         return RegionWeights(
-            self.names, np.stack(weights), self.roles, np.array(shares), tuple(outlines), series.spacing, tuple(said)
-        )
+            self.names, np.stack(weights), self.roles, np.array(shares), tuple(outlines), series.spacing, tuple(said),
+            self.from_activity,
+        )  # fmt: skip
 
 
 def regions_from_labels(labels: Image, names: LabelNames, *, least_pixels: int = 1) -> Regions:
@@ -308,7 +313,8 @@ def region_above(
     drawn = cover(cells, (anatomy.shape[0], anatomy.shape[1])) >= 0.5
     looked = "all frames together" if frame is None else f"frame {frame + 1}"
     source = f"activity from {100 * share:g} % of the maximum of {looked} on, one connected piece"
-    return Regions((name,), drawn[None], anatomy.affine, (edges,), (role,), sources=(source,))
+    found = frozenset({name})
+    return Regions((name,), drawn[None], anatomy.affine, (edges,), (role,), sources=(source,), from_activity=found)
 
 
 def _cells() -> npt.NDArray[np.float64]:

@@ -20,7 +20,6 @@ Array = npt.NDArray[np.float64]
 _MEGA = 1e6
 _MOST_PER_MM = 0.1  # of attenuation: I-125 in water has 0.04
 _DEEPEST = 60.0  # mm
-_SCALE_FREE = " Half-times and peak times do not need that: they are fitted to decay-corrected net counts a second."
 
 
 @dataclass(frozen=True)
@@ -56,6 +55,22 @@ class Attenuation:
         means = {"single": "of tissue over it", "coincidence": "of tissue, the whole thickness of the body there,"}
         words = "of tissue" if isotope is None else means[isotope.emission]
         return f"exp(µ·x) for {self.tissue:g} mm {words} at {self.per_mm:g} per mm"
+
+
+@dataclass(frozen=True, eq=False)
+class Scale:
+    """Curves in what can be fitted: decay-corrected to the injection, and proportional to the activity.
+
+    Attributes:
+        unit: "%ID", or "counts/s" where that is not known.
+        values, deviations: (R, F).
+        of_count: (R, F), what one net count adds to a value.
+    """
+
+    unit: str
+    values: Array
+    deviations: Array
+    of_count: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,18 +138,15 @@ def in_units(
 
 
 def said_of(known: InUnits, undecayed: Array | None) -> list[str]:
-    """Return a line that says what is missing and what the curves are therefore in; none where all is known."""
+    """Return a line that says what is missing, and what is shown instead of %ID; none where all is known."""
     if not known.missing:
         return []
-    has = (
-        "counts, Bq"
-        if known.activity is not None
-        else "counts, counts a second"
-        if known.rate is not None
-        else "counts"
-    )
-    line = f"Not known: {', '.join(known.missing)}. The curves are therefore in {has} only, without %ID."
-    return [line + (_SCALE_FREE if undecayed is not None and len(undecayed) > 1 else "")]
+    shown = "counts" if known.rate is None else "net counts a second"
+    if undecayed is not None:
+        shown += ", decay-corrected to the injection"
+    beside = "; the tables have counts and Bq, too" if known.activity is not None else ""
+    free = " Half-times and peak times do not need that." if undecayed is not None and len(undecayed) > 1 else ""
+    return [f"Not known: {', '.join(known.missing)}. Without it there is no %ID: values are {shown}{beside}.{free}"]
 
 
 def facts_of(series: NuclearSeries, injected: float | None) -> dict[str, str]:

@@ -1,0 +1,113 @@
+"""What puts numbers of regions in doubt: regions below the camera's blur, more than was injected, counts in none."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from transmodal.fusion.background import SURROUNDINGS
+from transmodal.fusion.regions import RegionWeights
+from transmodal.reporting.figures import plain_number
+
+Array = npt.NDArray[np.float64]
+FEWEST_PIXELS = 10.0
+"""Of the nuclear grid. A camera's blur is commonly two to three pixels wide: that of a point fills so many."""
+_WHOLE = 100.0  # %ID
+_SURE = 3.0  # standard deviations
+_OVERLAP = 0.01  # of a region's area, from which it is not added to others
+_WORTH = 0.05  # of a pixel's area
+_NEAR = 2  # pixels
+
+
+def small_regions(regions: RegionWeights) -> list[str]:
+    """Return a line about the regions of fewer than `FEWEST_PIXELS` nuclear pixels; none where there are none."""
+    small = [
+        f"{name} ({plain_number(round(float(pixels), 1))})"
+        for name, pixels in zip(regions.names, regions.pixels, strict=True)
+        if pixels < FEWEST_PIXELS
+    ]
+    if not small:
+        return []
+    return [
+        f"Regions of fewer than {FEWEST_PIXELS:g} nuclear pixels, smaller than the camera's blur: {', '.join(small)}. "
+        "Part of their counts lies outside them, and counts of their neighbours inside: their values may be far off."
+    ]
+
+
+def beyond_injected(
+    regions: RegionWeights, percent: Array | None, deviations: Array | None, after: npt.NDArray[np.bool_]
+) -> list[str]:
+    """Return lines about more than 100 %ID, by three standard deviations: in one region, else in several together.
+
+    Args:
+        regions: whose overlap decides which may be added up.
+        percent, deviations: (R, F) %ID; None where it is not known.
+        after: (F,), which frames lie after the injection.
+    """
+    if percent is None or deviations is None or not after.any():
+        return []
+    values, spread = percent[:, after], deviations[:, after]
+    beyond = (values - _SURE * spread).max(axis=1) > _WHOLE
+    if beyond.any():
+        told = [f"{name} {plain_number(values[place].max())} %ID" for place, name in enumerate(regions.names)]
+        where = f"up to {', '.join(each for each, is_told in zip(told, beyond, strict=True) if is_told)}"
+    else:
+        apart = _apart(regions.weights, values.max(axis=1))
+        total, sd = values[apart].sum(axis=0), np.sqrt((spread[apart] ** 2).sum(axis=0))
+        if not (total - _SURE * sd > _WHOLE).any():
+            return []
+        names = ", ".join(regions.names[place] for place in apart)
+        where = f"up to {plain_number(float(total.max()))} %ID in {names} together, which do not overlap"
+    return [
+        f"More than was injected: {where}. Check that times are in seconds, the injected activity in MBq, the "
+        "sensitivity in counts a second for each MBq, and any correction for depth."
+    ]
+
+
+def _apart(weights: Array, values: Array) -> list[int]:
+    """Return regions that do not overlap, beginning with the highest value."""
+    covered, taken = np.zeros(weights.shape[1:]), []
+    for place in np.argsort(-values, kind="stable"):
+        own = weights[place]
+        if np.maximum(covered + own - 1.0, 0.0).sum() <= _OVERLAP * own.sum():
+            covered += own
+            taken.append(int(place))
+    return sorted(taken)
+
+
+def hottest_pixel(frames: Array, regions: RegionWeights) -> tuple[str, list[str]]:
+    """Return in words which regions hold the hottest pixel, and a line where none does.
+
+    Args:
+        frames: (F, H, W) counts, added up.
+        regions: on that grid.
+    """
+    counts = frames.sum(axis=0)
+    if not counts.max() > 0:
+        return "", []
+    row, column = np.unravel_index(counts.argmax(), counts.shape)
+    where = f"row {row}, column {column}"
+    shares = regions.weights[:, row, column]
+    places = [place for place in np.argsort(-shares, kind="stable") if shares[place] >= _WORTH]
+    held = [f"{regions.names[place]} ({100 * shares[place]:.0f} % of it)" for place in places]
+    if held:
+        beside = _beside(regions, int(row), int(column), [regions.names[place] for place in places])
+        near = f", within {_NEAR} pixels of {_listed(beside)}" if beside else ""
+        return f"the hottest pixel ({where}) lies in {_listed(held)}{near}", []
+    line = (
+        f"The hottest pixel of the nuclear image ({where}, {plain_number(float(counts.max()))} counts) lies in no "
+        "region: what is there is not counted. Draw a region around it, or find it with --above 0.5."
+    )
+    return f"the hottest pixel ({where}) lies in no region", [line]
+
+
+def _beside(regions: RegionWeights, row: int, column: int, held: Sequence[str]) -> list[str]:
+    """Return the regions near a pixel, whose counts may be those that it shows."""
+    rows, columns = (slice(max(place - _NEAR, 0), place + _NEAR + 1) for place in (row, column))
+    near = regions.weights[:, rows, columns].max(axis=(1, 2)) >= _WORTH
+    unnamed = (*held, *SURROUNDINGS)
+    return [name for name, is_near in zip(regions.names, near, strict=True) if is_near and name not in unnamed]
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
