@@ -171,7 +171,7 @@ def main() -> None:
     data = out / "mdp"
     images = (data / "photo" / "mouse001.png", data / "nuclear" / "mouse001.tif")
     chain = ("--xray", models["xray"], "--organs", models["organs"], "--register", data / "fiducials.csv")
-    run("fuse", "curves", *images, *chain, "--target", "skeleton", "-o", out / "study")
+    run("fuse", "curves", *images, *chain, "--target", "skeleton", "--overwrite", "-o", out / "study")
 
 
 if __name__ == "__main__":

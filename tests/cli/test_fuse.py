@@ -10,6 +10,8 @@ import pytest
 from tests.data.commands import run
 from tests.data.translators import PHOTO, XRAY, make_translator
 
+from transmodal.errors import UserError
+from transmodal.fusion.outputs import COUNTED, require_new_file, require_new_results
 from transmodal.fusion.region_files import Polygon, write_polygons
 from transmodal.images import read
 from transmodal.images.note import NOTICE
@@ -155,7 +157,7 @@ def test_a_region_drawn_as_background_is_one(here: Path, tmp_path: Path, capsys:
     chest = np.array([[40.0, 20.0], [48.0, 20.0], [48.0, 28.0], [40.0, 28.0]])
     drawn = tmp_path / "drawn.json"
     write_polygons(drawn, (Polygon("2", chest), Polygon("muscle", chest + np.array([30.0, -5.0]), "background")))
-    words = ("--polygons", drawn, "--register", "fiducials.csv", "-o", tmp_path / "out", "--json")
+    words = ("--polygons", drawn, "--register", "fiducials.csv", "-o", tmp_path / "out", "--overwrite", "--json")
     for asked, expected in (
         ((), "the region muscle"),
         (("--background", "none"), "no background was taken off"),
@@ -189,7 +191,7 @@ def test_a_pixel_size_is_for_pictures_without_one(
     words = (BOTH[1], "--register", "fiducials.csv", "-o", out)
     assert run(capsys, "fuse", bare, *words)[0] == 2
     assert run(capsys, "fuse", bare, *words, "--spacing", 0.78125, 0.78125)[0] == 0
-    status, _, errors = run(capsys, "fuse", BOTH[0], *words, "--spacing", 0.5, 0.5)
+    status, _, errors = run(capsys, "fuse", BOTH[0], *words, "--spacing", 0.5, 0.5, "--overwrite")
     assert status == 2 and "says pixels of 0.78125×0.78125 mm; leave --spacing 0.5 0.5 out" in errors
 
 
@@ -221,7 +223,7 @@ def test_a_photograph_becomes_xray_organs_and_curves(
     assert xray.same_grid(photo) and organs.same_grid(photo) and NOTICE in xray.source.derivation
     assert sidecar_of(out / "organs.png").is_file()
     made = (out / "xray.png").stat().st_mtime_ns
-    assert run(capsys, "fuse", "curves", "photo/mouse001.png", BOTH[1], *chain)[0] == 0
+    assert run(capsys, "fuse", "curves", "photo/mouse001.png", BOTH[1], *chain, "--overwrite")[0] == 0
     assert (out / "xray.png").stat().st_mtime_ns == made  # what is done is not made again
     over = tmp_path / "over.png"
     words = ("--xray", to_xray, "--register", "fiducials.csv", "-o", over)
@@ -263,3 +265,44 @@ def test_help_shows_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert status == 0 and "overlay" in said and "regions" in said and "curves" in said
     status, said, _ = run(capsys, "fuse", "curves", "--help")
     assert status == 0 and "Examples" in said
+
+
+@pytest.mark.parametrize("command", ["regions", "curves"])
+def test_results_and_inputs_are_not_written_over_unasked(
+    command: str, here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "study"
+    words = ("fuse", command, *BOTH, *LABELS, "--leave-out", "soft tissue")
+    assert run(capsys, *words, "-o", out)[0] == 0
+    before = {file.name: file.stat().st_mtime_ns for file in out.iterdir()}
+    status, _, errors = run(capsys, *words, "-o", out)
+    assert status == 2 and f"{out} holds" in errors and "--overwrite" in errors
+    assert before == {file.name: file.stat().st_mtime_ns for file in out.iterdir()}
+    assert run(capsys, *words, "-o", out, "--overwrite")[0] == 0
+    for folder in (".", "xray", "organs", "nuclear"):
+        status, _, errors = run(capsys, *words, "-o", folder, "--overwrite")
+        assert status == 2 and f"{folder} holds the input" in errors
+    assert not (here / "report.html").exists() and not (here / "xray" / "regions.png").exists()
+
+
+def test_an_overlay_is_not_written_over_unasked(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("fuse", *BOTH, "--register", "fiducials.csv", "--bare", "-o")
+    assert run(capsys, *words, tmp_path / "over.png")[0] == 0
+    status, _, errors = run(capsys, *words, tmp_path / "over.png")
+    assert status == 2 and "over.png exists" in errors and "--overwrite" in errors
+    assert run(capsys, *words, tmp_path / "over.png", "--overwrite")[0] == 0
+    status, _, errors = run(capsys, *words, tmp_path)
+    assert status == 2 and "is a folder; name a file" in errors
+    status, _, errors = run(capsys, *words, BOTH[0], "--overwrite")
+    assert status == 2 and "is an input" in errors
+
+
+def test_a_picture_that_no_model_made_is_not_written_over(tmp_path: Path) -> None:
+    (tmp_path / "xray.png").write_bytes(b"mine")
+    with pytest.raises(UserError, match=r"holds xray.png already"):
+        require_new_results(tmp_path, COUNTED, [])
+    with pytest.raises(UserError, match=r"xray.png exists"):
+        require_new_file(tmp_path / "over.png", tmp_path / "xray.png")
+    sidecar_of(tmp_path / "xray.png").write_text("{}")
+    require_new_results(tmp_path, COUNTED, [])
+    require_new_file(tmp_path / "over.png", tmp_path / "xray.png")

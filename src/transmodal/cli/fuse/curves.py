@@ -19,6 +19,7 @@ from transmodal.cli.fuse.options import (
     LeaveOutOption,
     NamesOption,
     OrgansOption,
+    OverwriteOption,
     PolygonsOption,
     RegisterOption,
     RingOption,
@@ -76,6 +77,7 @@ def curves(
     energy_window: WindowNumber = 1,
     detector: DetectorNumber = 1,
     device: DeviceOption = "auto",
+    overwrite: OverwriteOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print fits and answers as JSON.")] = False,
 ) -> None:
     """Follow each region through time: curves in %ID, half-times, peak and area with intervals, six answers, a report.
@@ -85,10 +87,13 @@ def curves(
     import sys
 
     from transmodal.fusion.biodistribution import fits_table, follow, in_words
+    from transmodal.fusion.outputs import STUDIED, require_new_results
     from transmodal.fusion.overlay import OverlaySettings
     from transmodal.fusion.region_sources import RegionSources
 
     sources = RegionSources(organs, labels, names, polygons, above, tuple(leave_out or ()))
+    inputs = (image, activity, register, labels, names, polygons)
+    require_new_results(out, STUDIED, inputs, overwrite=overwrite)
     found = prepare(
         image,
         activity,

@@ -82,6 +82,7 @@ DepthOption = Annotated[
     ),
 ]
 DeviceOption = Annotated[str, typer.Option(help="Where models run: auto, cpu, cuda or mps.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Write over results that are there.")]
 UNITS = {"counts": "counts", "bq": "Bq", "percent-id": "%ID"}
 UnitOption = Annotated[str, typer.Option(help="Of the colours: counts, bq or percent-id, for one nuclear pixel.")]
 
@@ -161,10 +162,8 @@ def prepare(
     device: str,
 ) -> Prepared:
     """Make the X-ray where it is asked for, read both images, register them, and find the regions."""
-    from transmodal.fusion.biodistribution import require_folder
     from transmodal.fusion.region_sources import find_regions
 
-    require_folder(out)
     facts = {"anatomy": str(image), "activity": str(activity)}
     said: tuple[str, ...] = ()
     if xray is not None:

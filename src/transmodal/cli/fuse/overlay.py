@@ -12,6 +12,7 @@ from transmodal.cli.fuse.options import (
     DetectorNumber,
     DeviceOption,
     KindOption,
+    OverwriteOption,
     RegisterOption,
     SpacingOption,
     UnitOption,
@@ -73,11 +74,13 @@ def overlay(
     energy_window: WindowNumber = 1,
     detector: DetectorNumber = 1,
     device: DeviceOption = "auto",
+    overwrite: OverwriteOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was made as JSON.")] = False,
 ) -> None:
     """Lay a nuclear image in colour over an anatomical picture; the counts themselves are not changed."""
     from transmodal.errors import UserError
     from transmodal.fusion.animation import animate, write_animation
+    from transmodal.fusion.outputs import require_new_file
     from transmodal.fusion.overlay import OverlaySettings, fuse
     from transmodal.fusion.writing import write_overlay
 
@@ -96,8 +99,10 @@ def overlay(
     moves = out.suffix.lower() in (".gif", ".mp4")
     if bare and moves:
         raise UserError(f"--bare: {out.name} shows the time of each frame beside it; leave --bare out")
-    if xray is not None:
-        image, warned = make_xray(image, xray, out.with_name(f"{out.stem}-xray.png"), spacing, device)
+    made = out.with_name(f"{out.stem}-xray.png") if xray is not None else None
+    require_new_file(out, made, overwrite=overwrite)
+    if xray is not None and made is not None:
+        image, warned = make_xray(image, xray, made, spacing, device)
         spacing = None
         say(warned, as_json)
     anatomy, series, registration = read_both(image, activity, register, kind, spacing, energy_window, detector)

@@ -18,6 +18,7 @@ from transmodal.cli.fuse.options import (
     LeaveOutOption,
     NamesOption,
     OrgansOption,
+    OverwriteOption,
     PolygonsOption,
     RegisterOption,
     RingOption,
@@ -65,6 +66,7 @@ def regions(
     energy_window: WindowNumber = 1,
     detector: DetectorNumber = 1,
     device: DeviceOption = "auto",
+    overwrite: OverwriteOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
 ) -> None:
     """Count in regions, all frames together: organs of a model or a label map, drawn polygons, hot spots.
@@ -74,9 +76,12 @@ def regions(
     from transmodal.fusion.activity import chosen_frames
     from transmodal.fusion.biodistribution import frames_of, in_words, write_regions_picture
     from transmodal.fusion.curves import time_activity
+    from transmodal.fusion.outputs import COUNTED, require_new_results
     from transmodal.fusion.region_sources import RegionSources
 
     sources = RegionSources(organs, labels, names, polygons, above, tuple(leave_out or ()))
+    inputs = (image, activity, register, labels, names, polygons)
+    require_new_results(out, COUNTED, inputs, overwrite=overwrite)
     found = prepare(
         image,
         activity,
