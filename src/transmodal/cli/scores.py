@@ -104,7 +104,8 @@ def print_scores(scores: Scores, *, title: str, comparison: "SystemComparison | 
 
 
 def _print_comparison(console: Console, scores: Scores, comparison: "SystemComparison") -> None:
-    from transmodal.evaluation.comparison_report import p_text, reach_text, stability_text
+    from transmodal.evaluation.comparison_report import reach_text, stability_text
+    from transmodal.reporting.figures import p_text
 
     first, *others = scores.systems
     found = {(each.metric, each.second): each for each in comparison.against_first}

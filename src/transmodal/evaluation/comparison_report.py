@@ -22,7 +22,7 @@ from transmodal.evaluation.waem_terms import FLOORS_IN_WORDS
 from transmodal.evaluation.wording import bare_title, counted, lead_metric, titled
 from transmodal.metrics import metric_of
 from transmodal.reporting.charts import RankGrid, Row, differences_chart, paired_chart, rank_chart
-from transmodal.reporting.figures import plain_number
+from transmodal.reporting.figures import p_text, plain_number
 from transmodal.reporting.html import Block, Cell, Details, Picture, Table, Text
 
 DASH = "—"
@@ -61,13 +61,6 @@ def comparison_blocks(
     if found.aggregate is not None:
         blocks += _aggregate_blocks(scores, found.aggregate)
     return blocks
-
-
-def p_text(p: float | None) -> str:
-    """Return a p value for people."""
-    if p is None:
-        return DASH
-    return "< 0.0001" if p < 1e-4 else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
 
 
 def reach_text(differences: Sequence[Difference]) -> str:

@@ -16,6 +16,7 @@ from transmodal.images.nuclear.decay import mean_over
 
 Array = npt.NDArray[np.float64]
 _HOUR = 3600.0
+_TELLING = 100.0  # a bound further below the value says nothing
 
 
 @dataclass(frozen=True)
@@ -137,5 +138,6 @@ def _open(value: float, sd: float, reach: float, unit: str) -> Estimate:
     spread = float(np.exp(min(relative, 50.0)))
     low, high = float(value / spread), float(value * spread)
     if relative > np.log(10.0) / 2:
-        return Estimate(None, low, np.inf, unit, "delta method", "the frames end too early")
+        least = low if spread < _TELLING else 0.0
+        return Estimate(None, least, np.inf, unit, "delta method", "the frames end too early")
     return Estimate(float(value), low, high, unit, "delta method")

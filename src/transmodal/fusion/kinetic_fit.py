@@ -26,6 +26,7 @@ from transmodal.fusion.fit_quantities import bound_only, effective_of, estimate_
 from transmodal.fusion.fit_starts import beginnings, bounds_of
 from transmodal.fusion.least_squares import Problem, minimise
 from transmodal.images.nuclear.decay import mean_over
+from transmodal.reporting.figures import p_text
 
 Array = npt.NDArray[np.float64]
 FEWEST = 4
@@ -313,7 +314,7 @@ def _said(model: Model, aicc: Mapping[str, float], chi2: float, freedom: int, p:
     if p < _SCATTER:
         lines.append(
             f"The frames scatter more about the curve than counts do (χ² {chi2:.1f} with {freedom} degrees of freedom, "
-            f"p {p:.2g}): the model is not the whole truth, and intervals are wider for it."
+            f"p {p_text(p)}): the model is not the whole truth, and intervals are wider for it."
         )
     return tuple(lines)
 

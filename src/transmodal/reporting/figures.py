@@ -109,6 +109,13 @@ def plain_number(value: float) -> str:
     return text.replace(",", "\u202f").replace("-", "−")
 
 
+def p_text(p: float | None) -> str:
+    """Write a p value for people: two digits, and no smaller than can be believed; a dash for None."""
+    if p is None:
+        return "—"
+    return "< 0.0001" if p < 1e-4 else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
+
+
 def _draw_panel(axis: Any, name: str, shown: Panel, **how: Any) -> Any:
     height, width = shown.size
     drawn = axis.imshow(shown.pixels, extent=(0, width, height, 0), interpolation="antialiased", **how)
