@@ -7,9 +7,8 @@ When should the animal go to the scanner? All answers are planar: what lies over
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pandas
 from scipy import stats
 
@@ -18,12 +17,17 @@ from transmodal.fusion.background import SURROUNDINGS
 from transmodal.fusion.curves import TimeActivity
 from transmodal.fusion.estimates import DASH, Estimate, time_text, written
 from transmodal.fusion.kinetic_fit import KineticFit, fit_region
+from transmodal.fusion.misfit import NOTED, WITHHELD, held, misfit, misfit_note
+from transmodal.fusion.organ_peaks import net_signal, organs_by_peak, shown_values
 from transmodal.fusion.regions import target_of
 from transmodal.fusion.scan_times import Window, contrast_window, counts_window, fit_background, visible_window
-from transmodal.reporting.figures import plain_number
+from transmodal.reporting.figures import p_text, plain_number
 
-Array = npt.NDArray[np.float64]
 _SURE = 3.0  # standard deviations from which counts are called activity
+COUNTS_ALONE = (
+    "intervals are those of the counts alone: what lies over and under a region, calibration, outlines and "
+    "registration are in none"
+)
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class Answers:
         yielded: window of the net counts of one frame.
         visible: window in which the net counts of one frame stand out most from their noise.
         frame_length: s, for which both hold.
+        doubts: what puts these numbers in doubt, a line each.
     """
 
     target: str
@@ -57,18 +62,24 @@ class Answers:
     yielded: Window | None
     visible: Window | None
     frame_length: float | None
+    doubts: tuple[str, ...] = ()
 
     def table(self) -> pandas.DataFrame:
-        """Return question, answer and remark, a row each."""
-        rows = [(each.question, each.answer, each.remark) for each in self.answers]
+        """Return question, answer and remark, a row each; the first remark begins with the doubts."""
+        remarks = [each.remark for each in self.answers]
+        remarks[0] = " ".join(filter(None, [*self.doubts, remarks[0]]))
+        rows = [(each.question, each.answer, said) for each, said in zip(self.answers, remarks, strict=True)]
         return pandas.DataFrame(rows, columns=["question", "answer", "remark"])
 
 
 def fit_all(curves: TimeActivity, *, at: Sequence[float] = ()) -> dict[str, KineticFit]:
-    """Fit every region's curve, in %ID or else in decay-corrected counts a second; empty without isotope or times."""
+    """Fit every region's curve, in %ID or else in decay-corrected counts a second; empty without isotope or times.
+
+    Where the model does not hold there are values, but no intervals (`misfit`); `fit_region` leaves them.
+    """
     if curves.scale is None:
         return {}
-    return {name: fit_region(curves, name, at=at) for name in curves.names}
+    return {name: held(fit_region(curves, name, at=at)) for name in curves.names}
 
 
 def answer(
@@ -77,6 +88,7 @@ def answer(
     *,
     target: str = "",
     frame_length: float | None = None,
+    doubts: Sequence[str] = (),
 ) -> Answers:
     """Answer the questions.
 
@@ -85,6 +97,7 @@ def answer(
         fits: of `fit_all`; made where not given.
         target: the region asked about; "" for the one with that role or a name such as tumour.
         frame_length: s, of the later scan; None for the longest frame of this one.
+        doubts: further lines that belong beside the numbers, such as what models warned of.
 
     Raises:
         UserError: no region is the target, or the later scan would last no time.
@@ -94,7 +107,7 @@ def answer(
     name = target_of(curves.names, curves.roles, target)
     if not name:
         raise UserError(f"no region is the target; name one of {', '.join(curves.names)}")
-    fits = fit_all(curves) if fits is None else fits
+    fits = fit_all(curves) if fits is None else {region: held(each) for region, each in fits.items()}
     own = fits.get(name, KineticFit())
     length = frame_length or _longest(curves)
     beside = fit_background(curves, name) if own.model else None
@@ -108,66 +121,10 @@ def answer(
         _elsewhere(curves, organs, name),
         _stays(curves, own),
         _peak(curves, own),
-        _scanner(contrast, yielded, visible, length),
+        _scanner(contrast, yielded, visible, length, (own, beside or KineticFit())),
     )
-    return Answers(name, answers, organs, contrast, yielded, visible, length)
-
-
-def organs_by_peak(curves: TimeActivity, fits: Mapping[str, KineticFit]) -> pandas.DataFrame:
-    """Return a row a region, the highest peak first: that of the fit, or of the highest frame where there is none.
-
-    Frames before the injection take no part. Columns: region, peak, low, high, unit (%ID, counts/s or counts),
-    peak_time_s, last (in the last frame), net_counts of all frames and their z (NaN without background), model.
-    """
-    values, spread, unit = _shown(curves)
-    after = np.flatnonzero(curves.after_injection)
-    rows = []
-    for place, name in enumerate(curves.names):
-        fitted = fits.get(name, KineticFit())
-        best = int(after[values[place, after].argmax()]) if after.size else None
-        peak, when = fitted.estimates.get("peak"), fitted.estimates.get("peak_time")
-        moment = math.nan if when is None or when.value is None else when.value
-        if best is not None:
-            value, sd = float(values[place, best]), float(spread[place, best])
-            peak = peak or Estimate(value, value - 1.96 * sd, value + 1.96 * sd, unit, "Poisson")
-            if math.isnan(moment) and curves.starts is not None:
-                durations = np.zeros_like(curves.starts) if curves.durations is None else curves.durations
-                moment = float((curves.starts + durations / 2)[best])
-        peak = peak or Estimate(math.nan, math.nan, math.nan, unit)
-        net, _, z = _signal(curves, place)
-        rows.append(
-            {
-                "region": name,
-                "peak": peak.value,
-                "low": peak.low,
-                "high": peak.high,
-                "unit": unit,
-                "peak_time_s": moment,
-                "last": float(values[place, -1]),
-                "net_counts": net,
-                "z": z,
-                "model": fitted.model,
-            }
-        )
-    return pandas.DataFrame(rows).sort_values("peak", ascending=False, kind="stable", ignore_index=True)
-
-
-def _shown(curves: TimeActivity) -> tuple[Array, Array, str]:
-    """Return values and standard deviations (R, F) in the best unit that is known."""
-    scale = curves.scale
-    return (curves.net, curves.net_sd, "counts") if scale is None else (scale.values, scale.deviations, scale.unit)
-
-
-def _signal(curves: TimeActivity, place: int) -> tuple[float, float, float]:
-    """Return the net counts of all frames after the injection, their standard deviation, and how many of it they are.
-
-    The last is NaN without background: from 0, counts of air are as sure as those of a tumour.
-    """
-    after = curves.after_injection
-    net = float(curves.net[place, after].sum())
-    sd = math.sqrt(float((curves.net_sd[place, after] ** 2).sum()))
-    is_known = bool(curves.is_corrected[place]) and sd > 0
-    return net, sd, net / sd if is_known else math.nan
+    every = tuple(dict.fromkeys([*curves.doubts, *doubts]))
+    return Answers(name, answers, organs, contrast, yielded, visible, length, every)
 
 
 def _longest(curves: TimeActivity) -> float | None:
@@ -180,7 +137,7 @@ def _longest(curves: TimeActivity) -> float | None:
 def _reaches(curves: TimeActivity, name: str) -> Answer:
     question = f"Does the compound reach the target ({name})?"
     place, after = curves.number(name), curves.after_injection
-    net, sd, z = _signal(curves, place)
+    net, sd, z = net_signal(curves, place)
     frames = f"{after.sum()} frame{'' if after.sum() == 1 else 's'}"
     if not after.any():
         return Answer(question, "Cannot be told: no frame lies after the injection.")
@@ -189,11 +146,10 @@ def _reaches(curves: TimeActivity, name: str) -> Answer:
         interval = f"{plain_number(net - 1.96 * sd)} to {plain_number(net + 1.96 * sd)}"
         remark = "what lies over and under it, air and the camera itself give counts too; name a background"
         return Answer(question, text, ((f"counts, {frames}", f"{plain_number(net)} ({interval})"),), remark)
-    verdict = "Yes" if z >= _SURE else "Not shown"
     low, high = net - 1.96 * sd, net + 1.96 * sd
     numbers = [
         (f"net counts, {frames}", f"{plain_number(net)} ({plain_number(low)} to {plain_number(high)})"),
-        ("standard deviations above background", f"{_deviations(z)} (p {max(stats.norm.sf(z), 1e-99):.2g})"),
+        ("standard deviations above background", f"{_deviations(z)} (p {p_text(float(stats.norm.sf(z)))})"),
     ]
     ratio = ""
     background, counts = (float(each[place, after].sum()) for each in (curves.background, curves.counts))
@@ -205,7 +161,12 @@ def _reaches(curves: TimeActivity, name: str) -> Answer:
         numbers.append(("target to background", f"{plain_number(value)} ({interval})"))
         ratio = f", {plain_number(value)} times the background of the same area ({interval})"
     sure = "" if math.isnan(z) else f", {_deviations(z)} standard deviations above background"
-    return Answer(question, f"{verdict}: {plain_number(net)} net counts{sure}{ratio}.", tuple(numbers))
+    counted = f"{plain_number(net)} net counts{sure}{ratio}."
+    if name in curves.from_activity:
+        text = f"Cannot be told: {name} was drawn where the activity is highest, so it is reached by definition; it has"
+        remark = "draw the target on the anatomy (--polygons, --labels or --organs) to ask that"
+        return Answer(question, f"{text} {counted}", tuple(numbers), remark)
+    return Answer(question, f"{'Yes' if z >= _SURE else 'Not shown'}: {counted}", tuple(numbers))
 
 
 def _deviations(z: float) -> str:
@@ -218,15 +179,18 @@ def _amount(curves: TimeActivity, own: KineticFit, organs: pandas.DataFrame, nam
     needs = "" if curves.percent_id is not None else f"for %ID {_listed(curves.missing)} must be known"
     if not own.model:
         text = _amount_of_frames(curves, organs, name)
-        return Answer(question, text, remark=_joined(_why(curves, own), needs, _PLANAR))
+        return Answer(question, text, remark=_joined(_why(curves, own), needs, _PLANAR, COUNTS_ALONE))
     peak = own.estimates["peak"]
     numbers = [("peak", peak.sentence())]
     if own.area is not None:
         numbers.append(("area under the curve, observed", own.area.observed.sentence()))
         share = "" if math.isnan(own.area.tail_share) else f"; {100 * own.area.tail_share:.0f} % of it in the tail"
         numbers.append(("area with the tail", own.area.total.sentence() + share))
-    text = f"{peak.text()} at the peak (95 %: {peak.interval()})."
-    return Answer(question, text, tuple(numbers), _joined(needs, _PLANAR))
+    text = f"{_plain(peak, ' at the peak')}.{_sentence(misfit_note(own))}"
+    highest = float(organs[organs["region"] == name]["highest_frame"].iloc[0])
+    if misfit(own) > NOTED:
+        text += f" The highest frame has {written(highest, own.unit)}."
+    return Answer(question, text, tuple(numbers), _joined(needs, _PLANAR, COUNTS_ALONE))
 
 
 def _amount_of_frames(curves: TimeActivity, organs: pandas.DataFrame, name: str) -> str:
@@ -234,8 +198,8 @@ def _amount_of_frames(curves: TimeActivity, organs: pandas.DataFrame, name: str)
     place, after = curves.number(name), curves.after_injection
     if not after.any():
         return "Not known."
-    values, spread, unit = _shown(curves)
-    if _signal(curves, place)[2] < _SURE and (spread[place, after] > 0).all():
+    values, spread, unit = shown_values(curves)
+    if net_signal(curves, place)[2] < _SURE and (spread[place, after] > 0).all():
         # The highest of frames without activity is that of their noise.
         weights = spread[place, after] ** -2.0
         most = max(float((values[place, after] * weights).sum() / weights.sum() + 1.645 * weights.sum() ** -0.5), 0.0)
@@ -246,7 +210,14 @@ def _amount_of_frames(curves: TimeActivity, organs: pandas.DataFrame, name: str)
 
 def _peak_of(organs: pandas.DataFrame, name: str) -> str:
     row = organs[organs["region"] == name].iloc[0]
-    return f"{written(row['peak'], row['unit'])} (95 %: {plain_number(row['low'])} to {plain_number(row['high'])})"
+    return f"{written(row['peak'], row['unit'])} ({_between(row)})"
+
+
+def _between(row: Any) -> str:
+    """Return the interval of a row of `organs_by_peak` in words."""
+    if math.isnan(row["low"]):
+        return "no interval: the model does not hold" if row["misfit"] > WITHHELD else "no interval"
+    return f"95 %: {plain_number(row['low'])} to {plain_number(row['high'])}"
 
 
 def _why(curves: TimeActivity, own: KineticFit) -> str:
@@ -267,16 +238,18 @@ def _elsewhere(curves: TimeActivity, organs: pandas.DataFrame, name: str) -> Ans
     named = [f"{row['region']} ({written(row['peak'], row['unit'])})" for row in seen.to_dict("records")]
     numbers = []
     for row in organs.to_dict("records"):
-        interval = f"{plain_number(row['low'])} to {plain_number(row['high'])}"
         when = DASH if math.isnan(row["peak_time_s"]) else time_text(row["peak_time_s"])
-        numbers.append((str(row["region"]), f"{plain_number(row['peak'])} {row['unit']} ({interval}) at {when}"))
+        numbers.append((str(row["region"]), f"{plain_number(row['peak'])} {row['unit']} ({_between(row)}) at {when}"))
     text = f"Highest first, at their peaks: {', '.join(named[:6])}." if named else "Nowhere else among these regions."
     if others.empty:
         text = f"No other organ was counted; in {name} are {_peak_of(organs, name)}."
     surrounding = [each for each in curves.names if each in unranked and each != name]
     remark = f"{', '.join(surrounding)} not ranked: around organs, or background" if surrounding else ""
     without = "" if is_told or others.empty else "no background was taken off: not all of these counts are the compound"
-    return Answer("Where else does it go?", text, tuple(numbers), _joined(without, remark))
+    off = [f"{row['region']} ({row['misfit']:.3g})" for row in seen.to_dict("records") if row["misfit"] > NOTED]
+    doubted = f"curves that miss their frames, with χ²/ν: {', '.join(off)}" if off else ""
+    remarks = _joined(curves.hottest, without, doubted, remark)
+    return Answer("Where else does it go?", text, tuple(numbers), remarks)
 
 
 def _stays(curves: TimeActivity, own: KineticFit) -> Answer:
@@ -287,7 +260,7 @@ def _stays(curves: TimeActivity, own: KineticFit) -> Answer:
     numbers = [("biological half-life", biological.sentence())]
     effective = own.estimates.get("effective_half_life")
     if half_life is None or effective is None:
-        text = f"Half of it leaves in {_plain(biological)}."
+        text = f"Half of it leaves in {_plain(biological)}.{_sentence(misfit_note(own))}"
         return Answer(question, text, tuple(numbers), "no isotope is known: this is the effective half-life")
     numbers.append(("effective half-life", effective.sentence()))
     numbers.append(("physical half-life", time_text(half_life)))
@@ -295,7 +268,8 @@ def _stays(curves: TimeActivity, own: KineticFit) -> Answer:
     if fast is not None:
         numbers.append(("first, quicker half-life", fast.sentence()))
     text = f"Biological half-life {_plain(biological)}; with decay, effective half-life {_plain(effective)}."
-    return Answer(question, text, tuple(numbers), biological.note)
+    text += _sentence(misfit_note(own))
+    return Answer(question, text, tuple(numbers), _remark(biological, own))
 
 
 def _peak(curves: TimeActivity, own: KineticFit) -> Answer:
@@ -308,10 +282,18 @@ def _peak(curves: TimeActivity, own: KineticFit) -> Answer:
     if uptake is not None:
         numbers.append(("uptake half-time", uptake.sentence()))
     after = "" if when.value is None else " after the injection"
-    return Answer(question, f"{_plain(when)}{after}.".capitalize(), tuple(numbers), when.note)
+    text = f"{_plain(when, after)}.".capitalize() + _sentence(misfit_note(own))
+    return Answer(question, text, tuple(numbers), _remark(when, own))
 
 
-def _scanner(contrast: Window | None, yielded: Window | None, visible: Window | None, length: float | None) -> Answer:
+def _scanner(
+    contrast: Window | None,
+    yielded: Window | None,
+    visible: Window | None,
+    length: float | None,
+    fits: tuple[KineticFit, KineticFit],
+) -> Answer:
+    """Answer from the windows; `fits` are those of target and background, on which the windows stand."""
     question = "When should the animal go to the scanner?"
     numbers = []
     if contrast is not None:
@@ -337,12 +319,26 @@ def _scanner(contrast: Window | None, yielded: Window | None, visible: Window | 
     else:
         text = f"For contrast {windows[0].text()}; for counts {windows[1].text()}. The two do not meet"
         text += f"; net counts stand out most from their noise {visible.text()}." if visible is not None else "."
+    worst = max((misfit(each) for each in fits if misfit(each) > NOTED), default=0.0)
+    if worst and any(each.from_fit for each in windows):
+        words = "does not hold" if worst > WITHHELD else "misses its frames"
+        text += f" These times are of a curve that {words} (χ²/ν {worst:.3g})."
     return Answer(question, text, tuple(numbers), remark)
 
 
-def _plain(estimate: Estimate) -> str:
-    interval = f" (95 %: {estimate.interval()})" if estimate.interval() and estimate.low != estimate.high else ""
-    return f"{estimate.text()}{interval}"
+def _plain(estimate: Estimate, words: str = "") -> str:
+    """Return the value, words after it, and the interval."""
+    interval = f" (95 %, counts alone: {estimate.interval()})"
+    return f"{estimate.text()}{words}{interval if estimate.interval() and estimate.low != estimate.high else ''}"
+
+
+def _remark(estimate: Estimate, own: KineticFit) -> str:
+    """Return the estimate's note without that on the misfit, which stands in the answer."""
+    return estimate.note.removesuffix(misfit_note(own)).rstrip("; ")
+
+
+def _sentence(note: str) -> str:
+    return f" {note[0].upper()}{note[1:]}." if note else ""
 
 
 def _joined(*remarks: str) -> str:

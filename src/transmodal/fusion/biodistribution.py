@@ -10,10 +10,12 @@ import pandas
 import PIL.Image
 
 from transmodal.errors import UserError
-from transmodal.fusion.answers import Answers, answer, fit_all, organs_by_peak
+from transmodal.fusion.answers import Answers, answer, fit_all
 from transmodal.fusion.background import Background
 from transmodal.fusion.curves import TimeActivity, time_activity
 from transmodal.fusion.kinetic_fit import KineticFit
+from transmodal.fusion.misfit import misfit
+from transmodal.fusion.organ_peaks import organs_by_peak
 from transmodal.fusion.overlay import Overlay, OverlaySettings, fuse
 from transmodal.fusion.regions import Regions, target_of
 from transmodal.fusion.registration import Registration
@@ -81,7 +83,7 @@ def follow(
         target: the region asked about; "" for the one with that role or name, and no answers where there is none.
         frame_length: s, of the later scan that the answers plan; None for the longest frame of this one.
         settings: of the overlay.
-        said: further lines for the report.
+        said: further lines that belong beside the answers, such as what models warned of.
         facts: further facts for the report, name → value.
         commands: that repeat it.
         progress: called with (done, total).
@@ -91,16 +93,17 @@ def follow(
     """
     steps = _Steps(progress, 6)
     overlay = fuse(anatomy, series, registration, settings)
+    regions = _with_roles(regions, target, background)
     weights = regions.on(series, registration.transform)
     steps.next()
     overlay, scaled = scaled_for_target(overlay, weights, target)
     curves = time_activity(series, weights, background, attenuation=attenuation)
     curves = replace(curves, said=tuple(dict.fromkeys([*curves.said, *overlay.said, *said])))
-    name = target_of(curves.names, curves.roles, target)
+    name = target_of(curves.names, curves.roles)
     steps.next()
     fits = fit_all(curves) if curves.counts.shape[1] > 1 else {}
     steps.next()
-    answers = answer(curves, fits, target=name, frame_length=frame_length) if name else None
+    answers = answer(curves, fits, target=name, frame_length=frame_length, doubts=said) if name else None
     files = {
         "overlay": write_overlay(overlay, folder / "overlay.png"),
         "regions": write_regions_picture(regions, anatomy, folder / "regions.png"),
@@ -137,6 +140,22 @@ def follow(
     return Biodistribution(curves, fits, answers, overlay, files)
 
 
+def _with_roles(regions: Regions, target: str, background: Background | None) -> Regions:
+    """Give the target that is asked for or found its role, and the region that is named as background its own.
+
+    Raises:
+        UserError: there is no such region, or one would be both.
+    """
+    beside = background.region if background is not None and background.how == "region" else ""
+    regions = regions.with_roles(background=beside)
+    name = target_of(regions.names, regions.roles, target)
+    if name and regions.roles[regions.names.index(name)] == "background":
+        if target:
+            raise UserError(f"{name} is the background and cannot be the target; name another of them")
+        return regions
+    return regions.with_roles(target=name)
+
+
 def frames_of(series: NuclearSeries, frames: Sequence[int]) -> NuclearSeries:
     """Return some frames of a series, numbered from 0, in their order."""
     chosen = sorted(frames)
@@ -145,11 +164,12 @@ def frames_of(series: NuclearSeries, frames: Sequence[int]) -> NuclearSeries:
 
 
 def fits_table(fits: Mapping[str, KineticFit]) -> pandas.DataFrame:
-    """Return a row a region and quantity: the model, the value, its 95 % interval and its unit."""
+    """Return a row a region and quantity: model, misfit (χ² by its degrees of freedom), value, 95 % interval, unit."""
     rows = [
         {
             "region": region,
             "model": fitted.model,
+            "misfit": misfit(fitted),
             "quantity": name,
             "value": estimate.value,
             "low": estimate.low,
@@ -160,7 +180,9 @@ def fits_table(fits: Mapping[str, KineticFit]) -> pandas.DataFrame:
         for region, fitted in fits.items()
         for name, estimate in fitted.estimates.items()
     ]
-    return pandas.DataFrame(rows, columns=["region", "model", "quantity", "value", "low", "high", "unit", "note"])
+    return pandas.DataFrame(
+        rows, columns=["region", "model", "misfit", "quantity", "value", "low", "high", "unit", "note"]
+    )
 
 
 def write_regions_picture(regions: Regions, anatomy: Image, path: Path) -> Path:

@@ -9,8 +9,8 @@ import numpy as np
 from transmodal.errors import UserError
 from transmodal.fusion.anatomy import find_organs
 from transmodal.fusion.fields import is_plain
-from transmodal.fusion.region_files import LabelNames, read_label_names, read_polygons
-from transmodal.fusion.regions import Regions, region_above, regions_from_labels, regions_from_polygons
+from transmodal.fusion.region_files import LabelNames, Role, read_label_names, read_polygons
+from transmodal.fusion.regions import Regions, region_above, regions_from_labels, regions_from_polygons, target_of
 from transmodal.fusion.registration import Registration
 from transmodal.images import Image, read, require_same_grid
 from transmodal.images.nuclear.series import NuclearSeries
@@ -76,7 +76,10 @@ def find_regions(
     if sources.polygons is not None:
         found.append(regions_from_polygons(read_polygons(sources.polygons), anatomy))
     if sources.above is not None:
-        found.append(region_above(series, anatomy, registration.transform, name="hot", share=sources.above))
+        drawn = [name for each in found for name in each.names]
+        # Asked of itself, a place of high activity answers nothing; a target on the anatomy goes before it.
+        role: Role = "" if target_of(drawn, [role for each in found for role in each.roles]) else "target"
+        found.append(region_above(series, anatomy, registration.transform, name="hot", share=sources.above, role=role))
     if not found:
         raise UserError("no regions: give a model of organs, a label map, polygons, or a threshold of the activity")
     everything = found[0].joined(*found[1:])

@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import transmodal
-from transmodal.fusion.answers import Answers
+from transmodal.fusion.answers import COUNTS_ALONE, Answers
 from transmodal.fusion.curves import TimeActivity
 from transmodal.fusion.estimates import DASH, Estimate, time_text
 from transmodal.fusion.fit_quantities import LONGEST
 from transmodal.fusion.kinetic_fit import KineticFit
+from transmodal.fusion.misfit import WITHHELD, misfit, misfit_note
 from transmodal.fusion.regions import Regions
 from transmodal.fusion.report_pictures import curves_chart, regions_picture, unit_of
 from transmodal.images.files import write_text
@@ -97,6 +98,8 @@ def page_of(study: Study) -> Report:
     sections = []
     if study.answers is not None:
         sections.append(Section("Answers", _answers(study.answers, study.fits)))
+    elif study.curves.doubts:
+        sections.append(Section("Read first", [Text(line, "warning") for line in study.curves.doubts]))
     if study.pictures:
         sections.append(Section("Activity over anatomy", list(study.pictures)))
     regions = _regions(study)
@@ -132,11 +135,16 @@ def _answers(answers: Answers, fits: Mapping[str, KineticFit]) -> list[Block]:
     for label, name in shown:
         estimate = own.estimates.get(name)
         if estimate is not None:
-            interval = f"95 %: {estimate.interval()}" if estimate.interval() else ""
+            interval = f"95 %, counts alone: {estimate.interval()}" if estimate.interval() else ""
             value = estimate.text() if estimate.value is not None else estimate.text().removeprefix("not determined: ")
-            items.append(Headline(label, value, interval, estimate.note))
+            doubt = misfit_note(own)
+            note = estimate.note if estimate.note.endswith(doubt) else "; ".join(filter(None, [estimate.note, doubt]))
+            items.append(Headline(label, value, interval, note, False if doubt else None))
     rows: list[list[Cell | str]] = [[each.question, Cell(each.answer, each.remark)] for each in answers.answers]
-    blocks: list[Block] = [Headlines(items)] if items else []
+    blocks: list[Block] = [Text(line, "warning") for line in answers.doubts]
+    if items:
+        words = f"{COUNTS_ALONE[0].upper()}{COUNTS_ALONE[1:]}."
+        blocks += [Headlines(items), Text(words, "note")]
     blocks.append(Table(["question", "answer"], rows, words=2))
     numbers: list[Block] = [
         Table(["number", "value"], [list(pair) for pair in each.numbers], each.question, words=2)
@@ -211,7 +219,8 @@ def _fits(study: Study) -> list[Block]:
         if not fitted.model:
             continue
         cells = [_cell(fitted.estimates.get(name)) for name in used]
-        rows.append([region, Cell(fitted.model, f"χ² {fitted.chi2:.3g} / {fitted.freedom}"), *cells])
+        chi2 = f"χ²/ν {misfit(fitted):.3g} (χ² {plain_number(round(fitted.chi2, 1))}, ν {fitted.freedom})"
+        rows.append([region, Cell(fitted.model, chi2), *cells])
         if fitted.area is not None:
             share = fitted.area.tail_share
             areas.append(
@@ -249,7 +258,8 @@ def _cell(estimate: Estimate | None) -> Cell | str:
         return DASH
     text = estimate.text()
     if text.startswith("not determined"):
-        return Cell(text.removeprefix("not determined: "), "not determined")
+        bound = text.removeprefix("not determined: ")
+        return Cell(bound, "not determined" if bound != text else estimate.note)
     return Cell(text, estimate.interval() if estimate.low != estimate.high else estimate.note)
 
 
@@ -267,7 +277,8 @@ def _method(study: Study) -> list[Block]:
         "Curves are sums of exponentials, averaged over each frame in closed form with the isotope's decay in it, "
         "fitted by weighted least squares with the variances of the fitted curve. Of the models the one with the "
         "fewest parameters within 3 of the least AICc is taken. Intervals hold 95 % by profile likelihood; where the "
-        f"frames scatter more than counts do, they are wider. Half-times longer than {LONGEST:g} times the observation "
-        "are not given as numbers.",
+        f"frames scatter more than counts do, they are wider; beyond χ²/ν = {WITHHELD:g}, where the typical frame lies "
+        "three of its errors off the curve, the model does not hold and none is given. Half-times longer than "
+        f"{LONGEST:g} times the observation are not given as numbers.",
     )
     return [Table(["fact", "value"], rows, words=2), *(Text(line, "note") for line in words)]

@@ -1,7 +1,7 @@
 """`transmodal fuse curves`: a dynamic study from its frames to curves, half-times, answers and a report."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -33,6 +33,9 @@ from transmodal.cli.fuse.options import (
     say,
     unit_named,
 )
+
+if TYPE_CHECKING:
+    from transmodal.fusion.kinetic_fit import KineticFit
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -140,12 +143,20 @@ def curves(
             }
         )
         return
-    rows = [[name, fit.model or "none"] + [_text(fit, key) for key in _SHOWN] for name, fit in made.fits.items()]
+    asked = "" if made.answers is None else made.answers.target
+    rows = [
+        [f"{name} (target)" if name == asked else name, _model(fit), *(_text(fit, key) for key in _SHOWN)]
+        for name, fit in made.fits.items()
+    ]
     if rows:
         print_table(["region", "model", *_SHOWN.values()], rows)
     if made.answers is not None:
         for each in made.answers.answers:
             typer.echo(f"{each.question}\n  {each.answer}")
+            if each.remark:
+                typer.echo(f"  ({each.remark})")
+        for line in made.answers.doubts:
+            typer.echo(f"warning: {line}")
     elif rows:
         typer.echo("No region is the target; with --target REGION the report answers where it goes, and when.")
     typer.echo(f"Report: {made.files['report']}")
@@ -159,9 +170,23 @@ _SHOWN = {
 }
 
 
-def _text(fit: object, key: str) -> str:
-    estimate = getattr(fit, "estimates", {}).get(key)
-    return "–" if estimate is None else estimate.sentence()
+def _model(fit: "KineticFit") -> str:
+    """Return the model, and its misfit where that is large."""
+    from transmodal.fusion.misfit import misfit_note
+
+    note = misfit_note(fit)
+    return f"{fit.model}; {note}" if note else fit.model or "none"
+
+
+def _text(fit: "KineticFit", key: str) -> str:
+    """Return a quantity in words; what stands beside the model is not said again."""
+    from transmodal.fusion.misfit import misfit_note
+
+    estimate = fit.estimates.get(key)
+    if estimate is None:
+        return "–"
+    said = estimate.sentence()
+    return said.removesuffix(f"; {misfit_note(fit)}") if misfit_note(fit) else said
 
 
 def _quoted(word: str) -> str:
