@@ -11,6 +11,7 @@ from transmodal.fusion.least_squares import Problem
 Array = npt.NDArray[np.float64]
 _GRID = 9
 _KEPT = 4
+_KEPT_SIGNED = 16  # amplitudes of any sign have more false valleys
 _SLOWEST = 100.0  # times the observation
 _QUICKEST = 0.02  # of the shortest frame
 _SHARES = (1.0, 0.8, 0.3)
@@ -52,7 +53,7 @@ def beginnings(problem: Problem) -> Array:
         sizes = np.maximum(sizes, floor)
     fitted = np.einsum("sfa,bsa->bsf", basis, sizes)
     chi2 = ((fitted - problem.values[:, None]) ** 2 * weights[:, None]).sum(-1)
-    best = np.argsort(chi2, axis=1)[:, :_KEPT]
+    best = np.argsort(chi2, axis=1)[:, : _KEPT_SIGNED if model.signed else _KEPT]
     rows = np.arange(len(best))[:, None]
     begin = np.broadcast_to(theta, (len(best), *theta.shape))[rows, best].copy()
     begin[..., : model.amplitudes] = np.arcsinh(sizes[rows, best]) if model.signed else np.log(sizes[rows, best])

@@ -7,7 +7,8 @@ would weigh most and pull every curve down.
 The model is chosen by AICc (Hurvich and Tsai, Biometrika 76 (1989) 297): the one with the fewest parameters that comes
 within 3 of the least. The least alone takes a term too many in one of ten curves, whose intervals are then about
 something else. Intervals are profile likelihood; where the frames scatter more than counts do (χ² with p < 0.05), they
-are wider by √(χ² / degrees of freedom), and Snedecor's F takes the place of χ².
+are wider by √(χ² / degrees of freedom), and Snedecor's F takes the place of χ². Those of peak, peak time and values at
+some time are averaged over all models that the frames leave open (`model_averaging`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,17 +23,15 @@ from transmodal.fusion.curve_models import MODELS, Model, area_between, frame_me
 from transmodal.fusion.curves import TimeActivity, require_half_life_fits
 from transmodal.fusion.estimates import Estimate
 from transmodal.fusion.fit_areas import Area, areas
-from transmodal.fusion.fit_quantities import bound_only, effective_of, estimate_of, profiles
-from transmodal.fusion.fit_starts import beginnings, bounds_of
-from transmodal.fusion.least_squares import Problem, minimise
+from transmodal.fusion.fit_quantities import bound_only, by_slopes, effective_of, estimate_of, profiles
+from transmodal.fusion.model_averaging import Alternative, averaged, weights_of
+from transmodal.fusion.model_fits import SCATTER, ModelFit, fit_model, threshold_of
 from transmodal.images.nuclear.decay import mean_over
 from transmodal.reporting.figures import p_text
 
 Array = npt.NDArray[np.float64]
 FEWEST = 4
 _LEAST_Z = 3.0  # standard deviations that all frames together must be above 0
-_TIDY = 4  # repetitions of the variances
-_SCATTER = 0.05
 _CLOSE = 3.0  # of AICc
 # A curve that only rises, or only falls, is one of this model, too; its profile says how slow or quick the rest may be.
 _WIDER = {"uptake": "uptake and clearance", "clearance": "uptake and clearance"}
@@ -188,95 +187,62 @@ def fit_many(
     fitted = _refusals(results, raw, variances, kept)
     if not fitted.size:
         return results
-    tried = [_fit_model(name, begin, long, decay, raw[fitted], variances[fitted], per_count) for name in models]
+    tried = [fit_model(name, begin, long, decay, raw[fitted], variances[fitted], per_count) for name in models]
     every = [each for each in tried if each is not None]
     if not every:
         line = f"{len(begin)} frames are too few for {' or '.join(models)}."
         return [replace(none, said=(line,)) for _ in raw]
     scores = np.stack([each.aicc for each in every])
     sizes = np.array([len(each.model.parameters) for each in every])[:, None]
+    weights = weights_of(scores)
     close = scores <= scores.min(axis=0) + _CLOSE
     # Among equals in size, the lower score.
     chosen = np.where(close, sizes * 1e6 + scores - scores.min(axis=0), np.inf).argmin(axis=0)
-    for number, each in enumerate(every):
+    for number in range(len(every)):
         own = np.flatnonzero(chosen == number)
         if own.size:
-            wider = next((other for other in every if other.model.name == _WIDER.get(each.model.name)), None)
             tables = [
                 {other.model.name: float(scores[k, i] - scores[number, i]) for k, other in enumerate(every)}
                 for i in own
             ]
-            for place, made in zip(fitted[own], _describe(each, wider, own, tables, none, at), strict=True):
-                results[place] = made
+            made = _describe(number, every, weights[:, own], own, tables, none, at)
+            for place, one in zip(fitted[own], made, strict=True):
+                results[place] = one
     return results
 
 
-@dataclass(frozen=True, eq=False)
-class _Fitted:
-    """All curves under one model."""
-
-    model: Model
-    problem: Problem
-    theta: Array
-    chi2: Array
-    aicc: Array
-
-
-def _fit_model(
-    name: str, starts: Array, durations: Array, decay: float, values: Array, variances: Array, per_count: Array | None
-) -> _Fitted | None:
-    """Fit one model to all curves; None where the frames are too few for it."""
-    model = MODELS[name]
-    free = len(starts) - len(model.parameters) - 1
-    if free < 1:
-        return None
-    bounds = bounds_of(model, starts, durations, values)
-    problem = Problem(model, starts, durations, decay, values, variances, bounds)
-    theta, chi2 = _best_of(problem, beginnings(problem))
-    if per_count is not None:
-        for _ in range(_TIDY):
-            means = problem.means(theta)
-            expected = variances + per_count * (means - values)
-            least = np.maximum(0.2 * variances, per_count**2)
-            problem = Problem(model, starts, durations, decay, values, np.maximum(expected, least), bounds)
-            theta, chi2 = minimise(problem, theta)
-    parameters = len(model.parameters)
-    likelihood = chi2 + np.log(problem.variances).sum(-1)
-    penalty = 2 * parameters + 2 * parameters * (parameters + 1) / free
-    return _Fitted(model, problem, theta, chi2, likelihood + penalty)
-
-
-def _best_of(problem: Problem, starts: Array) -> tuple[Array, Array]:
-    """Return the best fit from several beginnings (B, S, P)."""
-    count, several, _ = starts.shape
-    many = problem.of(np.repeat(np.arange(count), several))
-    theta, chi2 = minimise(many, starts.reshape(count * several, -1))
-    best = chi2.reshape(count, several).argmin(axis=1)
-    rows = np.arange(count)
-    return theta.reshape(count, several, -1)[rows, best], chi2.reshape(count, several)[rows, best]
-
-
 def _describe(
-    fitted: _Fitted,
-    wider: _Fitted | None,
+    number: int,
+    every: Sequence[ModelFit],
+    weights: Array,
     own: npt.NDArray[np.int64],
     tables: list[dict[str, float]],
     none: KineticFit,
     at: Sequence[float],
 ) -> list[KineticFit]:
-    """Return the fits of those curves that chose this model, with all intervals; `none` has what all have in common."""
+    """Return the fits of those curves that chose a model, with all intervals; `none` has what all have in common.
+
+    Args:
+        number: of the chosen model among `every`.
+        every: all models that could be fitted.
+        weights: of each for these curves, (K, B).
+        own: which curves these are.
+        tables: model → AICc above the chosen one's, a table a curve.
+        none: a fit of nothing.
+        at: times in s at which the value is wanted.
+    """
+    fitted = every[number]
     model, half_life, observed = fitted.model, none.half_life, none.observed
-    problem, theta = fitted.problem.of(own), fitted.theta[own]
-    freedom = problem.values.shape[1] - len(model.parameters)
-    chi2 = fitted.chi2[own]
+    problem, theta, chi2 = fitted.problem.of(own), fitted.theta[own], fitted.chi2[own]
+    freedom = fitted.freedom
     p = stats.chi2.sf(chi2, freedom)
-    threshold = np.where(
-        p < _SCATTER, stats.f.ppf(0.95, 1, freedom) * np.maximum(chi2 / freedom, 1.0), stats.chi2.ppf(0.95, 1)
-    )
+    threshold = threshold_of(chi2, freedom)
     found = profiles(model, problem, theta, threshold, observed, at)
+    wider = next((other for other in every if other.model.name == _WIDER.get(model.name)), None)
     if wider is not None:
         more = profiles(wider.model, wider.problem.of(own), wider.theta[own], threshold, observed, ())
         found = {**found, **{name: more[name] for name in _taken_from_wider(model)}}
+    found = averaged(found, weights[number], _alternatives(number, every, weights, own, observed, at))
     under = areas(problem, theta, threshold, half_life, observed, none.unit)
     fits = []
     for i in range(len(own)):
@@ -299,6 +265,28 @@ def _describe(
     return fits
 
 
+def _alternatives(
+    number: int,
+    every: Sequence[ModelFit],
+    weights: Array,
+    own: npt.NDArray[np.int64],
+    observed: tuple[float, float],
+    at: Sequence[float],
+) -> list[Alternative]:
+    """Return what models beside the chosen one say, of those curves for which they have weight."""
+    made = []
+    for other, weight in zip(every, weights, strict=True):
+        places = np.flatnonzero(weight)
+        if other is every[number] or not places.size:
+            continue
+        those = own[places]
+        threshold = threshold_of(other.chi2[those], other.freedom)
+        problem, theta = other.problem.of(those), other.theta[those]
+        found = by_slopes(other.model, problem, theta, threshold, observed, at)
+        made.append(Alternative.of_some(weight, places, found))
+    return made
+
+
 def _taken_from_wider(model: Model) -> tuple[str, ...]:
     if model.clearance is None:  # only rises
         return ("clearance_half_time", "peak_time", "uptake_half_time", "peak")
@@ -311,7 +299,7 @@ def _said(model: Model, aicc: Mapping[str, float], chi2: float, freedom: int, p:
     lines = [f"Model by AICc: {model.name}, {model.formula}{beside}."]
     if others and others[0][0] < _CLOSE:
         lines.append(f"The frames hardly tell it from {others[0][1]}, which is not excluded.")
-    if p < _SCATTER:
+    if p < SCATTER:
         lines.append(
             f"The frames scatter more about the curve than counts do (χ² {chi2:.1f} with {freedom} degrees of freedom, "
             f"p {p_text(p)}): the model is not the whole truth, and intervals are wider for it."

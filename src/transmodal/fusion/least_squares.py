@@ -139,6 +139,16 @@ def residuals_of(problem: Problem, theta: Array, pull: Pull | None = None) -> tu
     return np.concatenate([residuals, more], axis=1), np.concatenate([slopes, steep[:, None]], axis=1)
 
 
+def delta_interval(
+    problem: Problem, theta: Array, quantity: Quantity, threshold: Array
+) -> tuple[Array, Array, Array, Array]:
+    """Return value, ends and standard deviation as `profile_interval` does, but by the slopes at the fit alone."""
+    steep = gradient(quantity, theta)
+    variance = np.einsum("bp,bpq,bq->b", steep, covariance(problem, theta), steep)
+    value, reach = quantity(theta), np.sqrt(np.maximum(variance, 1e-16) * threshold)
+    return value, value - reach, value + reach, reach / np.sqrt(_USUAL)
+
+
 _USUAL = 3.84  # of Δχ², for 95 %
 _REACH = np.array([0.5, 1.0, 1.4, 1.7, 1.96, 2.2, 2.6, 3.2, 4.0, 5.5, 8.0])  # standard deviations at which to look
 _WIDEST = 1.5  # of a standard deviation, in logarithms: flat quantities are followed no farther than e^±12
