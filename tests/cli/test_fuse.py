@@ -176,7 +176,8 @@ def test_a_label_map_without_a_size_lies_where_its_anatomy_lies(
     assert not read(bare).has_physical_size
     counted = []
     for labels in (LABELS[1], bare):
-        words = ("--labels", labels, "--names", "organs.json", *LABELS[2:], "-o", tmp_path / "out", "--json")
+        out = tmp_path / f"out{len(counted)}"
+        words = ("--labels", labels, "--names", "organs.json", *LABELS[2:], "-o", out, "--json")
         status, said, errors = run(capsys, "fuse", "regions", *BOTH, *words)
         assert status == 0, errors
         counted.append({row["region"]: row["counts"] for row in json.loads(said)["regions"]})
@@ -263,6 +264,7 @@ def test_without_isotope_and_injection_curves_stay_in_counts_and_say_so(
 def test_help_shows_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     status, said, _ = run(capsys, "fuse", "--help")
     assert status == 0 and "overlay" in said and "regions" in said and "curves" in said
+    assert "transmodal fuse IMAGE ACTIVITY -o OUT lays ACTIVITY over IMAGE" in " ".join(said.split())
     status, said, _ = run(capsys, "fuse", "curves", "--help")
     assert status == 0 and "Examples" in said
 

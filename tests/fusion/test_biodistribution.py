@@ -47,6 +47,17 @@ def test_regions_over_a_synthetic_anatomy_say_so_on_them_and_in_them(xray: Image
     assert not warned(drawn) and not images.read(drawn).source.derivation and not sidecar_of(drawn).exists()
 
 
+@pytest.mark.parametrize(("ground", "ink"), [(255, "#ffffff"), (0, "#050505"), (235, "#f0f0e0"), (20, "#1a1030")])
+def test_outlines_are_seen_on_any_ground(ground: int, ink: str, xray: Image, tmp_path: Path) -> None:
+    pixels = np.full(xray.shape, ground, np.uint8)
+    pixels[:4], pixels[-4:] = 0, 255  # so that the window is that of the file
+    drawn = replace(tumour(xray), colours=(ink,))
+    made = write_regions_picture(drawn, xray.with_pixels(pixels), tmp_path / "r.png")
+    row = np.array(PIL.Image.open(made).convert("L")).astype(int)[290]  # through the tumour, above its name
+    assert abs(row[100] - ground) < 12
+    assert (np.abs(row - row[100]) > 100).sum() >= 4, "no rim beside the ink"
+
+
 def test_regions_and_overlays_have_one_label(xray: Image, study: NuclearSeries) -> None:
     for anatomy in (xray, synthetic(xray)):
         overlay = fuse(anatomy, study, register(anatomy, study, None))

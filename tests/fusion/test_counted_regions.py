@@ -132,6 +132,18 @@ def test_polygons_come_back_as_written(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read.polygons[0].points, square().points)
 
 
+@pytest.mark.parametrize(
+    ("written", "unit"), [("px", "pixels"), ("pixel", "pixels"), ("Pixels", "pixels"), ("mm", "mm"), ("MM", "mm")]
+)
+def test_units_are_taken_as_people_write_them(written: str, unit: str, tmp_path: Path) -> None:
+    path = write_polygons(tmp_path / "regions.json", [square()])
+    path.write_text(path.read_text().replace('"mm"', f'"{written}"'))
+    assert read_polygons(path).unit == unit
+    path.write_text(path.read_text().replace(f'"{written}"', '"cm"'))
+    with pytest.raises(UserError, match=r"mm or pixels \(px\), not 'cm'"):
+        read_polygons(path)
+
+
 def test_a_threshold_takes_the_piece_at_a_point() -> None:
     frames = np.zeros((2, 25, 50))
     frames[:, 5:8, 5:9], frames[:, 15:17, 30:33] = 100.0, 60.0

@@ -1,6 +1,7 @@
 """What is laid over the anatomy: closed forms of the blend, units, the frame, the written files."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -123,9 +124,9 @@ def test_counts_add_up_and_becquerel_and_injected_shares_are_means(study: Nuclea
 @pytest.mark.parametrize(
     ("what", "unit", "said"),
     [
-        ("isotope", "%ID", "names no isotope"),
+        ("isotope", "%ID", "does not say the isotope"),
         ("starts", "%ID", "when it was injected"),
-        ("durations", "Bq", "no duration"),
+        ("durations", "Bq", "how long its frames last"),
         ("sensitivity", "Bq", "sensitivity_cps_per_MBq"),
         ("injection", "%ID", "what was injected"),
     ],
@@ -133,6 +134,15 @@ def test_counts_add_up_and_becquerel_and_injected_shares_are_means(study: Nuclea
 def test_a_unit_says_what_it_needs(what: str, unit: str, said: str, xray: Image, study: NuclearSeries) -> None:
     with pytest.raises(UserError, match=said):
         overlay(xray, replace(study, **{what: None}), unit=unit)
+
+
+def test_all_that_a_unit_needs_is_asked_for_at_once(xray: Image, study: NuclearSeries) -> None:
+    bare = replace(study, isotope=None, starts=None, durations=None, sensitivity=None, injection=None)
+    keys = ("(isotope, such as Tc-99m)", "(frames: start_s)", "(frames: duration_s)", "(injected)", "(sensitivity_cps")
+    with pytest.raises(UserError, match=".*".join(map(re.escape, keys))):
+        overlay(xray, bare, unit="%ID")
+    with pytest.raises(UserError, match=r"say how long .*, the camera's calibration .*; write"):
+        overlay(xray, bare, unit="Bq")
 
 
 def test_frames_are_chosen_by_number_or_time(xray: Image, study: NuclearSeries) -> None:

@@ -94,6 +94,8 @@ def activity_of(
     numbers = tuple(range(len(series))) if frames is None else frames
     picked = list(numbers)
     corrected = decay_correct or unit == "%ID"
+    needed = {"counts": (), "Bq": ("durations", "sensitivity"), "%ID": ("durations", "sensitivity", "injection")}[unit]
+    series.require(*needed, *(("isotope", "starts", "durations") if corrected else ()))
     factors = np.ones(len(picked))
     if corrected:
         isotope = series.require_isotope()
@@ -102,9 +104,7 @@ def activity_of(
     values = np.einsum("f,fhw->hw", factors, series.frames[picked].astype(np.float64))
     if unit != "counts":
         values = values / _counts_for_one_becquerel(series, picked)
-    if unit == "%ID":
-        if series.injection is None:
-            raise UserError(f"{series.name} does not say what was injected; write injected in its sidecar for %ID")
+    if unit == "%ID" and series.injection is not None:
         values = 100.0 * values / series.injection.activity(series.require_isotope())
     start = end = None
     if series.starts is not None:
@@ -114,10 +114,7 @@ def activity_of(
 
 
 def _counts_for_one_becquerel(series: NuclearSeries, picked: list[int]) -> float:
-    if series.sensitivity is None:
-        raise UserError(
-            f"{series.name} has no calibration from counts to Bq; write sensitivity_cps_per_MBq in its sidecar"
-        )
-    if series.durations is None or not (series.durations[picked] > 0).all():
-        raise UserError(f"{series.name} says no duration of its frames; write frames in its sidecar for Bq")
+    assert series.sensitivity is not None and series.durations is not None
+    if not (series.durations[picked] > 0).all():
+        raise UserError(f"{series.name} has frames that last no time; mend frames in its sidecar for Bq")
     return float(series.durations[picked].sum()) * series.sensitivity / 1e6

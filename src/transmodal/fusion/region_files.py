@@ -23,6 +23,7 @@ FORMAT = "transmodal regions 1"
 Role = Literal["target", "background", ""]
 ROLES: tuple[Role, ...] = ("target", "background", "")
 Unit = Literal["mm", "pixels"]
+_UNITS: dict[str, Unit] = {"mm": "mm", "millimetres": "mm", "pixels": "pixels", "pixel": "pixels", "px": "pixels"}
 _MOST_CORNERS = 2000  # all pairs of sides are compared
 
 
@@ -68,7 +69,7 @@ class Polygons:
 
     def __post_init__(self) -> None:
         if self.unit not in ("mm", "pixels"):
-            raise UserError(f"{self.name}: the unit of polygons is mm or pixels, not {self.unit!r}")
+            raise UserError(f"{self.name}: the unit of polygons is mm or pixels (px), not {self.unit!r}")
         if not self.polygons:
             raise UserError(f"{self.name} holds no region; draw at least one")
         require_names_once([each.name for each in self.polygons], self.name)
@@ -97,7 +98,7 @@ def read_polygons(path: str | Path) -> Polygons:
             (str(each["name"]), np.array(each["polygon"], dtype=np.float64), str(each.get("role") or ""))
             for each in said["regions"]
         ]
-        unit = said["unit"]
+        unit = _UNITS.get(str(said["unit"]).strip().lower(), said["unit"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         raise UserError(f"{path} is no file of regions ({reason}); see docs/nuclear.md for its form") from error

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from transmodal.fusion.curves import TimeActivity
 from transmodal.fusion.kinetic_fit import KineticFit
@@ -45,11 +47,14 @@ def regions_picture(regions: Regions, anatomy: Image) -> bytes:
         steps = [length / count for length, count in zip(shown.size, mask.shape, strict=True)]
         down, across = ((np.arange(count) - 0.5) * step for count, step in zip(wide.shape, steps, strict=True))
         style = "dashed" if role == "background" else "solid"
-        axes.contour(across, down, wide, levels=[0.5], colors=[ink], linestyles=style, linewidths=2 if role else 1.2)
+        thick = 2.4 if role else 1.4
+        # A rim lets any ink be seen on bone and air alike; it goes first, so that a dashed line stays dashed.
+        axes.contour(across, down, wide, levels=[0.5], colors=[_rim(ink)], linewidths=thick + 1.8)
+        axes.contour(across, down, wide, levels=[0.5], colors=[ink], linestyles=style, linewidths=thick)
         row, column = np.argwhere(mask).mean(axis=0)
         axes.text(
             (column + 0.5) * steps[1], (row + 0.5) * steps[0], name, color=ink, size=8, ha="center", va="center",
-            parse_math=False, clip_on=True,
+            parse_math=False, clip_on=True, path_effects=[withStroke(linewidth=2, foreground=_rim(ink))], zorder=3,
         )  # fmt: skip
     axes.set_xlim(0, width_mm)
     axes.set_ylim(height_mm, 0)
@@ -58,6 +63,12 @@ def regions_picture(regions: Regions, anatomy: Image) -> bytes:
         figure.text(across, 1 - above / 2 / height, label, color=_WARNING, size=11, weight="bold", va="center")
     _names(figure, regions, height)
     return png_bytes(figure)
+
+
+def _rim(ink: str) -> str:
+    """Return a light rim for dark inks and a dark one for light inks."""
+    red, green, blue = to_rgb(ink)
+    return "#10141a" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.4 else "#f4f6f8"
 
 
 def anatomy_label(anatomy: Image) -> str:
@@ -72,7 +83,10 @@ def _names(figure: Figure, regions: Regions, height: float) -> None:
         wide = 0.2 + 0.09 * len(words)
         if x + wide > _WIDTH:
             x, y = 0.12, y - 0.24
-        figure.text(x / _WIDTH, y / height, words, color=ink, size=9, weight="bold", parse_math=False)
+        stroke = [withStroke(linewidth=2, foreground=_rim(ink))]
+        figure.text(
+            x / _WIDTH, y / height, words, color=ink, size=9, weight="bold", parse_math=False, path_effects=stroke
+        )
         x += wide
     if not regions.names:
         figure.text(0.01, 0.01, "no region", color=CASE_TEXT)

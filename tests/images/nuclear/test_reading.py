@@ -95,7 +95,7 @@ def test_an_object_without_isotope_and_time_is_read_and_refused_only_where_they_
     bare = nm(tmp_path / "bare.dcm", RadiopharmaceuticalInformationSequence=None)
     back = read_nuclear(bare)
     assert back.isotope is None and back.starts is None and back.durations is not None
-    with pytest.raises(UserError, match=r"no isotope.*such as Tc-99m"):
+    with pytest.raises(UserError, match=r"say the isotope.*such as Tc-99m"):
         back.require_isotope()
     with pytest.raises(UserError, match="when it was injected"):
         back.require_times()
@@ -171,6 +171,7 @@ def test_frame_2_of_a_folder_comes_before_frame_10(tmp_path: Path) -> None:
     ("said", "message"),
     [
         ({"isotop": "Tc-99m"}, "unknown key 'isotop'; known are isotope"),
+        ({"isotop": "Tc-99m", "dose": 2}, "unknown key 'isotop', 'dose'; known are isotope"),
         ({"isotope": "Tc-99m", "half_life_s": 6.0067}, "looks like hours"),
         ({"half_life_s": 21624}, "no isotope"),
         ({"frames": {"start_s": [0, 1]}}, "has 3 frames, but frames.start_s of mouse.nuclear.json 2"),
@@ -238,3 +239,20 @@ def test_a_real_whole_body_scan_is_read(real_data: Path) -> None:
     assert back.isotope == ISOTOPES["Tc-99m"]  # said by the console's private attribute alone
     assert back.durations is not None and back.durations[0] == pytest.approx(1210.434)
     assert "below zero" in back.said[0]  # its compression has lost what it wrote
+
+
+@pytest.mark.parametrize(
+    ("injected", "expected"),
+    [
+        ({"before_MBq": 20, "before_at_s": 600}, "write before_at_s -600"),
+        ({"before_MBq": 20, "after_MBq": 0.1, "after_at_s": -60}, "write after_at_s 60"),
+        ({"before_MBq": 2010}, "2010 MBq are much for a field of"),
+        ({"before_MBq": 20, "before_at_s": -600, "after_MBq": 0.1, "after_at_s": 60}, ""),
+    ],
+)
+def test_an_unlikely_syringe_is_said(injected: dict[str, float], expected: str, tmp_path: Path) -> None:
+    path = tmp_path / "bone.tif"
+    write_stack(NuclearSeries(np.ones((2, 8, 8), np.uint16), picture_affine((2.0, 2.0))), path)
+    sidecar_path(path).write_text(json.dumps({"injected": injected, "pixel_mm": [2.0, 2.0]}))
+    said = read_nuclear(path).said
+    assert any(expected in line for line in said) if expected else not said

@@ -21,7 +21,9 @@ class _OverlayFirst(TyperGroup):
 
 
 application = typer.Typer(
-    help="Lay nuclear images over anatomy, count in regions, follow them in time.",
+    help="Lay nuclear images over anatomy, count in regions, follow them in time.\n\n"
+    "[bold]transmodal fuse IMAGE ACTIVITY -o OUT[/bold] lays ACTIVITY over IMAGE; it is short for "
+    "[bold]transmodal fuse overlay[/bold], whose --help has the options.",
     cls=_OverlayFirst,
     no_args_is_help=True,
     rich_markup_mode="rich",

@@ -13,6 +13,7 @@ from transmodal.images.formats import is_image_file, read, write
 from transmodal.images.image import Image, picture_affine
 from transmodal.images.note import NOTICE
 from transmodal.images.nuclear.dicom_nm import Acquired, acquired
+from transmodal.images.nuclear.doubts import doubts_of
 from transmodal.images.nuclear.series import NuclearSeries
 from transmodal.images.nuclear.sidecar import Sidecar, read_sidecar, sidecar_path, write_sidecar
 
@@ -184,11 +185,7 @@ def _checked(series: NuclearSeries) -> NuclearSeries:
         said.append(f"{series.name} has counts down to {frames.min():g}, below zero; they are kept")
     if frames.dtype.kind == "f" and not np.array_equal(frames, np.rint(frames)):
         said.append(f"{series.name} has counts that are not whole: no raw counts, so that Poisson errors do not hold")
-    if series.sensitivity is not None and series.sensitivity < 1:
-        said.append(
-            f"{series.name}: a sensitivity of {series.sensitivity:g} counts a second for each MBq is very low; "
-            f"were it for each kBq, write {series.sensitivity * 1e3:g}"
-        )
+    said += doubts_of(series)
     checked = replace(series, frames=frames, starts=starts, durations=durations)
     full = checked.saturated()
     if full.any():

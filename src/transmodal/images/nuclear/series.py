@@ -123,16 +123,27 @@ class NuclearSeries:
         dtype = np.float64 if self.frames.dtype.kind == "f" else np.int64
         return self._image(self.frames.sum(axis=0, dtype=dtype))
 
+    def require(self, *names: str) -> None:
+        """Raise a UserError that lists all that is not known of what is needed, with the keys of a sidecar.
+
+        Args:
+            names: of "isotope", "starts", "durations", "injection" and "sensitivity".
+        """
+        missing = [words for name, words in _KEYS.items() if name in names and getattr(self, name) is None]
+        if missing:
+            raise UserError(
+                f"{self.name} does not say {', '.join(missing)}; write a sidecar beside it with these keys (see "
+                "docs/nuclear.md)"
+            )
+
     def require_times(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Return starts and durations.
 
         Raises:
             UserError: one is not known.
         """
-        if self.durations is None:
-            raise UserError(f"{self.name} says no duration of its frames; {_REMEDY} with frames")
-        if self.starts is None:
-            raise UserError(f"{self.name} does not say when it was injected; {_REMEDY} with injected")
+        self.require("starts", "durations")
+        assert self.starts is not None and self.durations is not None
         return self.starts, self.durations
 
     def require_isotope(self) -> Isotope:
@@ -141,8 +152,8 @@ class NuclearSeries:
         Raises:
             UserError: it is not known.
         """
-        if self.isotope is None:
-            raise UserError(f"{self.name} names no isotope; {_REMEDY} with isotope, such as Tc-99m")
+        self.require("isotope")
+        assert self.isotope is not None
         return self.isotope
 
     def saturated(self) -> npt.NDArray[np.int64]:
@@ -161,4 +172,11 @@ class NuclearSeries:
         )
 
 
-_REMEDY = "write a sidecar beside it (see docs/nuclear.md)"
+_KEYS = {
+    "isotope": "the isotope (isotope, such as Tc-99m)",
+    "starts": "when it was injected (frames: start_s)",
+    "durations": "how long its frames last (frames: duration_s)",
+    "injection": "what was injected (injected)",
+    "sensitivity": "the camera's calibration (sensitivity_cps_per_MBq)",
+}
+"""What may not be known, in words, and its key in a sidecar."""

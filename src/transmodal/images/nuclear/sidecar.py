@@ -135,9 +135,9 @@ def write_sidecar(series: NuclearSeries, path: Path, *, synthetic: bool, derivat
 def _group(said: Any, known: tuple[str, ...], where: str) -> dict[str, Any]:
     if not isinstance(said, dict):
         raise UserError(f"{where} is no JSON object; write {{…}} with {', '.join(known)}")
-    for key in said:
-        if key not in known:
-            raise UserError(f"{where} has the unknown key {key!r}; known are {', '.join(known)}")
+    unknown = [repr(key) for key in said if key not in known]
+    if unknown:
+        raise UserError(f"{where} has the unknown key {', '.join(unknown)}; known are {', '.join(known)}")
     return said
 
 

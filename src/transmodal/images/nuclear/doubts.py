@@ -1,0 +1,45 @@
+"""What of an acquisition can hardly be meant, in words: syringes measured on the wrong side of the injection, units."""
+
+from transmodal.images.nuclear.series import NuclearSeries
+
+_SMALL_FIELD = 200.0  # mm, the longer side: a mouse, a rat's half, a pinhole over a thyroid
+_MUCH_FOR_SMALL = 500.0  # MBq
+_MEGA = 1e6
+
+
+def doubts_of(series: NuclearSeries) -> list[str]:
+    """Return what a user should look at again, a line each."""
+    return [*_sensitivity(series), *_syringe(series)]
+
+
+def _sensitivity(series: NuclearSeries) -> list[str]:
+    if series.sensitivity is None or series.sensitivity >= 1:
+        return []
+    return [
+        f"{series.name}: a sensitivity of {series.sensitivity:g} counts a second for each MBq is very low; "
+        f"were it for each kBq, write {series.sensitivity * 1e3:g}"
+    ]
+
+
+def _syringe(series: NuclearSeries) -> list[str]:
+    syringe = series.injection
+    if syringe is None:
+        return []
+    said = []
+    if syringe.before_at > 0:
+        said.append(
+            f"{series.name}: the full syringe was measured {syringe.before_at:g} s after the injection, when it was "
+            f"empty; was it before? write before_at_s {-syringe.before_at:g} (a label may state a later time)"
+        )
+    if syringe.after > 0 and syringe.after_at < 0:
+        said.append(
+            f"{series.name}: what was left in the syringe was measured {-syringe.after_at:g} s before the injection; "
+            f"was it after? write after_at_s {-syringe.after_at:g}"
+        )
+    longest = max(length * step for length, step in zip(series.shape, series.spacing, strict=True))
+    if series.has_physical_size and longest <= _SMALL_FIELD and syringe.before > _MUCH_FOR_SMALL * _MEGA:
+        said.append(
+            f"{series.name}: {syringe.before / _MEGA:g} MBq are much for a field of {longest:.0f} mm; mice get 0.1 to "
+            "100 MBq: is a decimal point or the unit wrong?"
+        )
+    return said
