@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
-_LOOKS = 100  # at a curve without closed form of its peak
+_LOOKS = 60  # at a curve without closed form of its peak
+_HALVINGS = 26
 SIGNED_UNIT = 1e-3
 """Amplitudes of any sign are followed on a scale that is linear below this and logarithmic far above."""
 
@@ -287,9 +288,10 @@ def peak_time(model: Model, theta: Array, first: float, last: float) -> Array:
     grid = first + (last - first) * np.concatenate([[0.0], np.geomspace(1e-4, 1.0, _LOOKS)])
     best = value_at(model, theta, grid).argmax(-1)
     low, high = grid[np.maximum(best - 1, 0)], grid[np.minimum(best + 1, len(grid) - 1)]
-    for _ in range(40):
+    steep = terms.amplitudes * terms.rates
+    for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        rising = slope_at(model, theta, middle[..., None])[..., 0] > 0
+        rising = (steep * np.exp(-terms.rates * middle[..., None])).sum(-1) < 0
         low, high = np.where(rising, middle, low), np.where(rising, high, middle)
-    found, little = (low + high) / 2, 1e-9 * (last - first)
+    found, little = (low + high) / 2, 1e-8 * (last - first)
     return np.asarray(np.where(found - first < little, first, np.where(last - found < little, last, found)))

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 Array = npt.NDArray[np.float64]
 LEAST_WEIGHT = 0.05
 """Models of less weight are left out."""
 _TAIL = 0.025
-_REACH = float(stats.norm.ppf(1 - _TAIL))
+_REACH = float(special.ndtri(1 - _TAIL))
 
 
 def weights_of(scores: Array) -> Array:
@@ -107,7 +107,7 @@ def _end(values: Array, ends: Array, weights: Array) -> float:
     def above(x: float) -> float:
         with np.errstate(divide="ignore", invalid="ignore"):
             z = np.where(spread > 0, (x - values) / spread, np.where(x >= values, np.inf, -np.inf))
-        return float((weights * stats.norm.sf(z)).sum()) + beyond
+        return float((weights * special.ndtr(-z)).sum()) + beyond
 
     low, high = float(values.min()), float(max(ends.max(), values.max()))
     high += high - low + 1.0
