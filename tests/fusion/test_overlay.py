@@ -335,6 +335,34 @@ def test_a_photograph_over_which_dicom_lies_takes_the_study_of_the_activity(
     assert [each.ReferencedSOPInstanceUID for each in made.SourceImageSequence] == ["1.2.2"]
 
 
+def test_a_series_is_described_in_whole_words(xray: Image, study: NuclearSeries, tmp_path: Path) -> None:
+    synthetic = replace(xray, source=Source(derivation=f"{NOTICE} made by a test"))
+    for anatomy, agent, expected in (
+        (xray, "99mTc-MDP", "99mTc-MDP over anatomy"),
+        (synthetic, "99mTc-MDP", "99mTc-MDP; synthetic anatomy, not for diagnosis"),
+        (
+            synthetic,
+            "a compound with a very long name",
+            "a compound with a very...; synthetic anatomy, not for diagnosis",
+        ),
+    ):
+        made = overlay(anatomy, replace(study, agent=agent, isotope=None))
+        file = pydicom.dcmread(write_overlay(made, tmp_path / f"{len(expected)}.dcm"))
+        assert file.SeriesDescription == expected and len(file.SeriesDescription) <= 64
+
+
+def test_the_losses_of_either_source_are_kept_but_not_their_ratio(
+    xray: Image, study: NuclearSeries, tmp_path: Path
+) -> None:
+    lost = {"LossyImageCompression": "01", "LossyImageCompressionRatio": "12.5"}
+    lost["LossyImageCompressionMethod"] = "ISO_15444_1"
+    anatomy = images.read(dicom(tmp_path / "xray.dcm", xray.pixels, 1, LossyImageCompression="00"))
+    sums = dicom(tmp_path / "nm.dcm", study.frames[0], 2, Modality="NM", PixelSpacing=[2.0, 2.0], **lost)
+    file = pydicom.dcmread(write_overlay(overlay(anatomy, read_nuclear(sums)), tmp_path / "o.dcm"))
+    assert file.LossyImageCompression == "01" and file.LossyImageCompressionMethod == "ISO_15444_1"
+    assert "LossyImageCompressionRatio" not in file
+
+
 def test_inputs_are_never_written_over(xray: Image, study: NuclearSeries, tmp_path: Path) -> None:
     file = images.write(xray, tmp_path / "xray.png")
     before = file.read_bytes()

@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from transmodal.errors import UserError
 from transmodal.images import Image, picture_affine, read, read_geometry, write
 from transmodal.images.dicom import read_series
-from transmodal.images.dicom_writer import storable
+from transmodal.images.dicom_writer import shortened, storable
 from transmodal.images.padding import padding_of
 
 AXIAL = [1.0, 0, 0, 0, 1, 0]
@@ -406,3 +406,21 @@ def test_padding_is_what_the_header_names_and_what_no_scanner_measures(tmp_path:
     assert padding_of(image.with_pixels(np.maximum(image.pixels, -1024))) is None
     assert padding_of(image.with_pixels(stored, quantity="label")) is None
     assert padding_of(image.with_pixels(stored, quantity="intensity")) is None, "perhaps a phase of MR"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Made by a test", "Made by a test"),
+        ("One clause. Two clauses. And a third that is much too long to be held by 64", "One clause. Two clauses"),
+        ("Activity (counts in a nuclear pixel, frames 1 to 30, summed) of bone.tif over xray.png", None),
+        ("Wordswithoutanyspacebetweenthem" * 3, None),
+        ("of a\\b", "of a/b"),
+    ],
+)
+def test_descriptions_end_with_a_word(text: str, expected: str | None) -> None:
+    made = shortened(text)
+    assert len(made) <= 64 and made == (expected or made)
+    if expected is None:
+        begin = made.removesuffix("...")
+        assert made.endswith("...") and text.startswith(begin) and (" " not in text or text[len(begin)] in " ,")

@@ -17,6 +17,7 @@ from transmodal.fusion.framing import framed, titles_of
 from transmodal.fusion.overlay import Overlay
 from transmodal.images import formats
 from transmodal.images.dicom import DicomHeader
+from transmodal.images.dicom_writer import shortened
 from transmodal.images.files import write_text
 from transmodal.images.image import Image, Source, picture_affine
 from transmodal.images.note import NOTICE
@@ -24,7 +25,7 @@ from transmodal.images.synthetic import mark_of, read_sidecar, sidecar_of
 
 SUFFIX = ".fusion.json"
 PICTURES = ("png", "tiff", "dicom")
-_LOSSY = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
+_LONGEST_TITLE = 64
 _OF_THE_PLACE = ("FrameOfReferenceUID", "PositionReferenceIndicator")
 
 
@@ -185,12 +186,9 @@ def _header(overlay: Overlay, has_frame: bool) -> Any:
     of_anatomy, of_activity = _headers(overlay)
     main = of_anatomy or of_activity
     if main is None:
-        return DicomHeader(None, burned_in=True) if has_frame else None
+        return DicomHeader(None, burned_in=True, title=title_of(overlay)) if has_frame else None
     dataset = copy.deepcopy(main.dataset)  # a shallow copy shares its elements with the image that was read
-    if of_activity is not None and main is not of_activity:
-        for keyword in _LOSSY:  # what was lost in either is lost in the overlay
-            if keyword in of_activity.dataset and keyword not in dataset:
-                dataset[keyword] = of_activity.dataset[keyword]
+    _keep_losses(dataset, [header.dataset for header in (of_anatomy, of_activity) if header is not None])
     if has_frame or main is of_activity:
         for keyword in _OF_THE_PLACE:  # the grid is not that of the patient's images any more
             if keyword in dataset:
@@ -198,7 +196,23 @@ def _header(overlay: Overlay, has_frame: bool) -> Any:
     instances = tuple(
         instance for header in (of_anatomy, of_activity) if header is not None for instance in header.instances
     )
-    return DicomHeader(dataset, instances, main.pixel_size_from, has_frame)
+    return DicomHeader(dataset, instances, main.pixel_size_from, has_frame, title=title_of(overlay))
+
+
+def _keep_losses(dataset: Any, sources: list[Any]) -> None:
+    """Say of a data set that it lost something by compression where any of its sources did, and by which method."""
+    lossy = [source for source in sources if source.get("LossyImageCompression") == "01"]
+    if lossy:
+        methods = [str(each.get("LossyImageCompressionMethod") or "") for each in lossy]
+        dataset.LossyImageCompression = "01"
+        if all(methods):
+            dataset.LossyImageCompressionMethod = list(dict.fromkeys(methods))
+
+
+def title_of(overlay: Overlay) -> str:
+    """Return the description of an overlay's series: what lies over what, and whether it is synthetic."""
+    what, end = titles_of(overlay)[0], f"; {overlay.label}" if overlay.label else " over anatomy"
+    return shortened(what, _LONGEST_TITLE - len(end)) + end
 
 
 def _forget_earlier_mark(path: Path) -> None:

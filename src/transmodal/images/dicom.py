@@ -47,6 +47,7 @@ class DicomHeader:
             plane, magnification not removed), "NominalScannedPixelSpacing", or "" when the size is unknown.
         burned_in: writing was drawn into the pixels since they were read (a label, a colour bar).
         off_grid: how far a slice lies at most from where the affine puts it, mm; 0 where that is rounding.
+        title: description of a series that is written, at most 64 characters; "" for the beginning of its derivation.
     """
 
     dataset: Any = field(repr=False)
@@ -54,6 +55,7 @@ class DicomHeader:
     pixel_size_from: str = ""
     burned_in: bool = False
     off_grid: float = 0.0
+    title: str = ""
 
 
 def read(path: Path) -> Image:

@@ -229,6 +229,12 @@ def _shared(image: Image, stored: npt.NDArray[Any], slope: Any, intercept: Any, 
     """Return the attributes that all slices of the new series share."""
     source: Any = getattr(image.source.header, "dataset", None)
     made = new_series(source, derivation)
+    title = getattr(image.source.header, "title", "")
+    if title:
+        made.SeriesDescription = shortened(title)
+    if "LossyImageCompressionRatio" in made:
+        # That something was lost stays true, how much each bit was packed is said of the source's pixels alone.
+        del made.LossyImageCompressionRatio
     made.SOPClassUID, made.Modality = _class_and_modality(image, source)
     made.ImageType = ["DERIVED", "SECONDARY", *_third_image_type(made.Modality, made.SOPClassUID, source)]
     made.BurnedInAnnotation = "YES" if _has_writing(image.source.header) else "NO"
@@ -265,7 +271,7 @@ def new_series(source: Any, derivation: str | None = None) -> Any:
         made.StudyInstanceUID = new_uid()
     made.SeriesInstanceUID = new_uid()
     made.SeriesNumber = int(source.get("SeriesNumber") or 0) + 9000 if source is not None else 1
-    made.SeriesDescription = _short(derivation or "Derived by transmodal")
+    made.SeriesDescription = shortened(derivation or "Derived by transmodal")
     made.DerivationDescription = (derivation or "Derived by transmodal")[:1024]
     made.Manufacturer = made.ManufacturerModelName = "transmodal"
     made.SoftwareVersions = software_version()
@@ -275,12 +281,17 @@ def new_series(source: Any, derivation: str | None = None) -> Any:
     return made
 
 
-def _short(text: str) -> str:
-    """Return as many whole clauses of a text as a series description holds."""
-    if len(text) <= _LONGEST_DESCRIPTION:
+def shortened(text: str, most: int = _LONGEST_DESCRIPTION) -> str:
+    """Return as many whole clauses of a text as a series description holds, else whole words and three dots."""
+    text = text.replace("\\", "/")  # which parts values in DICOM
+    if len(text) <= most:
         return text
-    ends = [found.start() for found in re.finditer(r"[.;:,] ", text[: _LONGEST_DESCRIPTION + 1])]
-    return text[: ends[-1] if ends else _LONGEST_DESCRIPTION]
+    ends = [found.start() for found in re.finditer(r"[.;:,] ", text[: most + 1])]
+    whole = [text[:end] for end in ends if text.count("(", 0, end) == text.count(")", 0, end)]
+    if whole:
+        return whole[-1]
+    words = text[: most - 2].rsplit(" ", 1)[0] if " " in text[: most - 2] else text[: most - 3]
+    return words[: most - 3].rstrip(" .,;:(") + "..."
 
 
 def _describe_pixels(made: Any, image: Image, stored: npt.NDArray[Any], slope: Any, intercept: Any) -> None:
