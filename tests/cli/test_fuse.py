@@ -88,6 +88,8 @@ def test_curves_end_with_answers_and_a_report(here: Path, tmp_path: Path, capsys
     assert status == 0, errors
     assert "Does the compound reach the target (tumour)?" in said
     assert said.strip().endswith(f"Report: {out / 'report.html'}")
+    assert "tumour (target)" in said and "  (planar: not corrected for what lies over" in said
+    assert "\nwarning: Regions of fewer than 10 nuclear pixels, smaller than the camera's blur: " in said
     page = (out / "report.html").read_text()
     assert "not for diagnosis" in page and "a ring around each region" in page
     curves = pandas.read_csv(out / "curves.csv")

@@ -71,7 +71,7 @@ def test_times_in_minutes_are_noticed_by_more_than_was_injected() -> None:
     curves = curves_of(study(times=1.0))
     assert curves.percent_id is not None and curves.percent_id[0].max() > 2000
     (line,) = curves.doubts
-    assert line.startswith("More than was injected: up to tumour 2") and "Check that times are in seconds" in line
+    assert line.startswith("More than was injected: up to 2") and "Check that times are in seconds" in line
     negative = replace(study(times=1.0), starts=MINUTES - 60)
     assert not curves_of(negative).doubts  # of another injection
 

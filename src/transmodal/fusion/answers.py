@@ -88,7 +88,6 @@ def answer(
     *,
     target: str = "",
     frame_length: float | None = None,
-    doubts: Sequence[str] = (),
 ) -> Answers:
     """Answer the questions.
 
@@ -97,7 +96,6 @@ def answer(
         fits: of `fit_all`; made where not given.
         target: the region asked about; "" for the one with that role or a name such as tumour.
         frame_length: s, of the later scan; None for the longest frame of this one.
-        doubts: further lines that belong beside the numbers, such as what models warned of.
 
     Raises:
         UserError: no region is the target, or the later scan would last no time.
@@ -123,8 +121,7 @@ def answer(
         _peak(curves, own),
         _scanner(contrast, yielded, visible, length, (own, beside or KineticFit())),
     )
-    every = tuple(dict.fromkeys([*curves.doubts, *doubts]))
-    return Answers(name, answers, organs, contrast, yielded, visible, length, every)
+    return Answers(name, answers, organs, contrast, yielded, visible, length, curves.doubts)
 
 
 def _longest(curves: TimeActivity) -> float | None:

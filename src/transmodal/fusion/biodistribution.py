@@ -83,7 +83,7 @@ def follow(
         target: the region asked about; "" for the one with that role or name, and no answers where there is none.
         frame_length: s, of the later scan that the answers plan; None for the longest frame of this one.
         settings: of the overlay.
-        said: further lines that belong beside the answers, such as what models warned of.
+        said: further lines that put the numbers in doubt, such as what models warned of.
         facts: further facts for the report, name → value.
         commands: that repeat it.
         progress: called with (done, total).
@@ -98,12 +98,14 @@ def follow(
     steps.next()
     overlay, scaled = scaled_for_target(overlay, weights, target)
     curves = time_activity(series, weights, background, attenuation=attenuation)
-    curves = replace(curves, said=tuple(dict.fromkeys([*curves.said, *overlay.said, *said])))
+    curves = replace(
+        curves, said=tuple(dict.fromkeys([*curves.said, *overlay.said, *said])), doubts=(*curves.doubts, *said)
+    )
     name = target_of(curves.names, curves.roles)
     steps.next()
     fits = fit_all(curves) if curves.counts.shape[1] > 1 else {}
     steps.next()
-    answers = answer(curves, fits, target=name, frame_length=frame_length, doubts=said) if name else None
+    answers = answer(curves, fits, target=name, frame_length=frame_length) if name else None
     files = {
         "overlay": write_overlay(overlay, folder / "overlay.png"),
         "regions": write_regions_picture(regions, anatomy, folder / "regions.png"),

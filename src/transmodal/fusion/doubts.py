@@ -49,8 +49,9 @@ def beyond_injected(
     values, spread = percent[:, after], deviations[:, after]
     beyond = (values - _SURE * spread).max(axis=1) > _WHOLE
     if beyond.any():
-        told = [f"{name} {plain_number(values[place].max())} %ID" for place, name in enumerate(regions.names)]
-        where = f"up to {', '.join(each for each, is_told in zip(told, beyond, strict=True) if is_told)}"
+        most = values.max(axis=1)
+        places = [place for place in np.argsort(-most, kind="stable") if beyond[place]]
+        where = f"up to {', '.join(f'{plain_number(most[place])} %ID in {regions.names[place]}' for place in places)}"
     else:
         apart = _apart(regions.weights, values.max(axis=1))
         total, sd = values[apart].sum(axis=0), np.sqrt((spread[apart] ** 2).sum(axis=0))

@@ -155,10 +155,10 @@ def curves(
             typer.echo(f"{each.question}\n  {each.answer}")
             if each.remark:
                 typer.echo(f"  ({each.remark})")
-        for line in made.answers.doubts:
-            typer.echo(f"warning: {line}")
     elif rows:
         typer.echo("No region is the target; with --target REGION the report answers where it goes, and when.")
+    for line in made.curves.doubts:
+        typer.echo(f"warning: {line}")
     typer.echo(f"Report: {made.files['report']}")
 
 
