@@ -13,6 +13,7 @@ from transmodal.errors import UserError
 from transmodal.fusion.animation import Animation, animate, write_animation
 from transmodal.fusion.colours import lookup
 from transmodal.fusion.framing import framed
+from transmodal.fusion.mp4_comment import read_comment, write_comment
 from transmodal.fusion.overlay import OverlaySettings
 from transmodal.fusion.registration import register
 from transmodal.images import Image, Source
@@ -79,17 +80,22 @@ def test_rare_colours_of_the_scale_survive_the_256_of_a_gif(xray: Image, study: 
         assert np.abs(column[row] - lookup("hot")[round(share * 255)] * 255).max() < 45
 
 
+def pictures_of(film: Path) -> list[np.ndarray]:
+    """Return the pictures of a film, RGB."""
+    movie, back = cv2.VideoCapture(str(film)), []
+    while (got := movie.read())[0]:
+        back.append(got[1][..., ::-1])
+    movie.release()
+    return back
+
+
 def test_an_mp4_holds_every_frame_for_its_time(xray: Image, study: NuclearSeries, tmp_path: Path) -> None:
     made = animation(xray, study, seconds=1.0)
     file = write_animation(made, tmp_path / "a.mp4")
     assert not [each for each in tmp_path.iterdir() if each.name.startswith(".")]
     pictures = made.pictures()
-    movie = cv2.VideoCapture(str(file))
-    assert (movie.get(cv2.CAP_PROP_FRAME_WIDTH), movie.get(cv2.CAP_PROP_FRAME_HEIGHT)) == pictures[0].shape[1::-1]
-    back = []
-    while (got := movie.read())[0]:
-        back.append(got[1][..., ::-1])
-    movie.release()
+    back = pictures_of(file)
+    assert back[0].shape == pictures[0].shape
     assert len(back) == 25
     for at, which in ((0, 0), (3, 1), (24, 3)):
         assert np.abs(back[at].astype(int) - pictures[which]).mean() < 6
@@ -109,6 +115,27 @@ def test_a_synthetic_anatomy_is_labelled_in_every_frame(xray: Image, study: Nucl
     with PIL.Image.open(file) as gif:
         assert gif.info["comment"].decode().startswith(NOTICE)
     assert json.loads((tmp_path / "a.gif.fusion.json").read_text())["synthetic"] is True
+    film = write_animation(made, tmp_path / "a.mp4")
+    assert (
+        read_comment(film).startswith(NOTICE) and "synthetic anatomy, not for diagnosis" in read_comment(film).lower()
+    )
+    assert film.read_bytes().count(b"udta") == 1
+    said = read_comment(write_animation(animation(xray, study), tmp_path / "b.mp4"))
+    assert said.startswith("Activity (counts") and NOTICE not in said
+
+
+def test_words_are_put_into_films_of_any_order(xray: Image, study: NuclearSeries, tmp_path: Path) -> None:
+    film = write_animation(animation(xray, study), tmp_path / "a.mp4")
+    expected = pictures_of(film)
+    film.write_bytes(film.read_bytes() + b"\x00\x00\x00\x0cfreelast")  # now moov is not the last box
+    write_comment(film, "title", "Ünlike the first", "test")
+    assert read_comment(film) == "Ünlike the first" and film.read_bytes().count(b"free") >= 2
+    np.testing.assert_array_equal(pictures_of(film), expected)
+    for content in (b"", b"GIF89a and more", bytes(64)):
+        (tmp_path / "no.mp4").write_bytes(content)
+        with pytest.raises(UserError, match="no MP4 file"):
+            write_comment(tmp_path / "no.mp4", "", "", "")
+        assert read_comment(tmp_path / "no.mp4") == ""
 
 
 def test_what_cannot_be_written_is_said_and_leaves_nothing(

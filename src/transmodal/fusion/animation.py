@@ -14,12 +14,14 @@ import numpy.typing as npt
 import PIL.Image
 from matplotlib.colors import to_rgb
 
+import transmodal
 from transmodal.errors import UserError
 from transmodal.fusion.activity import activity_of, chosen_frames
 from transmodal.fusion.framing import framed
+from transmodal.fusion.mp4_comment import write_comment
 from transmodal.fusion.overlay import Overlay, OverlaySettings, backdrop_of, fuse_frames, greatest_inside, hot_spot_of
 from transmodal.fusion.registration import Registration
-from transmodal.fusion.writing import derivation_of, now, overlay_content, require_other_place, write_content
+from transmodal.fusion.writing import derivation_of, now, overlay_content, require_other_place, title_of, write_content
 from transmodal.images.files import atomic_path
 from transmodal.images.guard import quiet_stderr
 from transmodal.images.image import Image
@@ -224,3 +226,5 @@ def _write_mp4(animation: Animation, temporary: Path, path: Path) -> None:
     writer.release()
     if not temporary.is_file() or temporary.stat().st_size == 0:
         raise UserError(f"OpenCV wrote nothing to {path}; check the place and its free space, or write a .gif instead")
+    first = animation.overlays[0]
+    write_comment(temporary, title_of(first), derivation_of(first), f"transmodal {transmodal.__version__}")
