@@ -259,3 +259,39 @@ def test_a_number_of_frames_that_counts_windows_too_does_not_push_later_phases(t
 def test_a_phase_that_does_not_exist_is_refused(tmp_path: Path, vectors: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="describes the phases 1 to 2; correct PhaseVector"):
         read_nuclear(nm(tmp_path / "a.dcm", **vectors))
+
+
+def frames_in_a_folder(folder: Path, *each: dict[str, Any]) -> Path:
+    """Write an object of one frame for each set of attributes; return the folder."""
+    folder.mkdir()
+    phases = {"PhaseVector": None, "PhaseInformationSequence": None, "TimeSliceVector": None}
+    for number, more in enumerate(each):
+        moment = {"AcquisitionTime": f"1010{10 * number:02d}"}
+        nm(folder / f"{number}.dcm", frames=1, **(phases | moment | more))
+    return folder
+
+
+def test_frames_of_different_acquisitions_are_told_apart(tmp_path: Path) -> None:
+    iodine = {"CodeValue": "C-114A4", "CodeMeaning": "^123^Iodine"}
+    two = frames_in_a_folder(tmp_path / "isotopes", {}, iodine)
+    with pytest.raises(UserError, match=r"0\.dcm says Tc-99m and 1\.dcm I-123; .* say isotope in a sidecar"):
+        read_nuclear(two)
+    sidecar_path(two).write_text(json.dumps({"isotope": "Tc-99m"}))
+    assert read_nuclear(two).isotope == ISOTOPES["Tc-99m"]
+    doses = frames_in_a_folder(tmp_path / "doses", {}, {"RadionuclideTotalDose": 37.0})
+    with pytest.raises(UserError, match=r"says 18\.5 MBq and 1\.dcm 37 MBq; .* say injected in a sidecar"):
+        read_nuclear(doses)
+
+
+def test_a_frame_that_says_less_takes_what_the_others_say(tmp_path: Path) -> None:
+    bare = {"RadiopharmaceuticalInformationSequence": None}
+    read = read_nuclear(frames_in_a_folder(tmp_path / "gap", bare, {}, {}))
+    assert read.isotope == ISOTOPES["Tc-99m"] and read.injection is not None and read.agent == "MDP"
+    assert any("2 of 3 files say Tc-99m; it is taken for all" in line for line in read.said)
+    alike = read_nuclear(frames_in_a_folder(tmp_path / "alike", {"PatientID": "m1"}, {"PatientID": "m1"}))
+    assert not any("taken for all" in line or "more than one" in line for line in alike.said)
+
+
+def test_frames_of_two_patients_are_said(tmp_path: Path) -> None:
+    read = read_nuclear(frames_in_a_folder(tmp_path / "both", {"PatientID": "m1"}, {"PatientID": "m2"}))
+    assert any("more than one patient: 'm1' (0.dcm), 'm2' (1.dcm)" in line for line in read.said)

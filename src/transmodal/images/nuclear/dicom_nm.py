@@ -4,6 +4,7 @@ Source: DICOM PS3.3 C.8.4 (NM: multi-frame, isotope, detector, phase, time slot)
 in MBq in NM objects and in Bq in PET objects.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,15 +76,22 @@ def acquired(
     if len(headers) > 1:
         parts = [(headers[index], files[index], np.zeros(1, np.int64), 1) for index in chosen]
     starts, durations = _times(parts, overridden, said)
-    header, file = parts[0][:2]
-    drug = first(header, "RadiopharmaceuticalInformationSequence")
+    drugs = [(each[0], first(each[0], "RadiopharmaceuticalInformationSequence"), each[1]) for each in parts]
+    isotopes = [] if "isotope" in overridden else [_isotope(*each, said) for each in drugs]
+    injections = [] if "injection" in overridden else [_injection(*each) for each in drugs]
+    agents = [str((drug.get("Radiopharmaceutical") if drug is not None else "") or "") for _, drug, _ in drugs]
+    files = [file for *_, file in drugs]
+    if len(files) > 1:
+        _tell_apart([str(header.get("PatientID") or "") for header, *_ in drugs], "patient", files, said)
+        _tell_apart(agents, "compound", files, said)
+    header = parts[0][0]
     return Acquired(
         chosen,
         starts,
         durations,
-        None if "isotope" in overridden else _isotope(header, drug, file, said),
-        None if "injection" in overridden else _injection(header, drug, file),
-        str((drug.get("Radiopharmaceutical") if drug is not None else "") or ""),
+        _agreed(isotopes, lambda isotope: isotope.name, "isotope", files, said),
+        _agreed(injections, lambda given: f"{given.before / 1e6:.4g} MBq", "injected", files, said),
+        next(filter(None, agents), ""),
         _window(header, energy_window),
         tuple(f"{path.name}: {line}" for line in dict.fromkeys(said)),
     )
@@ -133,6 +141,34 @@ def _times(
         known = offsets is not None and begun is not None and injected is not None
         starts.append(offsets + seconds_between(injected, begun) if known else None)  # type: ignore[operator, arg-type]
     return _joined(starts), durations
+
+
+def _agreed(values: list[Any], words: Callable[[Any], str], key: str, files: list[Path], said: list[str]) -> Any:
+    """Return what all objects of a folder say, None where none does; objects that say nothing are told.
+
+    Raises:
+        UserError: two say different things, which no sidecar decides.
+    """
+    stated = [(value, file) for value, file in zip(values, files, strict=bool(values)) if value is not None]
+    if not stated:
+        return None
+    for value, file in stated[1:]:
+        if words(value) != words(stated[0][0]):
+            raise UserError(
+                f"{stated[0][1]} says {words(stated[0][0])} and {file.name} {words(value)}; put the frames of one "
+                f"acquisition into a folder, or say {key} in a sidecar"
+            )
+    if len(stated) < len(values):
+        said.append(f"{len(stated)} of {len(values)} files say {words(stated[0][0])}; it is taken for all")
+    return stated[0][0]
+
+
+def _tell_apart(values: list[str], word: str, files: list[Path], said: list[str]) -> None:
+    """Say that the files of a folder name several patients or compounds."""
+    named = {value: file for value, file in reversed(list(zip(values, files, strict=True))) if value}
+    if len(named) > 1:
+        each = ", ".join(f"{value!r} ({file.name})" for value, file in sorted(named.items()))
+        said.append(f"the files name more than one {word}: {each}; are they one acquisition?")
 
 
 def _joined(parts: list[Times]) -> Times:
