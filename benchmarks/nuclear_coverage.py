@@ -172,6 +172,8 @@ def measured(body: Body, repeats: int, seed: int) -> pandas.DataFrame:
         noisy = [counted(body, rng.poisson(expected).astype(np.float64)) for _ in range(repeats)]
     rows = []
     for place, name in enumerate(body.regions.names):
+        if body.view == "ring" and body.rings[place] is None:  # it surrounds others
+            continue
         if body.view == "alone":
             organ_alone = body.organ_of(name)
             if organ_alone is None:

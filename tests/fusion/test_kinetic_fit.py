@@ -253,7 +253,7 @@ def test_intervals_are_not_wider_than_needed() -> None:
 def test_the_model_that_made_the_curve_is_chosen_and_said(name: str) -> None:
     values, deviations, one = noisy(name, 1, 10.0, seed=3)
     found = fit(STARTS, DURATIONS, values[0], deviations[0], half_life=HALF_LIFE, of_count=one)
-    assert found.model == name and found.said[0].startswith(f"Model by AICc: {name}")
+    assert found.model == name and found.said[0].startswith(f"Model by AIC: {name}")
 
 
 def test_half_times_far_beyond_the_observation_are_no_numbers() -> None:

@@ -4,11 +4,11 @@ Weighted least squares on the mean of each frame in closed form (`curve_models`)
 variances are those of the fit, found by repetition: with variances of the counts themselves, frames with too few counts
 would weigh most and pull every curve down.
 
-The model is chosen by AICc (Hurvich and Tsai, Biometrika 76 (1989) 297): the one with the fewest parameters that comes
-within 3 of the least. The least alone takes a term too many in one of ten curves, whose intervals are then about
-something else. Intervals are profile likelihood; where the frames scatter more than counts do (χ² with p < 0.05), they
-are wider by √(χ² / degrees of freedom), and Snedecor's F takes the place of χ². Those of peak, peak time and values at
-some time are averaged over all models that the frames leave open (`model_averaging`).
+The model is chosen by AIC (`model_fits.criterion`): the one with the fewest parameters that comes within 3 of the
+least. The least alone takes a term too many in many curves, whose half-times are then about something else. Intervals
+are profile likelihood; where the frames scatter more than counts do (χ² with p < 0.05), they are wider by
+√(χ² / degrees of freedom), and Snedecor's F takes the place of χ². Those of peak, peak time and values at some time are
+averaged over all models that the frames leave open (`model_averaging`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,14 +25,14 @@ from transmodal.fusion.estimates import Estimate
 from transmodal.fusion.fit_areas import Area, areas
 from transmodal.fusion.fit_quantities import bound_only, by_slopes, effective_of, estimate_of, profiles
 from transmodal.fusion.model_averaging import Alternative, averaged, weights_of
-from transmodal.fusion.model_fits import SCATTER, ModelFit, fit_model, threshold_of
+from transmodal.fusion.model_fits import SCATTER, ModelFit, criterion, fit_model, threshold_of
 from transmodal.images.nuclear.decay import mean_over
 from transmodal.reporting.figures import p_text
 
 Array = npt.NDArray[np.float64]
 FEWEST = 4
 _LEAST_Z = 3.0  # standard deviations that all frames together must be above 0
-_CLOSE = 3.0  # of AICc
+_CLOSE = 3.0  # of AIC
 # A curve that only rises, or only falls, is one of this model, too; its profile says how slow or quick the rest may be.
 _WIDER = {"uptake": "uptake and clearance", "clearance": "uptake and clearance"}
 
@@ -49,7 +49,7 @@ class KineticFit:
         at: time in s → value then.
         area: under the curve; None without a fit.
         chi2, freedom, p: of the fit.
-        aicc: model → how far it is above the best; all that could be fitted.
+        aic: model → how far it is above the best; all that could be fitted.
         half_life: of the isotope, s; infinite when not known.
         observed: from the first frame's beginning to the last one's end, s.
         said: what a user should know, a line each.
@@ -64,7 +64,7 @@ class KineticFit:
     chi2: float = np.nan
     freedom: int = 0
     p: float = np.nan
-    aicc: Mapping[str, float] = field(default_factory=dict)
+    aic: Mapping[str, float] = field(default_factory=dict)
     half_life: float = np.inf
     observed: tuple[float, float] = (0.0, 0.0)
     said: tuple[str, ...] = ()
@@ -192,7 +192,7 @@ def fit_many(
     if not every:
         line = f"{len(begin)} frames are too few for {' or '.join(models)}."
         return [replace(none, said=(line,)) for _ in raw]
-    scores = np.stack([each.aicc for each in every])
+    scores = criterion(every)
     sizes = np.array([len(each.model.parameters) for each in every])[:, None]
     weights = weights_of(scores)
     close = scores <= scores.min(axis=0) + _CLOSE
@@ -227,7 +227,7 @@ def _describe(
         every: all models that could be fitted.
         weights: of each for these curves, (K, B).
         own: which curves these are.
-        tables: model → AICc above the chosen one's, a table a curve.
+        tables: model → AIC above the chosen one's, a table a curve.
         none: a fit of nothing.
         at: times in s at which the value is wanted.
     """
@@ -293,10 +293,10 @@ def _taken_from_wider(model: Model) -> tuple[str, ...]:
     return ("uptake_half_time",)
 
 
-def _said(model: Model, aicc: Mapping[str, float], chi2: float, freedom: int, p: float) -> tuple[str, ...]:
-    others = sorted((value, name) for name, value in aicc.items() if name != model.name)
+def _said(model: Model, aic: Mapping[str, float], chi2: float, freedom: int, p: float) -> tuple[str, ...]:
+    others = sorted((value, name) for name, value in aic.items() if name != model.name)
     beside = f"; beside it {others[0][1]} ({others[0][0]:+.1f})" if others else ""
-    lines = [f"Model by AICc: {model.name}, {model.formula}{beside}."]
+    lines = [f"Model by AIC: {model.name}, {model.formula}{beside}."]
     if others and others[0][0] < _CLOSE:
         lines.append(f"The frames hardly tell it from {others[0][1]}, which is not excluded.")
     if p < SCATTER:

@@ -1,7 +1,7 @@
 """Intervals that allow for not knowing the model: those of all models that the frames leave open, by their weights.
 
 Where two models fit alike, the interval of either one is that of a model that may be wrong: of the simpler one it is
-too narrow. An end of the averaged interval is where the tails of all models, weighed by exp(−ΔAICc / 2), together hold
+too narrow. An end of the averaged interval is where the tails of all models, weighed by exp(−ΔAIC / 2), together hold
 2.5 % (model-averaged tail areas: Turek and Fletcher, Computational Statistics & Data Analysis 56 (2012) 2809), each
 tail taken as normal on the scale of the profile, with the spread that its own end says. Only quantities that mean the
 same in every model are averaged: a value, the peak, its time; no half-time.
@@ -22,7 +22,7 @@ _REACH = float(special.ndtri(1 - _TAIL))
 
 
 def weights_of(scores: Array) -> Array:
-    """Return the Akaike weights of models, (K, B), from their AICc (K, B); 0 for those that are left out."""
+    """Return the Akaike weights of models, (K, B), from their AIC (K, B); 0 for those that are left out."""
     raw = np.exp(-0.5 * (scores - scores.min(axis=0)))
     weights = raw / raw.sum(axis=0)
     weights = np.where(weights >= LEAST_WEIGHT, weights, 0.0)

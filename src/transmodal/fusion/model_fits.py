@@ -1,5 +1,6 @@
 """One model fitted to many curves, and how far its intervals reach."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,14 +25,13 @@ class ModelFit:
         model: which.
         problem: frames and curves, (B, F), with the variances of the fit.
         theta: (B, P).
-        chi2, aicc: (B,).
+        chi2: (B,).
     """
 
     model: Model
     problem: Problem
     theta: Array
     chi2: Array
-    aicc: Array
 
     @property
     def freedom(self) -> int:
@@ -57,10 +57,23 @@ def fit_model(
             least = np.maximum(0.2 * variances, per_count**2)
             problem = Problem(model, starts, durations, decay, values, np.maximum(expected, least), bounds)
             theta, chi2 = minimise(problem, theta)
-    parameters = len(model.parameters)
-    likelihood = chi2 + np.log(problem.variances).sum(-1)
-    penalty = 2 * parameters + 2 * parameters * (parameters + 1) / free
-    return ModelFit(model, problem, theta, chi2, likelihood + penalty)
+    return ModelFit(model, problem, theta, chi2)
+
+
+def criterion(every: Sequence[ModelFit]) -> Array:
+    """Return Akaike's criterion of each model, (K, B): χ², the logarithms of its variances and 2 for each parameter.
+
+    Without the correction for small samples, which stands for a variance that has to be found, too: counts say their
+    own. Where no model holds (p < 0.05), χ² is divided by the least χ² / degrees of freedom of all (QAIC: Lebreton,
+    Burnham, Clobert and Anderson, Ecological Monographs 62 (1992) 67), or scatter would buy exponentials.
+    """
+    chi2 = np.stack([each.chi2 for each in every])
+    freedom = np.array([each.freedom for each in every])[:, None]
+    holds = (stats.chi2.sf(chi2, freedom) >= SCATTER).any(axis=0)
+    excess = np.where(holds, 1.0, np.maximum((chi2 / freedom).min(axis=0), 1.0))
+    spread = np.stack([np.log(each.problem.variances).sum(-1) for each in every])
+    sizes = np.array([len(each.model.parameters) for each in every])[:, None]
+    return np.asarray(chi2 / excess + spread + 2 * sizes)
 
 
 def _best_of(problem: Problem, starts: Array) -> tuple[Array, Array]:

@@ -276,7 +276,7 @@ def _method(study: Study) -> list[Block]:
         "counts a second, brought back likewise: half-times and peak times are the same.",
         "Curves are sums of exponentials, averaged over each frame in closed form with the isotope's decay in it, "
         "fitted by weighted least squares with the variances of the fitted curve. Of the models the one with the "
-        "fewest parameters within 3 of the least AICc is taken. Intervals hold 95 % by profile likelihood; where the "
+        "fewest parameters within 3 of the least AIC is taken. Intervals hold 95 % by profile likelihood; where the "
         f"frames scatter more than counts do, they are wider; beyond χ²/ν = {WITHHELD:g}, where the typical frame lies "
         "three of its errors off the curve, the model does not hold and none is given. Half-times longer than "
         f"{LONGEST:g} times the observation are not given as numbers.",
