@@ -286,6 +286,22 @@ def test_per_cent_at_given_times_and_areas_are_those_of_the_curve() -> None:
     assert found.area.decaying.value == pytest.approx(decaying, rel=1e-4)
 
 
+def test_a_tail_that_adds_nothing_leaves_the_total_determined() -> None:
+    """After ten half-times a thousandth is left, whatever its own interval."""
+    rate = np.log(2) / 1400.0
+    means = frame_means(MODELS["clearance"], np.log([10.0, rate]), STARTS, DURATIONS, DECAY)[0]
+    values = means * to_injection(HALF_LIFE, STARTS, DURATIONS)
+    sd = 0.1 * values.max()
+    noisy_values = values + np.random.default_rng(1).normal(0, sd, 30)
+    found = fit(STARTS, DURATIONS, noisy_values, sd * np.ones(30), half_life=HALF_LIFE, models=["clearance"])
+    assert found.area is not None
+    assert found.area.tail.value is None and found.area.total.determined
+    assert found.area.total.holds(10.0 / rate / 3600)
+    flexible = fit(STARTS, DURATIONS, noisy_values, sd * np.ones(30), half_life=HALF_LIFE, models=["four exponentials"])
+    assert flexible.area is not None  # of which nothing is known is given no interval that goes below nothing
+    assert flexible.area.decaying.value is None or (flexible.area.decaying.low or 0.0) >= 0.0
+
+
 def test_frames_that_scatter_more_than_counts_widen_the_intervals() -> None:
     rng = np.random.default_rng(8)
     values = decay_corrected("clearance")

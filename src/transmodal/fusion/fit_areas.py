@@ -16,6 +16,7 @@ from transmodal.images.nuclear.decay import mean_over
 
 Array = npt.NDArray[np.float64]
 _HOUR = 3600.0
+_NEGLIGIBLE = 0.01  # of the observed area: a tail so small need not be known for the total
 _TELLING = 100.0  # a bound further below the value says nothing
 
 
@@ -74,7 +75,7 @@ def areas(
     for i in range(len(theta)):
         observed, before, tail, total = ((value[i] / _HOUR, sd[i] / _HOUR) for value, sd in corrected)
         tail_estimate, total_estimate = _open(*tail, reach[i], of_area), _open(*total, reach[i], of_area)
-        if tail_estimate.value is None:
+        if tail_estimate.value is None and tail[0] + reach[i] * tail[1] > _NEGLIGIBLE * observed[0]:
             total_estimate = Estimate(None, observed[0], np.inf, of_area, "", "the curve has no end that the data show")
         all_decaying = decaying[3][0][i] / _HOUR, decaying[3][1][i] / _HOUR
         made.append(
@@ -85,7 +86,7 @@ def areas(
                 tail_estimate,
                 total_estimate,
                 float(tail[0] / total[0]) if total_estimate.value is not None else np.nan,
-                _closed(*all_decaying, reach[i], of_area) if decay else no_isotope,
+                _open(*all_decaying, reach[i], of_area) if decay else no_isotope,
             )
         )
     return made
