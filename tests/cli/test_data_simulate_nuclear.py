@@ -14,6 +14,8 @@ def test_acquisitions_are_simulated_with_a_manifest(tmp_path, capsys):
     status, out, _ = run(capsys, "data", "simulate", "nuclear", "-o", tmp_path / "few", *options)
     assert status == 0
     assert "1 acquisition with fdg" in out
+    status, out, _ = run(capsys, "data", "check", tmp_path / "few/manifest.csv", "--json")
+    assert status == 0 and json.loads(out)["findings"] == []  # frames of a camera have a grid of their own
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import numpy as np
 from transmodal.datasets.manifest import SPLITS, CaseFiles, Manifest
 from transmodal.errors import UserError
 from transmodal.images import Geometry, Image, read, read_geometry
+from transmodal.images.nuclear.sidecar import sidecar_path
 from transmodal.tomography.sidecar import is_projections
 
 SEVERITIES = ("error", "warning", "note")
@@ -167,7 +168,7 @@ def _about_files(cases: Iterable[CaseFiles], facts: Mapping[Path, FileFacts]) ->
 
 def _about_grids_in_cases(cases: Iterable[CaseFiles], facts: Mapping[Path, FileFacts]) -> Iterable[Finding]:
     for case in cases:
-        images = {modality: path for modality, path in case.files.items() if not is_projections(path)}
+        images = {modality: path for modality, path in case.files.items() if not _has_own_grid(path)}
         known = [(modality, facts[path].geometry) for modality, path in images.items()]
         grids = [(modality, geometry) for modality, geometry in known if geometry is not None]
         if not grids:
@@ -183,6 +184,11 @@ def _about_grids_in_cases(cases: Iterable[CaseFiles], facts: Mapping[Path, FileF
             yield Finding(
                 "error", "mixed grids", case.id, what, "bring the pair on one grid with 'transmodal data align'"
             )
+
+
+def _has_own_grid(path: Path) -> bool:
+    """Say whether a file lies on no other image's grid: projections, and frames of a nuclear camera."""
+    return is_projections(path) or sidecar_path(path).is_file()
 
 
 def _about_modalities(

@@ -24,6 +24,7 @@ Role = Literal["target", "background", ""]
 ROLES: tuple[Role, ...] = ("target", "background", "")
 Unit = Literal["mm", "pixels"]
 _UNITS: dict[str, Unit] = {"mm": "mm", "millimetres": "mm", "pixels": "pixels", "pixel": "pixels", "px": "pixels"}
+_MARKS = ("synthetic", "notice")  # beside the names of a simulation's labels
 _MOST_CORNERS = 2000  # all pairs of sides are compared
 
 
@@ -147,7 +148,11 @@ def read_label_names(path: str | Path) -> LabelNames:
         entries = (
             [(entry["value"], entry) for entry in listed]
             if listed is not None
-            else [(value, entry if isinstance(entry, dict) else {"name": entry}) for value, entry in said.items()]
+            else [
+                (value, entry if isinstance(entry, dict) else {"name": entry})
+                for value, entry in said.items()
+                if value not in _MARKS
+            ]
         )
         names = {int(value): str(entry["name"]) for value, entry in entries if int(value) != 0}
         colours = {str(entry["name"]): str(entry["colour"]) for _, entry in entries if entry.get("colour")}

@@ -11,8 +11,15 @@ from typing import Any
 
 from transmodal.errors import UserError
 from transmodal.images.files import write_text
+from transmodal.images.note import NOTICE
 
 SETTINGS = "simulation.json"
+
+
+def write_label_names(path: Path, names: Mapping[str, Any]) -> Path:
+    """Write what the values of a simulation's label maps mean, with the mark of what is synthetic; return the path."""
+    marked = {"synthetic": True, "notice": f"{NOTICE} Labels of a simulation.", **names}
+    return write_text(path, json.dumps(marked, indent=2, ensure_ascii=False) + "\n")
 
 
 def claim(folder: Path, ours: Mapping[str, Any]) -> None:

@@ -52,6 +52,7 @@ def test_files_hold_hounsfield_units_and_labels_and_say_that_they_are_simulated(
     assert json.loads((folder / "simulation.json").read_text())["synthetic"] is True
     assert json.loads((folder / path_of(1, 1, "json")).read_text())["synthetic"] is True
     names = json.loads((folder / "labels.json").read_text())
+    assert names.pop("synthetic") is True and "not for diagnosis" in names.pop("notice")
     assert names == {"0": "background"} | {str(number): name for number, name in LABELS.items()}
 
 

@@ -10,6 +10,7 @@ from transmodal import images
 from transmodal.datasets.fiducials import Fiducials
 from transmodal.datasets.manifest import Manifest
 from transmodal.errors import UserError
+from transmodal.fusion.region_files import read_label_names
 from transmodal.images.note import NOTICE
 from transmodal.images.nuclear.reading import read_nuclear
 from transmodal.images.transform import Transform, similarity_from_fiducials, target_registration_error
@@ -61,9 +62,8 @@ def test_the_manifest_names_every_image(dataset):
 def test_every_file_says_that_it_is_synthetic(dataset):
     folder, _ = dataset
     for name, content in files_of(folder).items():
-        if name != "organs.json":
-            said = content.decode("utf-8", "replace").lower()
-            assert "synthetic" in said, name
+        said = content.decode("utf-8", "replace").lower()
+        assert "synthetic" in said, name
     for path in (folder / "photo/mouse001.png", folder / "xray/mouse001.png", folder / "nuclear/mouse001.tif"):
         assert NOTICE in images.read(path).source.derivation
     assert NOTICE in read_nuclear(folder / "nuclear/mouse001.tif").source.derivation
@@ -113,7 +113,8 @@ def test_organ_maps_have_the_tumour_under_its_activity(dataset):
     folder, _ = dataset
     labels = images.read(folder / "organs/mouse001.png").pixels
     table = json.loads((folder / "organs.json").read_text())
-    assert table["12"]["name"] == "tumour"
+    assert table["12"]["name"] == "tumour" and table["synthetic"] is True
+    assert read_label_names(folder / "organs.json").names[12] == "tumour"
     assert (labels == 12).sum() * (100 / SIZE[1]) ** 2 == pytest.approx(np.pi * 3.5**2, rel=0.15)
     mouse = mouse_of(Settings(2, "tumour", FRAMES, 20.0, 7.0, *SIZE, 5), 1)
     image = mouse.scan.projections["tumour"]

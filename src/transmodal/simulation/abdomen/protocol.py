@@ -23,7 +23,7 @@ from transmodal.errors import UserError
 from transmodal.images.files import write_text
 from transmodal.simulation.abdomen.subject import FULL_SIZE, AbdomenCase, Wishes, grid_of, simulate_abdomen
 from transmodal.simulation.abdomen.tissues import LABELS
-from transmodal.simulation.data_set import claim, make_all
+from transmodal.simulation.data_set import claim, make_all, write_label_names
 
 FORMAT = 1
 """Raised when the simulation's pictures change, so that an old folder is not continued with new ones."""
@@ -118,7 +118,7 @@ def simulate_dataset(
     ours |= ours.pop("wishes") | {"tumour_contrast": settings.wishes.contrast}
     claim(folder, json.loads(json.dumps(ours)))
     names = {"0": "background", **{str(number): name for number, name in LABELS.items()}}
-    write_text(folder / "labels.json", json.dumps(names, indent=2) + "\n")
+    write_label_names(folder / "labels.json", names)
     missing = [visit for visit in _all_visits(settings) if not _is_finished(folder, *visit)]
     total = animals * visits
     done = total - len(missing)

@@ -23,7 +23,7 @@ from transmodal.images.files import write_text
 from transmodal.simulation.brain.lesions import PLAQUE_LABELS, TUMOUR_LABELS, Lesions
 from transmodal.simulation.brain.signals import SEQUENCES
 from transmodal.simulation.brain.subject import FULL_SIZE, BrainCase, grid_of, simulate_brain
-from transmodal.simulation.data_set import claim, make_all
+from transmodal.simulation.data_set import claim, make_all, write_label_names
 
 FORMAT = 1
 """Raised when the simulation's pictures change, so that an old folder is not continued with new ones."""
@@ -99,7 +99,7 @@ def simulate_dataset(
     ours: dict[str, Any] = {"simulation": "brain", "format": FORMAT, **asdict(settings), "synthetic": True}
     claim(folder, ours | {"size": list(size)})
     names = {"ms": PLAQUE_LABELS, "tumour": TUMOUR_LABELS, "none": {}}[lesions]
-    write_text(folder / "labels.json", json.dumps({"0": "no lesion", **{str(k): v for k, v in names.items()}}) + "\n")
+    write_label_names(folder / "labels.json", {"0": "no lesion", **{str(k): v for k, v in names.items()}})
     missing = [number for number in range(1, subjects + 1) if not _is_finished(folder, settings, number)]
     done = subjects - len(missing)
     if progress:

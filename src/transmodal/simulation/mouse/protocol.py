@@ -6,7 +6,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from transmodal import images
 from transmodal.errors import UserError
 from transmodal.images.files import write_text
-from transmodal.simulation.data_set import claim, make_all
+from transmodal.simulation.data_set import claim, make_all, write_label_names
 from transmodal.simulation.mouse.animal import Animal
 from transmodal.simulation.mouse.bed import Acquisition
 from transmodal.simulation.mouse.body import check_size
@@ -136,7 +135,7 @@ def _is_finished(folder: Path, number: int, pose: int) -> bool:
 
 def _write_labels(folder: Path) -> None:
     table = {str(value): {"name": name, "colour": colour} for value, (name, colour) in ORGANS.items()}
-    write_text(folder / "organs.json", json.dumps(table, indent=2) + "\n")
+    write_label_names(folder / "organs.json", table)
 
 
 def _single_thread() -> None:

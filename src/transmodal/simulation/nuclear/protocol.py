@@ -23,7 +23,7 @@ from transmodal.images.files import write_text
 from transmodal.images.note import NOTICE
 from transmodal.images.nuclear.reading import write_stack
 from transmodal.images.nuclear.sidecar import sidecar_path
-from transmodal.simulation.data_set import claim, make_all
+from transmodal.simulation.data_set import claim, make_all, write_label_names
 from transmodal.simulation.mouse.body import check_size
 from transmodal.simulation.mouse.protocol import Settings as MouseSettings
 from transmodal.simulation.mouse.protocol import acquisition_of, animal_of
@@ -187,7 +187,7 @@ def _single_thread() -> None:
 def _write_shared(folder: Path, settings: Settings) -> None:
     """Write what holds for all animals: names of labels, the device's transform, points marked in both fields."""
     table = {str(value): {"name": name, "colour": colour} for value, (name, colour) in LABELS.items()}
-    write_text(folder / "organs.json", json.dumps(table, indent=2) + "\n")
+    write_label_names(folder / "organs.json", table)
     transform = device_transform(camera_for(agent_named(settings.agent).isotope), check_size(_size(settings))[0])
     said = json.loads(transform.to_json()) | {"synthetic": True, "notice": f"{NOTICE} True map of a simulated device."}
     write_text(folder / "transform.json", json.dumps(said, indent=1) + "\n")
