@@ -11,6 +11,7 @@ from tests.data.commands import run
 from tests.images.test_dicom import AXIAL, save
 
 from transmodal.images import Image, picture_affine, read, write
+from transmodal.images.synthetic import NOTICE, mark_of, sidecar_of
 from transmodal.simulation.ct.bodies import draw_body
 from transmodal.tomography.degradations import DEGRADATIONS, degradation_from
 from transmodal.tomography.scan import degrade
@@ -273,3 +274,26 @@ def test_a_reconstruction_in_dicom_says_what_it_is_in_whole_words(
     assert (float(made.WindowCenter[0]), float(made.WindowWidth[0])) == (40, 400)
     low, high = read(folder / "i.dcm").pixels.min(), read(folder / "i.dcm").pixels.max()
     assert (float(made.WindowCenter[1]), float(made.WindowWidth[1])) == ((low + high) / 2, high - low)
+
+
+def test_what_was_synthetic_stays_so_through_projections(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clean = read(folder / "s.tif")
+    write(clean, folder / "made.tif", derivation=f"{NOTICE} ct made by a test")
+    for name, is_synthetic in (("made", True), ("s", False)):
+        assert run(capsys, "ct", "project", f"{name}.tif", "-o", f"{name}.npy", "--views", 24)[0] == 0
+        for out in (f"{name}-back.nii.gz", f"{name}-back.npy", f"{name}-back.dcm"):
+            assert run(capsys, "ct", "reconstruct", f"{name}.npy", "-o", out)[0] == 0
+            said = mark_of(read(folder / out)) if not out.endswith("npy") else ""
+            sidecar = sidecar_of(folder / out)
+            assert sidecar.exists() == is_synthetic
+            assert not is_synthetic or "ct made by a test" in json.loads(sidecar.read_text())["derivation"]
+            assert (NOTICE in said) == (is_synthetic and not out.endswith("npy"))
+            sidecar.unlink(missing_ok=True)
+    geometry = json.loads((folder / "made.geometry.json").read_text())
+    assert NOTICE in geometry["synthetic"] and "synthetic" not in json.loads((folder / "s.geometry.json").read_text())
+    (folder / "other.geometry.json").write_text((folder / "s.geometry.json").read_text())
+    words = ("ct", "reconstruct", "made.npy", "--geometry", "other.geometry.json", "-o", "named.nii.gz")
+    assert run(capsys, *words)[0] == 0 and NOTICE in mark_of(read(folder / "named.nii.gz"))
+    (folder / "made.geometry.json").write_text(json.dumps(geometry | {"synthetic": 1}))
+    status, _, errors = run(capsys, "ct", "reconstruct", "made.npy", "-o", "no.nii.gz")
+    assert status == 2 and "synthetic is 1; write in words" in errors

@@ -49,11 +49,13 @@ class ScanGeometry:
         beam: where the rays ran.
         grid: of the image, None where nobody said.
         place: of the image that was projected, None where nobody said.
+        mark: how the image that was projected was made, when it is synthetic; else empty.
     """
 
     beam: Beam
     grid: Grid | None = None
     place: Place | None = None
+    mark: str = ""
 
     def to_json(self) -> str:
         """Return the text of the file."""
@@ -61,6 +63,8 @@ class ScanGeometry:
         entries = json.loads(to_json(self.grid, self.beam))
         if self.place is not None:
             entries["image"] = self.place.to_json()
+        if self.mark:
+            entries["synthetic"] = self.mark
         return json.dumps(entries, indent=2) + "\n"
 
 
@@ -85,8 +89,8 @@ def read_geometry(path: Path) -> ScanGeometry:
         entries = {"beam": entries}
     if not isinstance(entries, dict) or not isinstance(entries.get("beam"), dict):
         raise UserError(f"{name} holds no geometry of a scan: it needs the entry 'beam' with kind, angles, bins, pitch")
-    if unknown := sorted(set(entries) - {"beam", "grid", "image"}):
-        raise UserError(f"{name}: unknown {', '.join(unknown)}; a geometry has beam, grid and image")
+    if unknown := sorted(set(entries) - {"beam", "grid", "image", "synthetic"}):
+        raise UserError(f"{name}: unknown {', '.join(unknown)}; a geometry has beam, grid, image and synthetic")
     _require_numbers(entries["beam"], name)
     try:
         grid = grid_from(entries["grid"], name) if entries.get("grid") else None
@@ -98,7 +102,10 @@ def read_geometry(path: Path) -> ScanGeometry:
     place = Place.from_json(entries["image"], name) if entries.get("image") else None
     if place is not None and grid is not None and len(grid.shape) == 2 and place.stacked_shape[1:] != grid.shape:
         raise UserError(f"{name}: the grid has shape {grid.shape}, the image's slices {place.stacked_shape[1:]}")
-    return ScanGeometry(beam, grid, place)
+    mark = entries.get("synthetic") or ""
+    if not isinstance(mark, str):
+        raise UserError(f"{name}: synthetic is {mark!r}; write in words how the image was made that was projected")
+    return ScanGeometry(beam, grid, place, mark)
 
 
 def require_projection_name(path: Path) -> None:

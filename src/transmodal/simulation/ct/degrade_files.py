@@ -94,7 +94,7 @@ def degrade_file(
     done = Done(out, beside, said, _notes(found, level, off_grid_of(image)))
     done.notes += told_rounding(out, rounded)
     if found.sinogram is not None:
-        kept = ScanGeometry(found.beam, found.grid, Place(place.shape, place.affine, "HU"))
+        kept = ScanGeometry(found.beam, found.grid, Place(place.shape, place.affine, "HU"), f"{NOTICE} {said}")
         write_projections(sinogram, found.sinogram[0] if len(place.shape) == 2 else found.sinogram, f"{NOTICE} {said}")
         done.beside += [sinogram, write_geometry(geometry_beside(sinogram), kept)]
     return done

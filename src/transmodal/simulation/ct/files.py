@@ -7,13 +7,14 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+import transmodal
 from transmodal.errors import UserError
 from transmodal.images import Image, read, write
 from transmodal.images.dicom_geometry import UnevenSlices
 from transmodal.images.dicom_writer import storable
 from transmodal.images.files import holds_slices_alone
 from transmodal.images.formats import format_of_name, format_to_write
-from transmodal.images.synthetic import drop_sidecar
+from transmodal.images.synthetic import NOTICE, drop_sidecar, marked
 
 _PAIRS = {".hdr": ".img", ".img": ".hdr", ".mhd": ".raw", ".nhdr": ".raw"}  # one image in two files
 
@@ -165,16 +166,28 @@ def ready_to_write(image: Image, out: Path) -> tuple[Image, str]:
     return storable(image)
 
 
-def write_image(image: Image, out: Path, derivation: str) -> None:
+def write_image(image: Image, out: Path, derivation: str, made_of: str = "") -> None:
     """Write an image where `require_free` found that it may be, in the stead of what was there.
 
     Slices of an earlier series go, and so does a sidecar that calls an earlier image of this name synthetic.
+
+    Args:
+        image: to be written.
+        out: the file, or the folder of a series.
+        derivation: how it was made.
+        made_of: the mark of a synthetic image that it comes from; it is carried on, with a sidecar. "" where acquired.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     if image.spatial_dims == 3 and holds_slices_alone(out):
         shutil.rmtree(out)
-    write(image, out, derivation)
-    drop_sidecar(out)
+    if not made_of:
+        write(image, out, derivation)
+        drop_sidecar(out)
+        return
+    whole = f"{NOTICE} {derivation}; of what was synthetic: {made_of.replace(NOTICE, '').strip()}"
+    said = {"notice": NOTICE, "synthetic": True, "transmodal": transmodal.__version__, "derivation": whole}
+    with marked(out, said | {"output": out.name, "quantity": image.quantity, "shape": list(image.shape)}):
+        write(image, out, whole)
 
 
 def told_rounding(out: Path, rounded: str) -> list[str]:

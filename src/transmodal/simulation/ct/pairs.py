@@ -249,7 +249,7 @@ def _put_sinogram(path: Path, found: DegradedSlices, clean: Clean, derivation: s
     flat = len(clean.place.shape) == 2
     write_projections(path, found.sinogram[0] if flat else found.sinogram, derivation)
     image = clean.image(found.image)
-    geometry = ScanGeometry(found.beam, found.grid, Place(image.shape, image.affine, "HU"))
+    geometry = ScanGeometry(found.beam, found.grid, Place(image.shape, image.affine, "HU"), derivation)
     write_geometry(geometry_beside(path), geometry)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transmodal.errors import UserError
-from transmodal.images.synthetic import drop_sidecar
+from transmodal.images.synthetic import drop_sidecar, mark_of
 from transmodal.simulation.ct.files import (
     Done,
     Reading,
@@ -87,10 +87,12 @@ def project_file(
     beam = scanner.beam_for(grid)
     made = _projected(slices, grid, beam, finer, device, progress)
     sinogram = made[0] if len(place.shape) == 2 else made
-    write_projections(out, sinogram, f"Simulated projections of {path.name}, not for diagnosis")
+    mark = mark_of(image)
+    said = f"Simulated projections of {path.name}, not for diagnosis"
+    write_projections(out, sinogram, f"{mark}; {said}" if mark else said)
     drop_sidecar(out)
     kept = Place(place.shape, place.affine, "HU" if unit == "HU" else "1/mm")
-    write_geometry(beside, ScanGeometry(beam, grid, kept))
+    write_geometry(beside, ScanGeometry(beam, grid, kept, mark))
     done = Done(out, [beside], f"{numbers_of(sinogram)} line integrals, {_described(beam)}")
     if off_grid := off_grid_of(image):
         done.notes.append(off_grid_note(off_grid))

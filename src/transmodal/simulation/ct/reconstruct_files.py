@@ -140,10 +140,17 @@ def reconstruct_file(
     values = units.to_hounsfield(found.image) if chosen == "HU" else found.image
     image, rounded = ready_to_write(_placed(values, scan, grid, "HU" if chosen == "HU" else "1/mm"), out)
     done.notes += told_rounding(out, rounded)
-    write_image(image, out, f"Reconstruction by transmodal ({found.method}), not for diagnosis; made of {path.name}")
+    how = f"Reconstruction by transmodal ({found.method}), not for diagnosis; made of {path.name}"
+    write_image(image, out, how, made_of=scan.mark or _mark_beside(path, where))
     stopped = f"; {found.describe()}" if found.stops else ""
     done.said = f"{numbers_of(image.pixels)} by {found.method} in {image.quantity}{stopped}"
     return done
+
+
+def _mark_beside(path: Path, where: Path) -> str:
+    """Return the mark in the geometry beside the projections, where another was named."""
+    beside = geometry_beside(path)
+    return read_geometry(beside).mark if beside != where and beside.is_file() else ""
 
 
 def grid_for(scan: ScanGeometry, size: tuple[int, ...] = (), spacing: tuple[float, ...] = (), slices: int = 1) -> Grid:
