@@ -202,12 +202,6 @@ def in_words(registration: Registration) -> str:
     return f"{registration.how}; {registration.error_text()} off on average, each point left out in turn"
 
 
-def require_folder(out: Path) -> None:
-    """Raise a UserError where results cannot go into a folder of that name."""
-    if out.is_file():
-        raise UserError(f"{out} is a file; give a folder with -o")
-
-
 def _write_table(table: pandas.DataFrame, path: Path) -> Path:
     return write_text(path, table.to_csv(index=False, float_format="%.9g"))
 
