@@ -1,6 +1,7 @@
 """What a fitted curve says: half-times, peak, %ID at any time, each with its interval or why there is none."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -56,27 +57,62 @@ def _half_times(model: Model) -> dict[str, Quantity]:
 
 def _shared(model: Model, observed: tuple[float, float], at: Sequence[float]) -> dict[str, Quantity]:
     """Return the quantities that every model has: peak, its time where it may lie within, values at some times."""
-    first, last = observed
-
-    def log_value(parameters: Array, times: npt.ArrayLike) -> Array:
-        return np.log(np.maximum(value_at(model, parameters, times)[..., 0], 1e-300))
 
     def value_when(time: float) -> Quantity:
-        return lambda parameters: log_value(parameters, [time])
+        return lambda parameters: _log_value(model, parameters, [time])
 
-    def when(parameters: Array) -> Array:
-        return peak_time(model, parameters, first, last)
-
-    def log_peak(parameters: Array) -> Array:
-        return log_value(parameters, when(parameters)[..., None])
-
-    def log_peak_time(parameters: Array) -> Array:
-        return np.log(np.maximum(when(parameters), _MOMENT * last))
-
-    quantities: dict[str, Quantity] = {"peak": log_peak}
+    quantities: dict[str, Quantity] = {"peak": _Peak(model, *observed)}
     if model.can_rise and model.can_fall:
-        quantities["peak_time"] = log_peak_time
+        quantities["peak_time"] = _PeakTime(model, *observed)
     return quantities | {f"at {time:g}": value_when(time) for time in at}
+
+
+def _log_value(model: Model, parameters: Array, times: npt.ArrayLike) -> Array:
+    return np.asarray(np.log(np.maximum(value_at(model, parameters, times)[..., 0], 1e-300)))
+
+
+@dataclass(frozen=True)
+class _Peak:
+    """Logarithm of the highest value between two times."""
+
+    model: Model
+    first: float
+    last: float
+
+    def when(self, parameters: Array) -> Array:
+        return peak_time(self.model, parameters, self.first, self.last)
+
+    def __call__(self, parameters: Array) -> Array:
+        return _log_value(self.model, parameters, self.when(parameters)[..., None])
+
+    def near(self, theta: Array) -> Quantity:
+        """Return the value where the peak of `theta` is: there it changes as the peak does."""
+        when = self.when(theta)[:, None, None]
+        return lambda parameters: _log_value(self.model, parameters, when)
+
+
+@dataclass(frozen=True)
+class _PeakTime(_Peak):
+    """Logarithm of the time of the highest value."""
+
+    def __call__(self, parameters: Array) -> Array:
+        return self._log(self.when(parameters))
+
+    def near(self, theta: Array) -> Quantity:
+        """Return one step of Newton from the peak of `theta` to where the slope is 0; an edge stays."""
+        when = self.when(theta)[:, None]
+        terms = self.model.terms(theta)
+        bent = (terms.amplitudes * terms.rates**2 * np.exp(-terms.rates * when)).sum(-1)[:, None]
+        inside = (when > self.first) & (when < self.last) & (bent < 0)
+
+        def local(parameters: Array) -> Array:
+            step = slope_at(self.model, parameters, when[..., None])[..., 0] / np.where(inside, bent, -np.inf)
+            return self._log(np.clip(when - step, self.first, self.last))
+
+        return local
+
+    def _log(self, times: Array) -> Array:
+        return np.asarray(np.log(np.maximum(times, _MOMENT * self.last)))
 
 
 def _at_the_edges(

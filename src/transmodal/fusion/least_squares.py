@@ -69,11 +69,17 @@ class Pull:
 
 
 def gradient(quantity: Quantity, theta: Array) -> Array:
-    """Return the derivatives of a quantity by the parameters, (B, P), by central differences."""
+    """Return the derivatives of a quantity by the parameters, (B, P), by central differences.
+
+    A quantity that is dear to compute may have a method `near`: parameters (B, P) → a cheap quantity that has the same
+    value and slopes there.
+    """
+    near = getattr(quantity, "near", None)
+    own: Quantity = quantity if near is None else near(theta)
     steps = np.eye(theta.shape[-1]) * _STEP
     around = theta[:, None, :]
     with np.errstate(invalid="ignore"):
-        slopes = (quantity(around + steps) - quantity(around - steps)) / (2 * _STEP)
+        slopes = (own(around + steps) - own(around - steps)) / (2 * _STEP)
     return np.nan_to_num(np.asarray(slopes), posinf=0.0, neginf=0.0)
 
 
@@ -186,17 +192,22 @@ def profile_interval(
     many = problem.of(places)
     pull = Pull(quantity, targets.ravel(), np.repeat(0.05 * width, looks))
     found, chi2 = minimise(many, begin.reshape(count * looks, -1), pull, iterations=60)
-    # Where a neighbour nearer the middle has found a way, follow it.
-    chain = found.reshape(count, looks, -1)
+
+    def cost(parameters: Array, own: Array, of: Pull) -> Array:
+        return np.asarray(own + ((quantity(parameters) - of.towards) / of.width) ** 2)
+
     half = looks // 2
-    neighbours = np.concatenate([chain[:, 1:half], theta[:, None], theta[:, None], chain[:, half:-1]], axis=1)
-    again, chi2_again = minimise(many, neighbours.reshape(count * looks, -1), pull, iterations=60)
-
-    def cost(parameters: Array, own: Array) -> Array:
-        return np.asarray(own + ((quantity(parameters) - pull.towards) / pull.width) ** 2)
-
-    better = cost(again, chi2_again) < cost(found, chi2)
-    found, chi2 = np.where(better[:, None], again, found), np.where(better, chi2_again, chi2)
+    # Where χ² rises more than a parabola would, a neighbour nearer the middle may have found a better way: follow it.
+    paid = cost(found, chi2, pull)
+    steep_rise = paid - np.repeat(least, looks) > 0.1 + 1.2 * (reach**2 * threshold[:, None] / _USUAL).ravel()
+    places = np.flatnonzero(steep_rise)
+    if places.size:
+        chain = found.reshape(count, looks, -1)
+        neighbours = np.concatenate([chain[:, 1:half], theta[:, None], theta[:, None], chain[:, half:-1]], axis=1)
+        begin = neighbours.reshape(count * looks, -1)[places]
+        again, chi2_again = minimise(many.of(places), begin, pull.of(places), iterations=60)
+        better = cost(again, chi2_again, pull.of(places)) < paid[places]
+        found[places[better]], chi2[places[better]] = again[better], chi2_again[better]
     values = quantity(found).reshape(count, looks)
     risen = np.sqrt(np.maximum(chi2.reshape(count, looks) - least[:, None], 0.0) / threshold[:, None])
     low = np.array([crossing(best[i], values[i, :half][::-1], risen[i, :half][::-1], -1.0) for i in range(count)])
