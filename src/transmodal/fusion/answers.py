@@ -255,9 +255,14 @@ def _stays(curves: TimeActivity, own: KineticFit) -> Answer:
     if biological is None:
         return Answer(question, "Not known.", remark=_why(curves, own))
     numbers = [("biological half-life", biological.sentence())]
+    left = own.estimates.get("half_left_time")
+    gone = ""
+    if left is not None:
+        numbers.append(("half of the peak has left", left.sentence()))
+        gone = f" Half of the peak has left {_plain(left, ' after the injection')}." if left.value is not None else ""
     effective = own.estimates.get("effective_half_life")
     if half_life is None or effective is None:
-        text = f"Half of it leaves in {_plain(biological)}.{_sentence(misfit_note(own))}"
+        text = f"Half of it leaves in {_plain(biological)}.{gone}{_sentence(misfit_note(own))}"
         return Answer(question, text, tuple(numbers), "no isotope is known: this is the effective half-life")
     numbers.append(("effective half-life", effective.sentence()))
     numbers.append(("physical half-life", time_text(half_life)))
@@ -265,7 +270,7 @@ def _stays(curves: TimeActivity, own: KineticFit) -> Answer:
     if fast is not None:
         numbers.append(("first, quicker half-life", fast.sentence()))
     text = f"Biological half-life {_plain(biological)}; with decay, effective half-life {_plain(effective)}."
-    text += _sentence(misfit_note(own))
+    text += gone + _sentence(misfit_note(own))
     return Answer(question, text, tuple(numbers), _remark(biological, own))
 
 

@@ -45,7 +45,8 @@ class KineticFit:
         model: a key of `curve_models.MODELS`; "" where nothing could be fitted, and `said` tells why.
         theta: (P,), logarithms of the parameters.
         estimates: "uptake_half_time", "clearance_half_time" (biological), "fast_clearance_half_time",
-            "effective_half_life", "peak_time" and "peak", as far as the model has them; times in s.
+            "effective_half_life", "peak_time", "peak" and "half_left_time" (after the injection, of the peak, without
+            decay), as far as the model has them; times in s.
         at: time in s → value then.
         area: under the curve; None without a fit.
         chi2, freedom, p: of the fit.
@@ -289,7 +290,7 @@ def _alternatives(
 
 def _taken_from_wider(model: Model) -> tuple[str, ...]:
     if model.clearance is None:  # only rises
-        return ("clearance_half_time", "peak_time", "uptake_half_time", "peak")
+        return ("clearance_half_time", "peak_time", "half_left_time", "uptake_half_time", "peak")
     return ("uptake_half_time",)
 
 

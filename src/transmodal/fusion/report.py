@@ -36,6 +36,7 @@ NOTICE = "Research only, not for diagnosis."
 _ESTIMATES = {
     "peak": "peak",
     "peak_time": "peak time",
+    "half_left_time": "half of it left at",
     "uptake_half_time": "uptake half-time",
     "clearance_half_time": "biological half-life",
     "fast_clearance_half_time": "quicker biological half-life",
@@ -242,7 +243,7 @@ def _fits(study: Study) -> list[Block]:
         Text(f"{region}: {' '.join(fitted.said)}", "note") for region, fitted in study.fits.items() if fitted.model
     ]
     return [
-        Table(titles, rows, "95 % intervals by profile likelihood below each value", words=2),
+        Table(titles, rows, "95 % intervals, of the counts alone, below each value", words=2),
         Table(head, areas, caption),
         Details("How each model was chosen", lines),
         *_unfitted(study),

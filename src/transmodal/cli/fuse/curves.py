@@ -165,6 +165,7 @@ def curves(
 _SHOWN = {
     "peak": "peak",
     "peak_time": "at",
+    "half_left_time": "half left at",
     "uptake_half_time": "uptake half-time",
     "clearance_half_time": "clearance half-time",
 }
