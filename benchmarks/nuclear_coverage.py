@@ -23,12 +23,12 @@ plane: what the same image says without noise. Peak, peak time and %ID follow in
 The plane is off the organ by what is no noise and in no interval: activity over and under the region, depth, blur
 beyond the outline, background that differs from that behind the organ. That is the bias.
 
-Writes OUT/AGENT.md and OUT/AGENT.csv: a row for each view, organ and quantity.
+Writes OUT/AGENT.md and OUT/AGENT.csv, a row for each view, organ and quantity, and OUT/summary.md of all agents there.
 """
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -293,9 +293,39 @@ def table_of(rows: pandas.DataFrame) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _bias(row: dict[str, float] | None) -> str:
+def summary_of(every: Mapping[str, pandas.DataFrame]) -> str:
+    """Return the tables of the documentation, agent → rows: what intervals hold, and how far the plane is off."""
+    lines = ["| agent | view | against | intervals asked | determined | hold |", "|---|---|---|---:|---:|---:|"]
+    for agent, rows in every.items():
+        alone = rows[(rows["view"] == "alone") & rows["quantity"].isin(TIMES) & rows["organ_value"].notna()]
+        for quantity, part in [("half-times and peak times", alone), *alone.groupby("quantity", sort=False)]:
+            determined = int(part["determined"].sum())
+            held = 100 * float((part["held_organ"].fillna(0.0) * part["determined"]).sum()) / max(determined, 1)
+            share = 100 * determined / max(int(part["repeats"].sum()), 1)
+            name = QUANTITIES.get(str(quantity), quantity)
+            lines.append(f"| {agent} | alone, {name} | the organ | {determined} | {share:.0f} % | {held:.1f} % |")
+        for view, part in rows[rows["estimates"] > 0].groupby("view", sort=False):
+            held = 100 * float((part["held_plane"] * part["estimates"]).sum() / part["estimates"].sum())
+            share = 100 * float(part["determined"].sum() / part["estimates"].sum())
+            asked = int(part["estimates"].sum())
+            lines.append(f"| {agent} | {view}, all quantities | the plane | {asked} | {share:.0f} % | {held:.1f} % |")
+    lines += ["", f"| agent, organ | {' | '.join(QUANTITIES.values())} |", f"|---|{'---:|' * len(QUANTITIES)}"]
+    for agent, rows in every.items():
+        for organ, own in rows[rows["organ_value"].notna()].groupby("organ", sort=False):
+            cells = []
+            for quantity in QUANTITIES:
+                part = own[own["quantity"] == quantity].set_index("view")
+                shown = [_bias(part.loc[view].to_dict() if view in part.index else None) or "–" for view in VIEWS]
+                cells.append("" if part.empty else "; ".join(each.removesuffix(" %") for each in shown))
+            lines.append(f"| {agent}, {organ} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _bias(row: Mapping[str, float] | None) -> str:
     if row is None or math.isnan(row["bias_percent"]):
         return ""
+    if row["bias_percent"] > 300:
+        return f"× {1 + row['bias_percent'] / 100:.3g}"
     return f"{row['bias_percent']:+.1f} %".replace("-", "−")
 
 
@@ -335,6 +365,9 @@ def main() -> None:
         text = table_of(rows)
         (given.out / f"{agent}.md").write_text(text, encoding="utf-8")
         print(f"{agent}\n{text}", flush=True)
+    tables = {name: given.out / f"{name}.csv" for name in AGENTS}
+    every = {name: pandas.read_csv(path) for name, path in tables.items() if path.exists()}
+    (given.out / "summary.md").write_text(summary_of(every), encoding="utf-8")
 
 
 if __name__ == "__main__":
