@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from transmodal.fusion.answers import answer
+from transmodal.fusion.answers import answer, fit_all
 from transmodal.fusion.background import Background
 from transmodal.fusion.curves import TimeActivity, time_activity
 from transmodal.fusion.region_files import Polygon, Polygons
@@ -103,3 +103,16 @@ def test_counts_that_no_region_holds_are_said() -> None:
     assert "hottest pixel of the nuclear image (row 2, column 30" in line and "lies in no region" in line
     held = curves_of(series.with_frames(frames), box("bladder", 28.0, 0.0, 4), box("gut", 32.0, 1.0, 5))
     assert "lies in bladder (100 % of it), within 2 pixels of gut" in held.hottest and not held.doubts
+
+
+@pytest.mark.parametrize("how", ["region", "ring", "none"])
+def test_counts_below_zero_are_kept_said_and_fitted(how: str) -> None:
+    series = study()
+    less = series.with_frames(np.asarray(series.frames) - 5.0)
+    curves = time_activity(less, drawn(KIDNEYS).on(less), Background(how))  # type: ignore[arg-type]
+    assert np.isfinite(curves.net_sd).all() and np.isfinite(curves.background_sd).all()
+    assert curves.counts[curves.number("muscle")].max() < 0 and curves.net_sd[curves.number("muscle")].min() > 0
+    line = next(each for each in curves.doubts if each.startswith("Counts below zero in "))
+    assert "muscle" in line and "not Poisson" in line and line in curves.said
+    assert set(fit_all(curves)) == {"tumour", "muscle", "kidneys"}
+    assert answer(curves).doubts == curves.doubts

@@ -2,7 +2,8 @@
 
 Net counts are C_region − C_background·n_region / n_background, with the Poisson variance C_region +
 C_background·(n_region / n_background)². Pixels that are partly inside count by their share w; the variance of Σ w·c is
-then Σ w²·c, which is the same where all shares are 0 or 1, and remains true where the two overlap.
+then Σ w²·c, which is the same where all shares are 0 or 1, and remains true where the two overlap. Counts below zero
+are kept, but have no Poisson variance: their size |c| stands for it.
 """
 
 from dataclasses import dataclass
@@ -198,18 +199,19 @@ def corrected(
     """
     pixels = frames.reshape(len(frames), -1)
     inside = weights.ravel()
-    counts = pixels @ inside
-    weight = float(pixels.sum(0) @ inside**2 / max(pixels.sum(0) @ inside, 1e-300)) if counts.sum() > 0 else 1.0
+    counts, sizes = pixels @ inside, np.abs(pixels)
+    of_all = sizes.sum(0)
+    weight = float(of_all @ inside**2 / (of_all @ inside)) if of_all @ inside > 0 else 1.0
     if beside is not None:
         scaled = beside.ravel() * (inside.sum() / beside.sum())
-        background, spread = pixels @ scaled, np.sqrt(pixels @ scaled**2)
-        variance = pixels @ (inside - scaled) ** 2
+        background, spread = pixels @ scaled, np.sqrt(sizes @ scaled**2)
+        variance = sizes @ (inside - scaled) ** 2
     else:
         background, spread = np.zeros(len(frames)), np.zeros(len(frames))
         if rule.how == "constant":
             if durations is None:
                 raise UserError("a constant background is counts a second, but the frames have no durations; give them")
             background = rule.rate * durations * inside.sum()
-        variance = pixels @ inside**2
+        variance = sizes @ inside**2
     is_corrected = beside is not None or (rule.how == "constant" and rule.rate > 0)
     return Corrected(counts, background, spread, counts - background, np.sqrt(variance), weight, is_corrected)

@@ -1,4 +1,7 @@
-"""What puts numbers of regions in doubt: regions below the camera's blur, more than was injected, counts in none."""
+"""What puts numbers of regions in doubt.
+
+Regions below the camera's blur, counts below zero, saturated pixels, more than was injected, counts in no region.
+"""
 
 from collections.abc import Sequence
 
@@ -31,6 +34,20 @@ def small_regions(regions: RegionWeights) -> list[str]:
     return [
         f"Regions of fewer than {FEWEST_PIXELS:g} nuclear pixels, smaller than the camera's blur: {', '.join(small)}. "
         "Part of their counts lies outside them, and counts of their neighbours inside: their values may be far off."
+    ]
+
+
+def below_zero(frames: Array, regions: RegionWeights) -> list[str]:
+    """Return a line about the regions that hold counts below zero, (F, H, W), which no detector counts."""
+    lowest = frames.min(axis=0, initial=0.0)
+    where = [
+        name for name, own in zip(regions.names, regions.weights, strict=True) if lowest[own > 0].min(initial=0.0) < 0
+    ]
+    if not where:
+        return []
+    return [
+        f"Counts below zero in {', '.join(where)}: something was taken off before. They are kept, but their "
+        "errors are not Poisson, so that intervals are rough. Give the frames as they were counted."
     ]
 
 
