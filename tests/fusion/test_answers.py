@@ -119,6 +119,24 @@ def test_a_target_without_activity_is_not_said_to_be_reached() -> None:
     answers = answer(curves)
     assert answers.answers[0].answer.startswith("Not shown: ")
     assert answers.answers[3].answer == "Not known." and "No net activity" in answers.answers[3].remark
+    assert answers.answers[5].answer == "Not known." and "no activity above" in answers.answers[5].remark
+
+
+@pytest.mark.parametrize(("brighter", "many"), [(1, r"[\d.]+"), (1000, "more than 100")])
+def test_a_target_below_its_background_asks_for_another(brighter: int, many: str) -> None:
+    series = background_of(30.0)
+    frames = series.frames.astype(np.float64) * brighter
+    frames[:, 10:14, 16:19] = 0  # of the target, three columns of four lie in air
+    air = series.with_frames(frames)
+    answers = answer(time_activity(air, regions().on(air), Background("region")))
+    reached, amount, scan = (answers.answers[place] for place in (0, 1, 5))
+    assert re.match(rf"Not shown: −[^,]+ net counts, {many} standard deviations below background", reached.answer)
+    number = dict(reached.numbers)["standard deviations above background"]
+    assert number.startswith("−" if brighter == 1 else "below −100")
+    assert amount.answer == "Cannot be told: the background is higher than the target."
+    assert scan.answer == "Not known." and answers.contrast is None
+    for each in (reached, scan):
+        assert "the background is higher than the target" in each.remark and "--background" in each.remark
 
 
 def test_counts_alone_still_answer_what_they_can() -> None:

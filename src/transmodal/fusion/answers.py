@@ -24,6 +24,8 @@ from transmodal.fusion.scan_times import Window, contrast_window, counts_window,
 from transmodal.reporting.figures import p_text, plain_number
 
 _SURE = 3.0  # standard deviations from which counts are called activity
+_MANY = 100.0  # standard deviations, beyond which their number says nothing
+_SCAN = "When should the animal go to the scanner?"
 COUNTS_ALONE = (
     "intervals are those of the counts alone: what lies over and under a region, calibration, outlines and "
     "registration are in none"
@@ -109,7 +111,9 @@ def answer(
     own = fits.get(name, KineticFit())
     length = frame_length or _longest(curves)
     beside = fit_background(curves, name) if own.model else None
-    contrast = contrast_window(curves, name, own, beside)
+    z = net_signal(curves, curves.number(name))[2]
+    is_nothing = not own.model and z < _SURE  # whose contrast is that of its noise
+    contrast = None if is_nothing else contrast_window(curves, name, own, beside)
     yielded = None if length is None else counts_window(own, length)
     visible = None if length is None else visible_window(curves, name, own, beside, length)
     organs = organs_by_peak(curves, fits)
@@ -119,7 +123,9 @@ def answer(
         _elsewhere(curves, organs, name),
         _stays(curves, own),
         _peak(curves, own),
-        _scanner(contrast, yielded, visible, length, (own, beside or KineticFit())),
+        Answer(_SCAN, "Not known.", remark=_below(z) or "no activity above the background is shown that could be timed")
+        if is_nothing
+        else _scanner(contrast, yielded, visible, length, (own, beside or KineticFit())),
     )
     return Answers(name, answers, organs, contrast, yielded, visible, length, curves.doubts)
 
@@ -146,7 +152,7 @@ def _reaches(curves: TimeActivity, name: str) -> Answer:
     low, high = net - 1.96 * sd, net + 1.96 * sd
     numbers = [
         (f"net counts, {frames}", f"{plain_number(net)} ({plain_number(low)} to {plain_number(high)})"),
-        ("standard deviations above background", f"{_deviations(z)} (p {p_text(float(stats.norm.sf(z)))})"),
+        ("standard deviations above background", f"{_signed(z)} (p {p_text(float(stats.norm.sf(z)))})"),
     ]
     ratio = ""
     background, counts = (float(each[place, after].sum()) for each in (curves.background, curves.counts))
@@ -157,18 +163,33 @@ def _reaches(curves: TimeActivity, name: str) -> Answer:
         interval = f"{plain_number(value - 1.96 * spread)} to {plain_number(value + 1.96 * spread)}"
         numbers.append(("target to background", f"{plain_number(value)} ({interval})"))
         ratio = f", {plain_number(value)} times the background of the same area ({interval})"
-    sure = "" if math.isnan(z) else f", {_deviations(z)} standard deviations above background"
+    side = "below" if z < 0 else "above"
+    sure = "" if math.isnan(z) else f", {_deviations(abs(z))} standard deviations {side} background"
     counted = f"{plain_number(net)} net counts{sure}{ratio}."
     if name in curves.from_activity:
         text = f"Cannot be told: {name} was drawn where the activity is highest, so it is reached by definition; it has"
         remark = "draw the target on the anatomy (--polygons, --labels or --organs) to ask that"
         return Answer(question, f"{text} {counted}", tuple(numbers), remark)
-    return Answer(question, f"{'Yes' if z >= _SURE else 'Not shown'}: {counted}", tuple(numbers))
+    return Answer(question, f"{'Yes' if z >= _SURE else 'Not shown'}: {counted}", tuple(numbers), _below(z))
+
+
+def _below(z: float) -> str:
+    """Return what is wrong where a target lies surely below its background; "" where it does not."""
+    if not z <= -_SURE:
+        return ""
+    return (
+        "the background is higher than the target, so it is not that of the target: something hot lies in it, or part "
+        "of the target outside the animal; name another background (--background), or mend the outlines"
+    )
+
+
+def _signed(z: float) -> str:
+    return f"below −{_MANY:g}" if z < -_MANY else _deviations(z).replace("-", "−")
 
 
 def _deviations(z: float) -> str:
     """Return how many standard deviations; beyond a hundred the exact number says nothing."""
-    return "more than 100" if z > 100 else f"{z:.1f}"
+    return f"more than {_MANY:g}" if z > _MANY else f"{z:.1f}"
 
 
 def _amount(curves: TimeActivity, own: KineticFit, organs: pandas.DataFrame, name: str) -> Answer:
@@ -196,7 +217,10 @@ def _amount_of_frames(curves: TimeActivity, organs: pandas.DataFrame, name: str)
     if not after.any():
         return "Not known."
     values, spread, unit = shown_values(curves)
-    if net_signal(curves, place)[2] < _SURE and (spread[place, after] > 0).all():
+    z = net_signal(curves, place)[2]
+    if z <= -_SURE:
+        return "Cannot be told: the background is higher than the target."
+    if z < _SURE and (spread[place, after] > 0).all():
         # The highest of frames without activity is that of their noise.
         weights = spread[place, after] ** -2.0
         most = max(float((values[place, after] * weights).sum() / weights.sum() + 1.645 * weights.sum() ** -0.5), 0.0)
@@ -296,7 +320,6 @@ def _scanner(
     fits: tuple[KineticFit, KineticFit],
 ) -> Answer:
     """Answer from the windows; `fits` are those of target and background, on which the windows stand."""
-    question = "When should the animal go to the scanner?"
     numbers = []
     if contrast is not None:
         best = f"best {plain_number(contrast.value)} at {time_text(contrast.best)}"
@@ -310,7 +333,7 @@ def _scanner(
         numbers.append((words, f"begun {visible.text()} (best {visible.value:.3g} at {time_text(visible.best)})"))
     windows = [each for each in (contrast, yielded) if each is not None]
     if not windows:
-        return Answer(question, "Not known.", remark="frames over time are needed, and a background or a curve")
+        return Answer(_SCAN, "Not known.", remark="frames over time are needed, and a background or a curve")
     begin, end = max(each.begin for each in windows), min(each.end for each in windows)
     remark = ""
     if any(each.open_end for each in windows):
@@ -325,7 +348,7 @@ def _scanner(
     if worst and any(each.from_fit for each in windows):
         words = "does not hold" if worst > WITHHELD else "misses its frames"
         text += f" These times are of a curve that {words} (χ²/ν {worst:.3g})."
-    return Answer(question, text, tuple(numbers), remark)
+    return Answer(_SCAN, text, tuple(numbers), remark)
 
 
 def _plain(estimate: Estimate, words: str = "") -> str:
