@@ -28,7 +28,7 @@ Writes OUT/AGENT.md and OUT/AGENT.csv, a row for each view, organ and quantity, 
 
 import argparse
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -130,26 +130,32 @@ def counted(body: Body, frames: Array) -> TimeActivity:
     return time_activity(body.series(frames), body.regions, body.rule)
 
 
-def greatest(curve: Callable[[Array], Array], observed: tuple[float, float]) -> tuple[float, float]:
-    """Return when a curve is highest while it is observed, and how high."""
-    times = np.unique(np.concatenate([np.linspace(*observed, 200_001), np.geomspace(0.1, observed[1], 50_000)]))
-    times = times[times >= observed[0]]
-    values = curve(times)
-    return float(times[values.argmax()]), float(values.max())
+def greatest(curve: Curve, opening: tuple[float, float], last: float) -> tuple[float, float]:
+    """Return when a curve is highest while it is observed, and how high; of the first frame its mean, as fits have it.
+
+    Arguments: the curve; beginning and end of the first frame, and the end of the last, s.
+    """
+    begin, end = opening
+    mean = float(curve.integral(begin, end - begin)) / (end - begin)
+    times = np.concatenate([np.linspace(end, last, 200_001), np.geomspace(end, last, 50_000)])
+    values = curve.at(times)
+    best = int(values.argmax())
+    return (begin, mean) if mean >= values[best] else (float(times[best]), float(values[best]))
 
 
 def truths(body: Body, place: int) -> tuple[dict[str, float], dict[str, float]]:
     """Return what a region's image says without noise, and what is in the organ; half-times only of the organ."""
     series = body.mouse.series
     assert series.starts is not None and series.durations is not None
-    observed = (float(series.starts[0]), float((series.starts + series.durations)[-1]))
+    ends = series.starts + series.durations
+    opening, last = (float(series.starts[0]), float(ends[0])), float(ends[-1])
     planar = body.planar_curve(place)
     organ = body.organ_of(body.regions.names[place])
     found = []
     for curve in (planar, body.mouse.scan.curves[organ] if organ else None):
         own = {}
         if curve is not None:
-            own["peak_time"], own["peak"] = greatest(curve.at, observed)
+            own["peak_time"], own["peak"] = greatest(curve, opening, last)
             own["at"] = float(curve.at(HOUR))
         found.append(own)
     if organ:

@@ -16,6 +16,8 @@ from transmodal.images.nuclear.decay import mean_over
 
 Array = npt.NDArray[np.float64]
 _HOUR = 3600.0
+_LONGEST = 10.0  # half-times than which, in observations, an end is not seen
+_NOTHING = 0.01  # of the highest frame: the fit does not say what a frame's shape is
 _NEGLIGIBLE = 0.01  # of the observed area: a tail so small need not be known for the total
 _TELLING = 100.0  # a bound further below the value says nothing
 
@@ -71,13 +73,22 @@ def areas(
     trapezoids = np.atleast_1d(np.trapezoid(problem.values / constant, middles, axis=1)) / _HOUR
     reach, of_area = np.sqrt(threshold), f"{unit}·h"
     made = []
+    endless = problem.model.terms(theta).rates.min(-1) < np.log(2.0) / (_LONGEST * (seen[1] - seen[0]))
     no_isotope = Estimate(None, unit=of_area, note="no isotope is known")
     for i in range(len(theta)):
         observed, before, tail, total = ((value[i] / _HOUR, sd[i] / _HOUR) for value, sd in corrected)
         tail_estimate, total_estimate = _open(*tail, reach[i], of_area), _open(*total, reach[i], of_area)
+        if (
+            endless[i] and tail[0] > _NEGLIGIBLE * observed[0]
+        ):  # of what stays the tail is that of the bound of its rate
+            tail_estimate = Estimate(None, unit=of_area, note="the curve shows no end")
         if tail_estimate.value is None and tail[0] + reach[i] * tail[1] > _NEGLIGIBLE * observed[0]:
             total_estimate = Estimate(None, observed[0], np.inf, of_area, "", "the curve has no end that the data show")
-        all_decaying = decaying[3][0][i] / _HOUR, decaying[3][1][i] / _HOUR
+        seen_decaying, _, late, all_decaying = ((value[i] / _HOUR, sd[i] / _HOUR) for value, sd in decaying)
+        with_decay = _open(*all_decaying, reach[i], of_area) if decay else no_isotope
+        if tail_estimate.value is None and late[0] > 0.5 * all_decaying[0]:
+            note = "most of it would lie after the observation"
+            with_decay = Estimate(None, max(seen_decaying[0], 0.0), np.inf, of_area, "", note)
         made.append(
             Area(
                 _closed(*observed, reach[i], of_area),
@@ -86,7 +97,7 @@ def areas(
                 tail_estimate,
                 total_estimate,
                 float(tail[0] / total[0]) if total_estimate.value is not None else np.nan,
-                _open(*all_decaying, reach[i], of_area) if decay else no_isotope,
+                with_decay,
             )
         )
     return made
@@ -116,7 +127,7 @@ def _parts(problem: Problem, theta: Array, seen: tuple[float, float], decay: flo
     # How much area a frame's mean stands for: its duration, but for decay within it, which the fit's shape takes back.
     frames = zip(problem.starts, problem.durations, strict=True)
     own = np.stack([area_between(model, theta, start, start + long, decay) for start, long in frames], axis=-1)
-    share = own / problem.means(theta)
+    share = _share(own, problem, theta, decay)
     around, inside, after = (np.einsum("bp,bpf->bf", gradient(each, theta), follows) for each in (before, gaps, tail))
     inner = np.asarray((problem.values * share).sum(-1) + gaps(theta), dtype=np.float64)
     values = [inner, before(theta), tail(theta), inner + before(theta) + tail(theta)]
@@ -125,6 +136,20 @@ def _parts(problem: Problem, theta: Array, seen: tuple[float, float], decay: flo
         (np.asarray(value, dtype=np.float64), np.sqrt((slope**2 * problem.variances).sum(-1)))
         for value, slope in zip(values, by_frames, strict=True)
     ]
+
+
+def _share(own: Array, problem: Problem, theta: Array, decay: float) -> Array:
+    """Return the area of each frame by its mean, (B, F), s; where the fit has nothing there, that of what stays."""
+
+    def mean_of(rate: float) -> Array:
+        life = np.log(2.0) / rate if rate else np.inf
+        return np.asarray(mean_over(life, problem.starts, problem.durations), dtype=np.float64)
+
+    constant = problem.durations * mean_of(decay) / mean_of(problem.decay)
+    means = problem.means(theta)
+    known = means > _NOTHING * np.abs(means).max(axis=-1, keepdims=True)
+    share = np.where(known, own / np.where(known, means, 1.0), constant)
+    return np.asarray(np.clip(share, constant / 2, constant * 2))
 
 
 def _closed(value: float, sd: float, reach: float, unit: str) -> Estimate:

@@ -23,7 +23,14 @@ from transmodal.fusion.curve_models import MODELS, Model, area_between, frame_me
 from transmodal.fusion.curves import TimeActivity, require_half_life_fits
 from transmodal.fusion.estimates import Estimate
 from transmodal.fusion.fit_areas import Area, areas
-from transmodal.fusion.fit_quantities import bound_only, by_slopes, effective_of, estimate_of, profiles
+from transmodal.fusion.fit_quantities import (
+    bound_only,
+    effective_of,
+    estimate_of,
+    nothing_below,
+    profiles,
+    quickly,
+)
 from transmodal.fusion.model_averaging import Alternative, averaged, weights_of
 from transmodal.fusion.model_fits import SCATTER, ModelFit, criterion, fit_model, threshold_of
 from transmodal.images.nuclear.decay import mean_over
@@ -244,6 +251,7 @@ def _describe(
         more = profiles(wider.model, wider.problem.of(own), wider.theta[own], threshold, observed, ())
         found = {**found, **{name: more[name] for name in _taken_from_wider(model)}}
     found = averaged(found, weights[number], _alternatives(number, every, weights, own, observed, at))
+    found = nothing_below(found, at, problem.values)
     under = areas(problem, theta, threshold, half_life, observed, none.unit)
     fits = []
     for i in range(len(own)):
@@ -283,7 +291,7 @@ def _alternatives(
         those = own[places]
         threshold = threshold_of(other.chi2[those], other.freedom)
         problem, theta = other.problem.of(those), other.theta[those]
-        found = by_slopes(other.model, problem, theta, threshold, observed, at)
+        found = quickly(other.model, problem, theta, threshold, observed, at)
         made.append(Alternative.of_some(weight, places, found))
     return made
 

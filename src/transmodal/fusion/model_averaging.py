@@ -77,7 +77,7 @@ def averaged(found: Mapping[str, Found], weights: Array, others: Sequence[Altern
         )
         ends = [averaged_ends(values[:, i], lows[:, i], highs[:, i], share[:, i]) for i in range(len(value))]
         below, above = np.array(ends).T
-        result[name] = (value, np.minimum(below, value), np.maximum(above, value), sd)
+        result[name] = (value, np.fmin(below, value), np.fmax(above, value), sd)
     return result
 
 
@@ -86,9 +86,11 @@ def averaged_ends(values: Array, lows: Array, highs: Array, weights: Array) -> t
 
     Args:
         values, lows, highs: of each model, (K,), on one scale; ends may be infinite.
-        weights: of each model, (K,); add up to 1.
+        weights: of each model, (K,). Models of weight 0, and those whose ends are NaN, say nothing.
     """
-    there = weights > 0
+    there = (weights > 0) & ~np.isnan(lows) & ~np.isnan(highs)
+    if not there.any():
+        return np.nan, np.nan
     if there.sum() == 1:
         return float(lows[there][0]), float(highs[there][0])
     weights = weights[there] / weights[there].sum()
