@@ -106,6 +106,18 @@ def test_the_window_is_where_the_curves_have_it(study: tuple[TimeActivity, dict[
     assert answers.visible.text().split(" after")[0] in answers.answers[-1].answer
 
 
+def test_no_time_before_the_first_frame_is_advised() -> None:
+    series = frames_of(study_series(), range(9, 16))  # from 20 min on
+    curves = time_activity(series, regions().on(series), Background("region"))
+    answers = answer(curves, target="kidneys")  # which have cleared since long before
+    assert curves.starts is not None and curves.starts[0] == 1200
+    for window in (answers.contrast, answers.yielded, answers.visible):
+        assert window is not None and window.from_fit and window.begin >= 1200 and window.open_begin
+    assert "nothing was observed before the first frame" in answers.answers[5].remark
+    whole = answer(time_activity(study_series(), regions().on(study_series()), Background("region")), target="kidneys")
+    assert "before the first frame" not in whole.answers[5].remark
+
+
 def test_very_many_standard_deviations_are_not_counted() -> None:
     series = study_series()
     bright = replace(series, frames=series.frames * 10_000)

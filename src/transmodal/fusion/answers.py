@@ -319,8 +319,14 @@ def _scanner(
     length: float | None,
     fits: tuple[KineticFit, KineticFit],
 ) -> Answer:
-    """Answer from the windows; `fits` are those of target and background, on which the windows stand."""
+    """Answer from the windows; `fits` are those of target and background, on which the windows stand.
+
+    Of fits that do not hold there are moments, but no windows, as other numbers then have no interval.
+    """
     numbers = []
+    worst = max((misfit(each) for each in fits if misfit(each) > NOTED), default=0.0)
+    if worst > WITHHELD and any(each is not None and each.from_fit for each in (contrast, yielded)):
+        return _moments(contrast, yielded, worst)
     if contrast is not None:
         best = f"best {plain_number(contrast.value)} at {time_text(contrast.best)}"
         source = "" if contrast.from_fit else "; from frames, not fitted"
@@ -335,20 +341,32 @@ def _scanner(
     if not windows:
         return Answer(_SCAN, "Not known.", remark="frames over time are needed, and a background or a curve")
     begin, end = max(each.begin for each in windows), min(each.end for each in windows)
-    remark = ""
-    if any(each.open_end for each in windows):
-        remark = "the best lies where the observation ended: later may be better still"
+    remark = _joined(
+        "nothing was observed before the first frame: earlier may be as good or better"
+        if any(each.open_begin for each in windows)
+        else "",
+        "the best lies where the observation ended: later may be better still"
+        if any(each.open_end for each in windows)
+        else "",
+    )
     if begin <= end:
         both = " for contrast and counts alike" if len(windows) == 2 else ""
         text = f"Between {time_text(begin)} and {time_text(end)} after the injection{both}."
     else:
         text = f"For contrast {windows[0].text()}; for counts {windows[1].text()}. The two do not meet"
         text += f"; net counts stand out most from their noise {visible.text()}." if visible is not None else "."
-    worst = max((misfit(each) for each in fits if misfit(each) > NOTED), default=0.0)
     if worst and any(each.from_fit for each in windows):
-        words = "does not hold" if worst > WITHHELD else "misses its frames"
-        text += f" These times are of a curve that {words} (χ²/ν {worst:.3g})."
+        text += f" These times are of a curve that misses its frames (χ²/ν {worst:.3g})."
     return Answer(_SCAN, text, tuple(numbers), remark)
+
+
+def _moments(contrast: Window | None, yielded: Window | None, worst: float) -> Answer:
+    """Answer without windows, from fits that do not hold."""
+    shown = (("the best contrast", contrast), ("the most counts of a frame begun", yielded))
+    numbers = [(words, time_text(each.best)) for words, each in shown if each is not None]
+    text = " and ".join(f"{words} at {when}" for words, when in numbers)
+    text = f"{text[0].upper()}{text[1:]} after the injection, of a curve that does not hold (χ²/ν {worst:.3g})"
+    return Answer(_SCAN, f"{text}: no windows.", tuple(numbers))
 
 
 def _plain(estimate: Estimate, words: str = "") -> str:

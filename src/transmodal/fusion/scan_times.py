@@ -24,6 +24,7 @@ class Window:
         value: of the measure there.
         open_end: the best lies at the end of what was observed, so that later may be better.
         from_fit: whether the curve was fitted; else frames were compared.
+        open_begin: it begins with the first frame, some time after the injection, so that earlier may be as good.
     """
 
     begin: float
@@ -32,6 +33,7 @@ class Window:
     value: float
     open_end: bool
     from_fit: bool
+    open_begin: bool = False
 
     def text(self) -> str:
         """Return "between 1.2 h and 2.5 h after the injection"."""
@@ -55,13 +57,13 @@ def contrast_window(
         times = np.unique(np.concatenate([[_begin(curves)], np.linspace(first, last, _MOMENTS)]))
         times = times[times >= _begin(curves)]
         ratio = 1.0 + own.curve(times) / np.maximum(beside.curve(times), 1e-12)
-        return _window(times, ratio, last, from_fit=True)
+        return _window(times, ratio, own.observed, from_fit=True)
     values = curves.target_to_background[place]
     known = np.isfinite(values) & (curves.starts >= 0)
     if known.sum() < 2:  # of one frame there is no course
         return None
     middles = (curves.starts + curves.durations / 2)[known]
-    return _window(middles, values[known], float(middles[-1]), from_fit=False)
+    return _window(middles, values[known], (float(curves.starts[known][0]), float(middles[-1])), from_fit=False)
 
 
 def fit_background(curves: TimeActivity, name: str) -> KineticFit | None:
@@ -86,26 +88,30 @@ def visible_window(
 ) -> Window | None:
     """Return when a frame should begin so that its net counts stand out most from their noise, N / √(N + 2B).
 
-    It weighs contrast against counts. None where target or background have no fit.
+    It weighs contrast against counts. Moments before the first frame take no part. None where target or background
+    have no fit.
     """
     scale = curves.scale
     if not own.model or beside is None or not beside.model or scale is None or curves.undecayed is None:
         return None
     of_value = float(1.0 / (scale.of_count[curves.number(name)] * curves.undecayed)[0])  # counts a second
-    begins = np.linspace(0.0, own.observed[1], _MOMENTS)
+    begins = np.linspace(*own.observed, _MOMENTS)
     net, under = (
         of_value * np.array([each.counted(float(begin), length) for begin in begins]) for each in (own, beside)
     )
-    return _window(begins, net / np.sqrt(np.maximum(net + 2 * under, 1e-12)), own.observed[1], from_fit=True)
+    return _window(begins, net / np.sqrt(np.maximum(net + 2 * under, 1e-12)), own.observed, from_fit=True)
 
 
 def counts_window(own: KineticFit, length: float) -> Window | None:
-    """Return when a frame of some length should begin to count within 90 % of the most; None without a fit."""
+    """Return when a frame of some length should begin to count within 90 % of the most; None without a fit.
+
+    Moments before the first frame take no part: a curve is not followed to where nothing was counted.
+    """
     if not own.model:
         return None
-    begins = np.linspace(0.0, own.observed[1], _MOMENTS)
+    begins = np.linspace(*own.observed, _MOMENTS)
     counts = np.array([own.counted(float(begin), length) for begin in begins])
-    return _window(begins, counts, own.observed[1], from_fit=True)
+    return _window(begins, counts, own.observed, from_fit=True)
 
 
 def _begin(curves: TimeActivity) -> float:
@@ -115,7 +121,7 @@ def _begin(curves: TimeActivity) -> float:
     return float(curves.starts[place] + curves.durations[place] / 2)
 
 
-def _window(times: Array, values: Array, last: float, *, from_fit: bool) -> Window:
+def _window(times: Array, values: Array, observed: tuple[float, float], *, from_fit: bool) -> Window:
     best = int(values.argmax())
     good = values >= _OF_BEST * values[best]
     first, end = best, best
@@ -123,5 +129,8 @@ def _window(times: Array, values: Array, last: float, *, from_fit: bool) -> Wind
         first -= 1
     while end < len(times) - 1 and good[end + 1]:
         end += 1
-    open_end = end == len(times) - 1 and times[end] >= last * (1 - 1e-9)
-    return Window(float(times[first]), float(times[end]), float(times[best]), float(values[best]), open_end, from_fit)
+    open_end = end == len(times) - 1 and times[end] >= observed[1] * (1 - 1e-9)
+    return Window(
+        float(times[first]), float(times[end]), float(times[best]), float(values[best]), open_end, from_fit,
+        open_begin=first == 0 and observed[0] > 0,
+    )  # fmt: skip
