@@ -264,6 +264,16 @@ def test_the_error_of_a_file_is_doubted_too(xray: Image, study: NuclearSeries, t
     assert found.error_text() == "22 mm" and "off, 11 nuclear pixels, as its file says" in found.said[0]
 
 
+def test_an_error_is_told_in_pixels_as_large_as_they_lie_in_the_anatomy(
+    xray: Image, study: NuclearSeries, tmp_path: Path
+) -> None:
+    small = Registration(Transform("similarity", turned(0, 0.05, (10, 5))), "known", error_mm=1.3)
+    said = register(xray, study, small.write(tmp_path / "device.json")).said
+    assert "the registration is 1.3 mm off, 13 nuclear pixels, as its file says" in said[-1]
+    large = Registration(Transform("similarity", turned(0.2, 4.0, (10, 5))), "known", error_mm=7.0)
+    assert not [line for line in register(xray, study, large.write(tmp_path / "device.json")).said if "off" in line]
+
+
 def test_errors_have_no_more_digits_than_they_are_good_for() -> None:
     texts = {0.0: "< 0.01 mm", 2.8e-14: "< 0.01 mm", 0.034: "0.034 mm", 1.26: "1.3 mm", 122.0: "122 mm"}
     for error, text in texts.items():

@@ -164,7 +164,7 @@ def register(
         found = register_shared(anatomy, series)
     elif Path(calibration).suffix.lower() == ".json":
         found = read_registration(calibration)
-        found = replace(found, said=(*found.said, *doubts_of_error(found.error_mm, series)))
+        found = replace(found, said=(*found.said, *doubts_of_error(found.error_mm, series, found.transform)))
     else:
         table = Fiducials.read(calibration)
         found = register_by_points(
@@ -258,7 +258,7 @@ def register_by_points(
     said = [*doubts_of_place(names, moving, series.frame(0)), *doubts_of_place(names, fixed, anatomy)]
     if error is None:
         said.append(f"{len(names)} points fix a {kind} without any to spare: its error is not known; mark more")
-    said += doubts_of_error(error, series, names, left_out, _without_one(kind, moving, fixed), residual)
+    said += doubts_of_error(error, series, transform, names, left_out, _without_one(kind, moving, fixed), residual)
     said += [*doubts_of_scale(transform), *doubts_of_side(kind, moving, fixed, residual)]
     how = f"{kind} fit to {len(names)} points of {Path(table.name).name}"
     return Registration(transform, how, kind, names, moving, fixed, residual, left_out, error, tuple(said))

@@ -26,6 +26,7 @@ def millimetres(length: float) -> str:
 def doubts_of_error(
     error_mm: float | None,
     series: NuclearSeries,
+    transform: Transform,
     names: Sequence[str] = (),
     left_out_mm: npt.ArrayLike = (),
     others_mm: npt.ArrayLike = (),
@@ -36,12 +37,13 @@ def doubts_of_error(
     Args:
         error_mm: of the registration; None when not known.
         series: whose pixels are the measure.
+        transform: nuclear points to anatomy points, mm; the error is in mm of the anatomy, and so are the pixels.
         names: of the points; empty where they are not known.
         left_out_mm: (point,) distance of each point under the fit to the others.
         others_mm: (point,) root mean square residual of the others under the fit to them; NaN where it is always 0.
         residual_mm: (point,) after the fit to all.
     """
-    pixel = float(np.mean(series.spacing))
+    pixel = _pixel_mm(series, transform)
     if error_mm is None or error_mm <= _FAR * pixel:
         return []
     begins = f"the registration is {millimetres(error_mm)} off, {error_mm / pixel:.0f} nuclear pixels"
@@ -58,6 +60,15 @@ def doubts_of_error(
     worst = int(np.argmax(left_out_mm))
     far = millimetres(float(np.asarray(left_out_mm)[worst]))
     return [f"{begins}, most of all at the point {names[worst]!r} ({far}); check the points, their unit and columns"]
+
+
+def _pixel_mm(series: NuclearSeries, transform: Transform) -> float:
+    """Return the side of the pixel in the middle of the nuclear field as it lies in the anatomy, mm."""
+    row, column = (np.array(series.shape) - 1) / 2
+    corners = np.array([[row, column], [row + 1, column], [row, column + 1]])
+    to_world = index_to_world(series.frame(0))
+    middle, down, right = transform.apply(corners @ to_world[:2, :2].T + to_world[:2, 2])
+    return max(float(np.sqrt(abs(np.linalg.det(np.stack([down - middle, right - middle]))))), 1e-12)
 
 
 def doubts_of_scale(transform: Transform) -> list[str]:
