@@ -8,8 +8,9 @@ import pytest
 from transmodal.fusion.answers import answer, fit_all
 from transmodal.fusion.background import Background
 from transmodal.fusion.curves import TimeActivity, time_activity
-from transmodal.fusion.region_files import Polygon, Polygons
-from transmodal.fusion.regions import Regions, regions_from_polygons
+from transmodal.fusion.doubts import covered_regions
+from transmodal.fusion.region_files import LabelNames, Polygon, Polygons
+from transmodal.fusion.regions import Regions, regions_from_labels, regions_from_polygons
 from transmodal.images import Image, picture_affine
 from transmodal.images.nuclear import Injection, NuclearSeries
 from transmodal.images.nuclear.isotopes import ISOTOPES
@@ -57,6 +58,20 @@ def test_a_sound_study_has_no_doubts() -> None:
     curves = curves_of(study(), KIDNEYS)
     assert not curves.doubts and curves.hottest == "the hottest pixel (row 10, column 10) lies in tumour (100 % of it)"
     assert curves.hottest in answer(curves, {}).answers[2].remark
+
+
+def test_organs_behind_bone_in_a_label_map_are_said_to_be_covered() -> None:
+    labels = np.zeros((120, 160), np.uint8)  # of half a millimetre
+    labels[20:60, 20:80] = 1
+    labels[20:60, 22:80:6] = labels[20:60, 23:80:6] = labels[20:60, 24:80:6] = 2  # ribs, 1.5 mm apart
+    labels[70:110, 20:140] = 2  # and more bone elsewhere
+    labels[20:50, 100:140] = 3
+    names = LabelNames({1: "lungs", 2: "skeleton", 3: "liver"})
+    series = replace(study(), frames=np.full((5, 60, 80), 20.0))
+    found = regions_from_labels(Image(labels, picture_affine((0.5, 0.5)), quantity="label"), names)
+    (line,) = covered_regions(found.on(series))
+    assert line.startswith("Covered by other regions: lungs (49 %, most by skeleton).")
+    assert "liver" not in line and line in time_activity(series, found.on(series)).doubts
 
 
 def test_a_region_below_the_blur_of_the_camera_is_said() -> None:

@@ -1,20 +1,25 @@
 """What puts numbers of regions in doubt.
 
-Regions below the camera's blur, counts below zero, saturated pixels, more than was injected, counts in no region.
+Regions below the camera's blur or covered by others, counts below zero, saturated pixels, more than was injected,
+counts in no region.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
-from transmodal.fusion.background import SURROUNDINGS
+from transmodal.fusion.background import SURROUNDINGS, fine_masks
 from transmodal.fusion.regions import RegionWeights
 from transmodal.reporting.figures import plain_number
 
 Array = npt.NDArray[np.float64]
 FEWEST_PIXELS = 10.0
 """Of the nuclear grid. A camera's blur is commonly two to three pixels wide: that of a point fills so many."""
+COVERED = 0.3
+"""Of a region with the gaps between its parts: held by other regions, from which it counts as covered."""
+_GAP = 4.0  # mm between parts of one region that belong together: more than the ribs of a mouse are apart
 _WHOLE = 100.0  # %ID
 _SURE = 3.0  # standard deviations
 _OVERLAP = 0.01  # of a region's area, from which it is not added to others
@@ -35,6 +40,50 @@ def small_regions(regions: RegionWeights) -> list[str]:
         f"Regions of fewer than {FEWEST_PIXELS:g} nuclear pixels, smaller than the camera's blur: {', '.join(small)}. "
         "Part of their counts lies outside them, and counts of their neighbours inside: their values may be far off."
     ]
+
+
+def covered_regions(regions: RegionWeights) -> list[str]:
+    """Return a line about the regions between whose parts others lie, as the lungs' between ribs in a label map.
+
+    Such a map gives each pixel to one organ alone. What lies behind bone is counted as bone: the organ's own value is
+    too low, and that of what covers it holds both.
+    """
+    if len(regions.outlines) != len(regions.names):
+        return []
+    masks = fine_masks(regions)
+    fine, coarse = masks[0].shape, regions.weights.shape[1:]
+    cell = [length * many / few for length, many, few in zip(regions.spacing, coarse, fine, strict=True)]
+    organs = [place for place, name in enumerate(regions.names) if name not in SURROUNDINGS]
+    found = []
+    for place in organs:
+        whole = _closed(masks[place], cell)
+        over = {
+            regions.names[other]: int((whole & masks[other] & ~masks[place]).sum())
+            for other in organs
+            if other != place
+        }
+        share = sum(over.values()) / max(int(whole.sum()), 1)
+        if share >= COVERED:
+            chief = max(over, key=lambda name: over[name])
+            found.append((share, f"{regions.names[place]} ({100 * share:.0f} %, most by {chief})"))
+    if not found:
+        return []
+    named = ", ".join(words for _, words in sorted(found, reverse=True))
+    return [
+        f"Covered by other regions: {named}. In the plane they lie over each other, and the map gives each pixel to "
+        "one: values of the covered are too low, and those of what covers them hold both."
+    ]
+
+
+def _closed(mask: npt.NDArray[np.bool_], cell: Sequence[float]) -> npt.NDArray[np.bool_]:
+    """Return a mask with what lies between its parts, up to `_GAP`."""
+    pad = int(np.ceil(_GAP / min(cell)))
+    own = np.pad(mask, pad)
+    if not own.any():
+        return mask
+    grown = ndimage.distance_transform_edt(~own, sampling=cell) <= _GAP / 2
+    closed = ndimage.distance_transform_edt(grown, sampling=cell) > _GAP / 2
+    return np.asarray(closed[pad:-pad, pad:-pad] | mask)
 
 
 def below_zero(frames: Array, regions: RegionWeights) -> list[str]:
