@@ -14,7 +14,7 @@ import pandas
 
 from transmodal.errors import UserError
 from transmodal.fusion.background import Background, Corrected, background_name, taken_off
-from transmodal.fusion.doubts import below_zero, beyond_injected, hottest_pixel, small_regions
+from transmodal.fusion.doubts import below_zero, beyond_injected, covered_regions, hottest_pixel, small_regions
 from transmodal.fusion.regions import RegionWeights
 from transmodal.fusion.units import Attenuation, Scale, facts_of, in_units, said_of
 from transmodal.images.files import write_text
@@ -201,7 +201,7 @@ def time_activity(
     after = counted.after_injection
     hottest, nowhere = hottest_pixel(frames if together or not after.any() else frames[after], regions)
     doubts = [
-        *small_regions(regions), *nowhere, *below_zero(frames, regions),
+        *small_regions(regions), *covered_regions(regions), *nowhere, *below_zero(frames, regions),
         *beyond_injected(regions, known.percent_id, known.percent_id_sd, after)
     ]  # fmt: skip
     return replace(
