@@ -11,8 +11,9 @@ from transmodal.errors import UserError
 from transmodal.fusion.answers import Answers, answer, fit_all
 from transmodal.fusion.background import Background
 from transmodal.fusion.biodistribution import fits_table, frames_of
-from transmodal.fusion.curve_models import MODELS, frame_means
+from transmodal.fusion.curve_models import MODELS, OF_SEVERAL, frame_means
 from transmodal.fusion.curves import TimeActivity, time_activity
+from transmodal.fusion.estimates import Estimate
 from transmodal.fusion.kinetic_fit import KineticFit
 from transmodal.fusion.region_files import Polygon, Polygons
 from transmodal.fusion.regions import Regions, regions_from_polygons
@@ -116,6 +117,28 @@ def test_no_time_before_the_first_frame_is_advised() -> None:
     assert "nothing was observed before the first frame" in answers.answers[5].remark
     whole = answer(time_activity(study_series(), regions().on(study_series()), Background("region")), target="kidneys")
     assert "before the first frame" not in whole.answers[5].remark
+
+
+@pytest.mark.parametrize("model", OF_SEVERAL)
+def test_a_half_life_of_a_sum_is_no_organs(
+    study: tuple[TimeActivity, dict[str, KineticFit], Answers], tmp_path: Path, model: str
+) -> None:
+    curves, fits, answers = study
+    assert answers.answers[3].answer.startswith("Biological half-life ") and model in MODELS
+    left = Estimate(9000.0, 8000.0, 10000.0, "s", "profile likelihood")
+    own = {**fits[answers.target].estimates, "half_left_time": left}
+    theta = np.zeros(len(MODELS[model].parameters))
+    sums = replace(fits[answers.target], model=model, theta=theta, estimates=own)
+    fits = {**fits, answers.target: sums}
+    none = replace(curves, half_life=None)
+    for stays in (answer(curves, fits).answers[3], answer(none, fits).answers[3]):
+        assert stays.answer.startswith("Half of the peak has left 2.5 h after") and "iological" not in stays.answer
+        assert ". Slowest half-life of the sum in this region " in stays.answer
+        assert [name for name, _ in stays.numbers][:2] == ["half of the peak has left", "slowest half-life of the sum"]
+        assert "none of its half-lives is one organ's" in stays.remark
+    page = write_report(Study(curves, {answers.target: sums}, answers), tmp_path / "report.html")
+    headlines = page.read_text(encoding="utf-8").partition('<div class="headlines">')[2].partition("<table>")[0]
+    assert "Slowest half-life of the sum" in headlines and "Biological" not in headlines
 
 
 def test_very_many_standard_deviations_are_not_counted() -> None:

@@ -14,6 +14,7 @@ from scipy import stats
 
 from transmodal.errors import UserError
 from transmodal.fusion.background import SURROUNDINGS
+from transmodal.fusion.curve_models import OF_SEVERAL
 from transmodal.fusion.curves import TimeActivity
 from transmodal.fusion.estimates import DASH, Estimate, time_text, written
 from transmodal.fusion.kinetic_fit import KineticFit, fit_region
@@ -278,24 +279,29 @@ def _stays(curves: TimeActivity, own: KineticFit) -> Answer:
     biological, half_life = own.estimates.get("clearance_half_time"), curves.half_life
     if biological is None:
         return Answer(question, "Not known.", remark=_why(curves, own))
-    numbers = [("biological half-life", biological.sentence())]
+    is_sum = own.model in OF_SEVERAL
+    numbers = [("slowest half-life of the sum" if is_sum else "biological half-life", biological.sentence())]
     left = own.estimates.get("half_left_time")
     gone = ""
     if left is not None:
-        numbers.append(("half of the peak has left", left.sentence()))
+        numbers.insert(0 if is_sum else 1, ("half of the peak has left", left.sentence()))
         gone = f" Half of the peak has left {_plain(left, ' after the injection')}." if left.value is not None else ""
     effective = own.estimates.get("effective_half_life")
     if half_life is None or effective is None:
-        text = f"Half of it leaves in {_plain(biological)}.{gone}{_sentence(misfit_note(own))}"
-        return Answer(question, text, tuple(numbers), "no isotope is known: this is the effective half-life")
+        first = f"Half of it leaves in {_plain(biological)}."
+        text = f"{gone} {_SLOWEST} {_plain(biological)}.".lstrip() if is_sum else first + gone
+        remark = _joined("no isotope is known: this is the effective half-life", _SUM if is_sum else "")
+        return Answer(question, text + _sentence(misfit_note(own)), tuple(numbers), remark)
     numbers.append(("effective half-life", effective.sentence()))
     numbers.append(("physical half-life", time_text(half_life)))
     fast = own.estimates.get("fast_clearance_half_time")
     if fast is not None:
         numbers.append(("first, quicker half-life", fast.sentence()))
-    text = f"Biological half-life {_plain(biological)}; with decay, effective half-life {_plain(effective)}."
-    text += gone + _sentence(misfit_note(own))
-    return Answer(question, text, tuple(numbers), _remark(biological, own))
+    text = f"Biological half-life {_plain(biological)}; with decay, effective half-life {_plain(effective)}.{gone}"
+    if is_sum:
+        text = f"{gone} {_SLOWEST} {_plain(biological)}; with decay {_plain(effective)}."
+    text = text.lstrip() + _sentence(misfit_note(own))
+    return Answer(question, text, tuple(numbers), _joined(_remark(biological, own), _SUM if is_sum else ""))
 
 
 def _peak(curves: TimeActivity, own: KineticFit) -> Answer:
@@ -341,14 +347,8 @@ def _scanner(
     if not windows:
         return Answer(_SCAN, "Not known.", remark="frames over time are needed, and a background or a curve")
     begin, end = max(each.begin for each in windows), min(each.end for each in windows)
-    remark = _joined(
-        "nothing was observed before the first frame: earlier may be as good or better"
-        if any(each.open_begin for each in windows)
-        else "",
-        "the best lies where the observation ended: later may be better still"
-        if any(each.open_end for each in windows)
-        else "",
-    )
+    early, late = any(each.open_begin for each in windows), any(each.open_end for each in windows)
+    remark = _joined(_EARLY if early else "", _LATE if late else "")
     if begin <= end:
         both = " for contrast and counts alike" if len(windows) == 2 else ""
         text = f"Between {time_text(begin)} and {time_text(end)} after the injection{both}."
@@ -392,4 +392,8 @@ def _listed(words: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
+_SLOWEST = "Slowest half-life of the sum in this region"
+_SUM = "several organs lie in this region, and none of its half-lives is one organ's"
+_EARLY = "nothing was observed before the first frame: earlier may be as good or better"
+_LATE = "the best lies where the observation ended: later may be better still"
 _PLANAR = "planar: not corrected for what lies over or under it, nor for depth unless said; not %ID/g"

@@ -16,6 +16,8 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 _LOOKS = 60  # at a curve without closed form of its peak
 _HALVINGS = 26
+OF_SEVERAL = ("three clearances", "four exponentials")
+"""Models of what several organs together do: none of their rates is one organ's."""
 SIGNED_UNIT = 1e-3
 """Amplitudes of any sign are followed on a scale that is linear below this and logarithmic far above."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import transmodal
 from transmodal.fusion.answers import COUNTS_ALONE, Answers
+from transmodal.fusion.curve_models import OF_SEVERAL
 from transmodal.fusion.curves import TimeActivity
 from transmodal.fusion.estimates import DASH, Estimate, time_text
 from transmodal.fusion.fit_quantities import LONGEST
@@ -38,7 +39,7 @@ _ESTIMATES = {
     "peak_time": "peak time",
     "half_left_time": "half of it left at",
     "uptake_half_time": "uptake half-time",
-    "clearance_half_time": "biological half-life",
+    "clearance_half_time": "biological half-life, or slowest of a sum",
     "fast_clearance_half_time": "quicker biological half-life",
     "effective_half_life": "effective half-life",
 }
@@ -131,7 +132,8 @@ def page_of(study: Study) -> Report:
 
 def _answers(answers: Answers, fits: Mapping[str, KineticFit]) -> list[Block]:
     own = fits.get(answers.target, KineticFit())
-    shown = (("Peak", "peak"), ("Peak time", "peak_time"), ("Biological half-life", "clearance_half_time"))
+    stays = "Slowest half-life of the sum" if own.model in OF_SEVERAL else "Biological half-life"
+    shown = (("Peak", "peak"), ("Peak time", "peak_time"), (stays, "clearance_half_time"))
     items = []
     for label, name in shown:
         estimate = own.estimates.get(name)
