@@ -10,8 +10,9 @@ from transmodal.errors import UserError
 from transmodal.fusion.curve_models import MODELS, SIGNED_UNIT, area_between, frame_means, peak_time, value_at
 from transmodal.fusion.estimates import Estimate, time_text
 from transmodal.fusion.fit_starts import bounds_of
-from transmodal.fusion.kinetic_fit import KineticFit, fit, fit_many
+from transmodal.fusion.kinetic_fit import WIDER, KineticFit, fit, fit_many
 from transmodal.fusion.least_squares import crossing
+from transmodal.fusion.misfit import held
 from transmodal.images.nuclear.decay import decay_constant, to_injection
 
 HALF_LIFE = 6.0067 * 3600
@@ -452,3 +453,13 @@ def test_estimates_are_written_for_people() -> None:
     assert Estimate(None, 0.0, 30.0, "s").text() == "not determined: < 30 s"
     assert time_text(45.0) == "45 s" and time_text(5 * 86400) == "5 d"
     assert KineticFit().model == ""
+
+
+def test_what_is_said_of_a_model_that_does_not_hold_does_not_contradict_itself() -> None:
+    starts = np.arange(12) * 60.0
+    values = np.full(12, 5.0) * np.exp(-starts / 2000)
+    values[5] *= 3  # one frame is hot
+    fitted = fit(starts, np.full(12, 60.0), values, np.full(12, 0.05), half_life=21624.0)
+    assert WIDER in fitted.said and "not excluded" not in " ".join(fitted.said)
+    said = " ".join(held(fitted).said)
+    assert "no interval is given" in said and "wider" not in said and "not excluded" not in said

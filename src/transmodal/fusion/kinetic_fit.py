@@ -40,6 +40,8 @@ Array = npt.NDArray[np.float64]
 FEWEST = 4
 _LEAST_Z = 3.0  # standard deviations that all frames together must be above 0
 _CLOSE = 3.0  # of AIC
+WIDER = "Intervals are wider for it."
+"""Said where frames scatter more than counts do."""
 # A curve that only rises, or only falls, is one of this model, too; its profile says how slow or quick the rest may be.
 _WIDER = {"uptake": "uptake and clearance", "clearance": "uptake and clearance"}
 
@@ -307,12 +309,14 @@ def _said(model: Model, aic: Mapping[str, float], chi2: float, freedom: int, p: 
     beside = f"; beside it {others[0][1]} ({others[0][0]:+.1f})" if others else ""
     lines = [f"Model by AIC: {model.name}, {model.formula}{beside}."]
     if others and others[0][0] < _CLOSE:
-        lines.append(f"The frames hardly tell it from {others[0][1]}, which is not excluded.")
+        nearly = "which is not excluded" if p >= SCATTER else "which misses them nearly as much or as little"
+        lines.append(f"The frames hardly tell it from {others[0][1]}, {nearly}.")
     if p < SCATTER:
         lines.append(
             f"The frames scatter more about the curve than counts do (χ² {chi2:.1f} with {freedom} degrees of freedom, "
-            f"p {p_text(p)}): the model is not the whole truth, and intervals are wider for it."
+            f"p {p_text(p)}): the model is not the whole truth."
         )
+        lines.append(WIDER)
     return tuple(lines)
 
 

@@ -12,13 +12,12 @@ from dataclasses import replace
 
 from transmodal.fusion.estimates import Estimate
 from transmodal.fusion.fit_areas import Area
-from transmodal.fusion.kinetic_fit import KineticFit
+from transmodal.fusion.kinetic_fit import WIDER, KineticFit
 
 NOTED = 3.0
 """χ² / ν from which the misfit stands beside the numbers."""
 WITHHELD = 10.0
 """χ² / ν from which numbers have no interval."""
-_CHANCE = 0.05  # with one degree of freedom counts alone give 3 in one of twelve curves
 
 
 def misfit(fitted: KineticFit) -> float:
@@ -31,7 +30,7 @@ def misfit_note(fitted: KineticFit) -> str:
     size = misfit(fitted)
     if size > WITHHELD:
         return f"the model does not hold (χ²/ν {size:.0f}): no interval"
-    if size > NOTED and fitted.p < _CHANCE:
+    if size > NOTED:
         return f"the curve misses its frames by more than counting explains (χ²/ν {size:.1f})"
     return ""
 
@@ -47,13 +46,14 @@ def held(fitted: KineticFit) -> KineticFit:
             _bare(area.observed, note), area.trapezoid, area.before, _bare(area.tail, note), _bare(area.total, note),
             area.tail_share, _bare(area.decaying, note),
         )  # fmt: skip
+    said = [line for line in fitted.said if line != WIDER]
     line = f"{note[0].upper()}{note[1:]} is given."
     return replace(
         fitted,
         estimates={name: _bare(each, note) for name, each in fitted.estimates.items()},
         at={time: _bare(each, note) for time, each in fitted.at.items()},
         area=area,
-        said=tuple(dict.fromkeys((*fitted.said, line))),
+        said=tuple(dict.fromkeys((*said, line))),
     )
 
 
