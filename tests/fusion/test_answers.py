@@ -13,7 +13,7 @@ from transmodal.fusion.background import Background
 from transmodal.fusion.biodistribution import fits_table, frames_of
 from transmodal.fusion.curve_models import MODELS, OF_SEVERAL, frame_means
 from transmodal.fusion.curves import TimeActivity, time_activity
-from transmodal.fusion.estimates import Estimate
+from transmodal.fusion.estimates import Estimate, written
 from transmodal.fusion.kinetic_fit import KineticFit
 from transmodal.fusion.region_files import Polygon, Polygons
 from transmodal.fusion.regions import Regions, regions_from_polygons
@@ -251,6 +251,27 @@ def test_a_few_frames_of_nothing_give_the_most_there_can_be() -> None:
     series = frames_of(background_of(30.0), [1, 2])
     answers = answer(time_activity(series, regions().on(series), Background("region")))
     assert re.match(r"Not above background: less than [\d.]+ %ID on average", answers.answers[1].answer)
+
+
+def test_a_target_without_a_count_holds_less_than_three() -> None:
+    series = first_frames(3)
+    none = series.with_frames(np.asarray(series.frames) * 0)
+    curves = time_activity(none, regions().on(none))
+    answers, scale = answer(curves, {}), curves.scale
+    assert scale is not None
+    most = written(-np.log(0.05) / (1 / scale.of_count[1]).sum(), "%ID")  # three counts in all frames together
+    assert answers.answers[1].answer == f"Not one count: less than {most} on average of all frames (95 %)."
+    assert (answers.organs["low"] == 0).all() and (answers.organs["high"] > 0).all()
+
+
+def test_the_ratio_of_one_frame_is_the_same_in_curves_and_answers() -> None:
+    series = first_frames(1)
+    half = (box("tumour", 14.8, 3.5, "target"), box("muscle", 26.5, 6, "background"))  # pixels lie partly inside
+    curves = time_activity(series, regions_from_polygons(Polygons(half), ANATOMY).on(series), Background("region"))
+    assert curves.target_to_background is not None and curves.target_to_background_sd is not None
+    value, sd = curves.target_to_background[0, 0], curves.target_to_background_sd[0, 0]
+    own = dict(answer(curves, {}).answers[0].numbers)["target to background"]
+    assert curves.count_variance[0] < 0.95 and own.startswith(f"{value:.4g} ({value - 1.96 * sd:.4g} to ")
 
 
 def test_half_times_need_neither_sensitivity_nor_syringe(

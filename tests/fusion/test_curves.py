@@ -179,7 +179,13 @@ def test_saturated_pixels_are_said_for_each_frame() -> None:
     frames[1, 10, 10:12] = 255
     curves = time_activity(series(frames, saturation=255.0), regions(series(frames)))
     assert curves.saturated.tolist() == [[0, 2, 0], [0, 0, 0]]
-    assert any("tumour: saturated pixels (2 in frame 2)" in line for line in curves.said)
+    (line,) = curves.doubts
+    assert line.startswith("Saturated pixels: tumour (2 in frame 2). ") and curves.said.count(line) == 1
+    frames[:] = 255
+    frames[2, 10, 10] = 0
+    doubts = time_activity(series(frames, saturation=255.0), regions(series(frames))).doubts
+    (line,) = (each for each in doubts if each.startswith("Saturated"))
+    assert "tumour (up to 12 in 3 of 3 frames), muscle (up to 24 in 3 of 3 frames)" in line and len(line) < 250
 
 
 def test_attenuation_is_a_factor_that_is_stated() -> None:

@@ -9,17 +9,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas
 from scipy import stats
 
 from transmodal.errors import UserError
 from transmodal.fusion.background import SURROUNDINGS
 from transmodal.fusion.curve_models import OF_SEVERAL
-from transmodal.fusion.curves import TimeActivity
+from transmodal.fusion.curves import TimeActivity, ratio_to
 from transmodal.fusion.estimates import DASH, Estimate, time_text, written
 from transmodal.fusion.kinetic_fit import KineticFit, fit_region
 from transmodal.fusion.misfit import NOTED, WITHHELD, held, misfit, misfit_note
-from transmodal.fusion.organ_peaks import net_signal, organs_by_peak, shown_values
+from transmodal.fusion.organ_peaks import MOST_OF_NONE, net_signal, of_one_count, organs_by_peak, shown_values
 from transmodal.fusion.regions import target_of
 from transmodal.fusion.scan_times import Window, contrast_window, counts_window, fit_background, visible_window
 from transmodal.reporting.figures import p_text, plain_number
@@ -156,11 +157,11 @@ def _reaches(curves: TimeActivity, name: str) -> Answer:
         ("standard deviations above background", f"{_signed(z)} (p {p_text(float(stats.norm.sf(z)))})"),
     ]
     ratio = ""
-    background, counts = (float(each[place, after].sum()) for each in (curves.background, curves.counts))
+    background, counts = (each[place, after].sum() for each in (curves.background, curves.counts))
     if background > 0:
-        value = counts / background
-        unsure = float((curves.background_sd[place, after] ** 2).sum()) / background**2
-        spread = value * math.sqrt(1 / max(counts, 1.0) + unsure)
+        background_sd = np.sqrt((curves.background_sd[place, after] ** 2).sum())
+        ratios = ratio_to(background, counts, background_sd, curves.count_variance[place])
+        value, spread = (float(each) for each in ratios)
         interval = f"{plain_number(value - 1.96 * spread)} to {plain_number(value + 1.96 * spread)}"
         numbers.append(("target to background", f"{plain_number(value)} ({interval})"))
         ratio = f", {plain_number(value)} times the background of the same area ({interval})"
@@ -218,12 +219,16 @@ def _amount_of_frames(curves: TimeActivity, organs: pandas.DataFrame, name: str)
     if not after.any():
         return "Not known."
     values, spread, unit = shown_values(curves)
-    z = net_signal(curves, place)[2]
+    of_count = of_one_count(curves)[place, after]
+    net, sd, z = net_signal(curves, place)
+    if net == sd == 0:
+        most = MOST_OF_NONE / float((1 / of_count).sum())
+        return f"Not one count: less than {written(most, unit)} on average of all frames (95 %)."
     if z <= -_SURE:
         return "Cannot be told: the background is higher than the target."
-    if z < _SURE and (spread[place, after] > 0).all():
+    if z < _SURE:
         # The highest of frames without activity is that of their noise.
-        weights = spread[place, after] ** -2.0
+        weights = np.where(spread[place, after] > 0, spread[place, after], of_count) ** -2.0
         most = max(float((values[place, after] * weights).sum() / weights.sum() + 1.645 * weights.sum() ** -0.5), 0.0)
         return f"Not above background: less than {written(most, unit)} on average of all frames (95 %)."
     which = "in the one frame" if after.sum() == 1 else "in the highest frame"

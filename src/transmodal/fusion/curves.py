@@ -14,7 +14,14 @@ import pandas
 
 from transmodal.errors import UserError
 from transmodal.fusion.background import Background, Corrected, background_name, taken_off
-from transmodal.fusion.doubts import below_zero, beyond_injected, covered_regions, hottest_pixel, small_regions
+from transmodal.fusion.doubts import (
+    below_zero,
+    beyond_injected,
+    covered_regions,
+    hottest_pixel,
+    saturated,
+    small_regions,
+)
 from transmodal.fusion.regions import RegionWeights
 from transmodal.fusion.units import Attenuation, Scale, facts_of, in_units, said_of
 from transmodal.images.files import write_text
@@ -187,9 +194,9 @@ def time_activity(
     for name in attenuation or {}:
         regions.number(name)
     counted = _timed(_counts(series, regions, taken), series)
-    saturation = _saturation(counted)  # of each frame, before they are added up
+    saturation = saturated(counted.names, counted.saturated)  # of each frame, before they are added up
     counted = _added(counted) if together else counted
-    said += without + _negative(counted) + saturation
+    said += without + _negative(counted)
     facts = {"background": rule.describe(background_name(rule, regions))}
     if attenuation:
         facts["attenuation"] = "; ".join(
@@ -201,7 +208,7 @@ def time_activity(
     after = counted.after_injection
     hottest, nowhere = hottest_pixel(frames if together or not after.any() else frames[after], regions)
     doubts = [
-        *small_regions(regions), *covered_regions(regions), *nowhere, *below_zero(frames, regions),
+        *small_regions(regions), *covered_regions(regions), *nowhere, *below_zero(frames, regions), *saturation,
         *beyond_injected(regions, known.percent_id, known.percent_id_sd, after)
     ]  # fmt: skip
     return replace(
@@ -291,12 +298,21 @@ def _ratios(curves: TimeActivity) -> TimeActivity:
     counts, background = curves.counts, curves.background
     if not background.any():
         return curves
+    ratio, spread = ratio_to(background, counts, curves.background_sd, curves.count_variance[:, None])
+    return replace(curves, target_to_background=ratio, target_to_background_sd=spread)
+
+
+def ratio_to(
+    background: Array, counts: Array, background_sd: Array, count_variance: npt.ArrayLike
+) -> tuple[Array, Array]:
+    """Return counts over background and its standard deviation, NaN where there is no background.
+
+    Region and background are counted apart; no count has the variance of one.
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(background > 0, counts / background, np.nan)
-        # The ratio is 1 + net / background; region and background are counted apart.
-        own = np.where(counts > 0, curves.count_variance[:, None] / counts, 0.0)
-        spread = ratio * np.sqrt(own + (curves.background_sd / background) ** 2)
-    return replace(curves, target_to_background=ratio, target_to_background_sd=spread)
+        variance = np.asarray(count_variance) * np.maximum(np.abs(counts), 1.0) + (ratio * background_sd) ** 2
+        return ratio, np.where(background > 0, np.sqrt(variance) / background, np.nan)
 
 
 def _negative(curves: TimeActivity) -> list[str]:
@@ -306,15 +322,6 @@ def _negative(curves: TimeActivity) -> list[str]:
         for name, count in zip(curves.names, (curves.net < 0).sum(axis=1), strict=True)
         if count
     ]
-
-
-def _saturation(curves: TimeActivity) -> list[str]:
-    lines = []
-    for name, pixels in zip(curves.names, curves.saturated, strict=True):
-        if pixels.any():
-            where = ", ".join(f"{number} in frame {place + 1}" for place, number in enumerate(pixels) if number)
-            lines.append(f"{name}: saturated pixels ({where}); its activity is too low there.")
-    return lines
 
 
 def require_half_life_fits(half_life: float, starts: Array, durations: Array, where: str) -> None:

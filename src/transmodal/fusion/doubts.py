@@ -100,6 +100,22 @@ def below_zero(frames: Array, regions: RegionWeights) -> list[str]:
     ]
 
 
+def saturated(names: Sequence[str], pixels: npt.NDArray[np.int64]) -> list[str]:
+    """Return a line about saturated pixels, (R, F) of each region and frame; none where there are none."""
+    full = []
+    for name, own in zip(names, pixels, strict=True):
+        frames = np.flatnonzero(own)
+        if frames.size:
+            many = f"up to {own.max()} in {frames.size} of {own.size} frames" if frames.size > 1 else ""
+            full.append(f"{name} ({many or f'{own.max()} in frame {frames[0] + 1}'})")
+    if not full:
+        return []
+    return [
+        f"Saturated pixels: {', '.join(full)}. The detector held no more: activity is too low there, and so is what "
+        "follows from it."
+    ]
+
+
 def beyond_injected(
     regions: RegionWeights, percent: Array | None, deviations: Array | None, after: npt.NDArray[np.bool_]
 ) -> list[str]:

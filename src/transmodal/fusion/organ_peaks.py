@@ -13,6 +13,8 @@ from transmodal.fusion.kinetic_fit import KineticFit
 from transmodal.fusion.misfit import held, misfit
 
 Array = npt.NDArray[np.float64]
+MOST_OF_NONE = -math.log(0.05)
+"""Counts that are expected at most, with 95 %, where none came."""
 
 
 def organs_by_peak(curves: TimeActivity, fits: Mapping[str, KineticFit]) -> pandas.DataFrame:
@@ -23,6 +25,7 @@ def organs_by_peak(curves: TimeActivity, fits: Mapping[str, KineticFit]) -> pand
     frames and their z (NaN without background), model, misfit (χ² by its degrees of freedom).
     """
     values, spread, unit = shown_values(curves)
+    of_count = of_one_count(curves)
     after = np.flatnonzero(curves.after_injection)
     rows = []
     for place, name in enumerate(curves.names):
@@ -33,7 +36,8 @@ def organs_by_peak(curves: TimeActivity, fits: Mapping[str, KineticFit]) -> pand
         if best is not None:
             value, sd = float(values[place, best]), float(spread[place, best])
             if peak is None or peak.value is None:
-                peak = Estimate(value, value - 1.96 * sd, value + 1.96 * sd, unit, "Poisson")
+                most = value + (1.96 * sd if sd > 0 else MOST_OF_NONE * of_count[place, best])
+                peak = Estimate(value, value - 1.96 * sd, most, unit, "Poisson")
             if math.isnan(moment) and curves.starts is not None:
                 durations = np.zeros_like(curves.starts) if curves.durations is None else curves.durations
                 moment = float((curves.starts + durations / 2)[best])
@@ -63,6 +67,11 @@ def shown_values(curves: TimeActivity) -> tuple[Array, Array, str]:
     """Return values and standard deviations (R, F) in the best unit that is known."""
     scale = curves.scale
     return (curves.net, curves.net_sd, "counts") if scale is None else (scale.values, scale.deviations, scale.unit)
+
+
+def of_one_count(curves: TimeActivity) -> Array:
+    """Return what one count adds to `shown_values`, (R, F)."""
+    return np.ones(curves.net.shape) if curves.scale is None else curves.scale.of_count
 
 
 def net_signal(curves: TimeActivity, place: int) -> tuple[float, float, float]:
