@@ -96,6 +96,8 @@ def test_unknown_isotopes_need_a_half_life() -> None:
             isotope_named(said, 21624.0)
     with pytest.raises(UserError, match="several isotopes \\(Tc-99m, I-123\\)"):
         isotope_named("Tc-99m / I-123")
+    with pytest.raises(UserError, match=r"^mouse\.nuclear\.json: 'Xx-99' is no isotope"):
+        isotope_named("Xx-99", None, "mouse.nuclear.json")
 
 
 def test_every_isotope_has_its_codes() -> None:

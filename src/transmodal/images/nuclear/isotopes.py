@@ -115,7 +115,10 @@ def isotope_named(text: str, half_life: float | None = None, where: str = "the i
         UserError: the isotope is unknown and no half-life is given, or the half-life is not that of the isotope, as
             when hours are written where seconds are meant.
     """
-    name = canonical_name(text)
+    try:
+        name = canonical_name(text)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
     known = ISOTOPES.get(name)
     if half_life is None:
         if known is None:
