@@ -8,16 +8,19 @@ import PIL.Image
 import pytest
 
 from transmodal import images
-from transmodal.fusion.biodistribution import follow, frames_of, write_regions_picture
+from transmodal.errors import UserError
+from transmodal.fusion.biodistribution import counted_span, follow, frames_of, write_regions_picture
 from transmodal.fusion.overlay import fuse
 from transmodal.fusion.region_files import Polygon, Polygons
 from transmodal.fusion.regions import Regions, regions_from_polygons
-from transmodal.fusion.registration import register
+from transmodal.fusion.registration import Registration, register
 from transmodal.fusion.report_pictures import anatomy_label
+from transmodal.fusion.units import Attenuation, doubts_of_depth
 from transmodal.images import Image
 from transmodal.images.image import Source
 from transmodal.images.note import NOTICE
 from transmodal.images.nuclear import NuclearSeries
+from transmodal.images.registration import Transform
 from transmodal.images.synthetic import read_sidecar, sidecar_of
 
 INK = np.array([0xFF, 0xB4, 0x54])
@@ -73,10 +76,44 @@ def test_the_report_says_which_of_both_is_synthetic(of: str, xray: Image, study:
     assert f"Synthetic {of}, not for diagnosis. Research only." in page and "made by a network" not in page
 
 
+def test_a_folder_that_holds_an_input_takes_no_study(xray: Image, study: NuclearSeries, tmp_path: Path) -> None:
+    image = images.write(xray, tmp_path / "mouse.tif")
+    anatomy = replace(xray, source=Source(image))
+    with pytest.raises(UserError, match="holds the input"):
+        follow(anatomy, study, register(anatomy, study), tumour(xray), tmp_path, overwrite=True)
+
+
+def test_more_tissue_than_an_animal_in_the_field_has_is_said(xray: Image, study: NuclearSeries) -> None:
+    assert not doubts_of_depth({"tumour": Attenuation(9.0, 0.0155)}, xray)
+    [line] = doubts_of_depth({"tumour": Attenuation(11.0, 0.0155), "liver": Attenuation(4.0, 0.0155)}, xray)
+    assert line.startswith("tumour: 11 mm of tissue are more than half") and "20 mm" in line and "by 1.19" in line
+
+
+def test_the_span_of_frames_names_its_gaps(study: NuclearSeries) -> None:
+    assert counted_span(study) == "4 frames together, 0 to 600 s after the injection, 540 s of them counted"
+    assert counted_span(frames_of(study, [0, 1])) == "2 frames together, 0 to 120 s after the injection"
+    assert counted_span(replace(study, starts=None)) == ""
+
+
+def test_a_region_outside_the_field_is_refused_with_what_is_doubted_of_the_registration(
+    xray: Image, study: NuclearSeries, tmp_path: Path
+) -> None:
+    away = np.eye(3)
+    away[0, 2] = 28.0
+    mistaken = Registration(Transform("rigid", away), "points", said=("the point 'p3' seems mistaken",))
+    with pytest.raises(UserError, match=r"tumour lies wholly outside .* Of the registration: the point 'p3' seems"):
+        follow(xray, study, mistaken, tumour(xray), tmp_path)
+
+
 def test_nothing_of_an_earlier_run_is_left(xray: Image, study: NuclearSeries, tmp_path: Path) -> None:
     registration, regions = register(xray, study, None), tumour(xray)
     first = follow(xray, study, registration, regions, tmp_path)
     assert {"fits", "answers"} <= set(first.files) and (tmp_path / "fits.csv").is_file()
-    again = follow(xray, frames_of(study, [0]), registration, replace(regions, names=("liver",), roles=("",)), tmp_path)
+    single, liver = frames_of(study, [0]), replace(regions, names=("liver",), roles=("",))
+    before = (tmp_path / "curves.csv").read_bytes()
+    with pytest.raises(UserError, match=r"holds report.html.* already; .*overwrite=True"):
+        follow(xray, single, registration, liver, tmp_path)
+    assert (tmp_path / "curves.csv").read_bytes() == before
+    again = follow(xray, single, registration, liver, tmp_path, overwrite=True)
     assert not {"fits", "answers"} & set(again.files)
     assert not (tmp_path / "fits.csv").exists() and not (tmp_path / "answers.csv").exists()

@@ -20,7 +20,8 @@ from transmodal.fusion.registration import (
     register_by_points,
     scale_from_points,
 )
-from transmodal.images import Image, picture_affine
+from transmodal.images import Image, picture_affine, write
+from transmodal.images.image import Source
 from transmodal.images.nuclear import NuclearSeries
 from transmodal.images.registration import Transform
 
@@ -272,6 +273,59 @@ def test_an_error_is_told_in_pixels_as_large_as_they_lie_in_the_anatomy(
     assert "the registration is 1.3 mm off, 13 nuclear pixels, as its file says" in said[-1]
     large = Registration(Transform("similarity", turned(0.2, 4.0, (10, 5))), "known", error_mm=7.0)
     assert not [line for line in register(xray, study, large.write(tmp_path / "device.json")).said if "off" in line]
+
+
+def test_a_point_that_is_marked_in_one_image_only_is_named(xray: Image, study: NuclearSeries, tmp_path: Path) -> None:
+    path = table(tmp_path / "p.csv", _PLACES, _PLACES)
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(line for line in lines if not line.startswith((",nuclear,p3", ",xray,p0"))))
+    found = register(xray, study, path)
+    assert found.said == ("p0 is marked in nuclear only: left out", "p3 is marked in xray only: left out")
+    assert found.names == ("p1", "p2", "p4")
+
+
+def test_a_refusal_of_the_place_says_what_is_doubted_of_the_registration(
+    xray: Image, study: NuclearSeries, tmp_path: Path
+) -> None:
+    wrong = _PLACES + np.array([[0, 0], [0, 0], [0, 0], [1500.0, 0], [0, 0]])
+    with pytest.raises(UserError, match=r"do not overlap; .* Of the registration: .* 'p3' seems mistaken"):
+        register(xray, study, table(tmp_path / "p.csv", _PLACES, wrong), kind="rigid")
+
+
+def test_pixel_sizes_that_make_one_field_much_larger_are_said(
+    xray: Image, study: NuclearSeries, tmp_path: Path
+) -> None:
+    doubled = replace(study, affine=picture_affine((4.0, 4.0)))
+    found = register(xray, doubled, Transform("rigid", np.eye(3)).write(tmp_path / "t.json"))
+    line = (
+        "of the nuclear field lie in an image in memory: the nuclear field is 40×80 mm beside an anatomy of 20×40 mm;"
+    )
+    assert line in found.said[-1] and "pixel_mm" in found.said[-1]
+    assert len([each for each in fuse(xray, doubled, found).said if "nuclear field lie in" in each]) == 1
+    shifted = Transform("rigid", turned(0, 1, (30.0, 0.75))).write(tmp_path / "s.json")
+    assert register(xray, study, shifted).said[-1].endswith("of the nuclear field lie in an image in memory")
+
+
+@pytest.mark.parametrize("activity", ["a.png", "."])
+def test_one_file_is_not_anatomy_and_activity(activity: str, xray: Image, study: NuclearSeries, tmp_path: Path) -> None:
+    write(xray, tmp_path / "a.png")
+    anatomy = replace(xray, source=Source(tmp_path / "a.png"))
+    with pytest.raises(UserError, match=r"a\.png is given as the anatomy and as the activity"):
+        register(anatomy, replace(study, source=Source(tmp_path / activity)))
+
+
+def test_modalities_are_found_in_capitals_and_the_wanted_name_is_said(
+    xray: Image, study: NuclearSeries, tmp_path: Path
+) -> None:
+    path = table(tmp_path / "p.csv", _PLACES, _PLACES, other="XRay")
+    path.write_text(path.read_text().replace("nuclear", "Nuclear"))
+    assert len(register(xray, study, path, anatomy_name="xray").names) == len(_PLACES)
+    assert len(register(xray, study, path).names) == len(_PLACES)
+    path.write_text(path.read_text().replace("Nuclear", "NM"))
+    with pytest.raises(UserError, match=r"it has NM, XRay\); write nuclear in the column modality"):
+        register(xray, study, path)
+    with pytest.raises(UserError, match="--spacing"):
+        register(replace(xray, has_physical_size=False), study, path)
 
 
 def test_errors_have_no_more_digits_than_they_are_good_for() -> None:

@@ -49,7 +49,10 @@ class Fiducials:
         in_mm = "x_mm" in rows[0]
         columns = _MM if in_mm else _PIXELS
         if any(column not in rows[0] for column in columns[:2]):
-            raise UserError(f"{path} says no places; give the columns x_mm and y_mm, or row and column (pixels from 0)")
+            raise UserError(
+                f"{path} says no places; give the columns x_mm and y_mm, or row and column (pixels); of a picture both "
+                "count from 0 in the middle of the first pixel"
+            )
         points: dict[tuple[str, str, str], Points] = {}
         for row, number in zip(rows, numbers, strict=True):
             cells = [row.get(column, "") for column in columns]

@@ -16,13 +16,15 @@ from transmodal.fusion.curves import TimeActivity, time_activity
 from transmodal.fusion.kinetic_fit import KineticFit
 from transmodal.fusion.misfit import misfit
 from transmodal.fusion.organ_peaks import organs_by_peak
+from transmodal.fusion.outputs import STUDIED, is_made_in, require_new_results
 from transmodal.fusion.overlay import Overlay, OverlaySettings, fuse
 from transmodal.fusion.regions import Regions, target_of
 from transmodal.fusion.registration import Registration
+from transmodal.fusion.registration_doubts import explained_by
 from transmodal.fusion.report import Study, write_report
 from transmodal.fusion.report_pictures import regions_picture
 from transmodal.fusion.target_scale import scaled_for_target
-from transmodal.fusion.units import Attenuation
+from transmodal.fusion.units import Attenuation, doubts_of_depth
 from transmodal.fusion.writing import write_overlay
 from transmodal.images.files import write_text
 from transmodal.images.image import Image, picture_affine
@@ -66,18 +68,19 @@ def follow(
     facts: Mapping[str, str] | None = None,
     commands: Sequence[str] = (),
     progress: Callable[[int, int], None] | None = None,
+    overwrite: bool = False,
 ) -> Biodistribution:
     """Follow the activity of all regions through time, and write what comes of it.
 
     Writes overlay.png, regions.png, curves.csv, fits.csv, organs.csv, answers.csv (with a target), registration.json
-    and report.html. Of an earlier run, fits.csv and answers.csv are removed where there are none now.
+    and report.html. With `overwrite`, fits.csv and answers.csv of an earlier run are removed where there are none now.
 
     Args:
         anatomy: the picture.
         series: frames of counts.
         registration: of the nuclear field to the anatomy.
         regions: over the anatomy.
-        folder: to write into.
+        folder: to write into; it holds no input.
         background: how background is found; None takes none off.
         attenuation: region → tissue and µ.
         target: the region asked about; "" for the one with that role or name, and no answers where there is none.
@@ -87,17 +90,23 @@ def follow(
         facts: further facts for the report, name → value.
         commands: that repeat it.
         progress: called with (done, total).
+        overwrite: write over the results of an earlier run.
 
     Raises:
-        UserError: a region lies outside the field, there is no such target, or as `time_activity` and `fuse` say.
+        UserError: the folder holds an input, or results without `overwrite`; a region lies outside the field, there is
+            no such target, or as `time_activity` and `fuse` say.
     """
+    inputs = [image.source.path for image in (anatomy, series) if not is_made_in(folder, image.source.path)]
+    require_new_results(folder, STUDIED, inputs, overwrite=overwrite)
     steps = _Steps(progress, 6)
     overlay = fuse(anatomy, series, registration, settings)
     regions = _with_roles(regions, target, background)
-    weights = regions.on(series, registration.transform)
+    with explained_by(registration.said):
+        weights = regions.on(series, registration.transform)
     steps.next()
     overlay, scaled = scaled_for_target(overlay, weights, target)
     curves = time_activity(series, weights, background, attenuation=attenuation)
+    said = (*said, *doubts_of_depth(attenuation or {}, anatomy))
     curves = replace(
         curves, said=tuple(dict.fromkeys([*curves.said, *overlay.said, *said])), doubts=(*curves.doubts, *said)
     )
@@ -163,6 +172,16 @@ def frames_of(series: NuclearSeries, frames: Sequence[int]) -> NuclearSeries:
     chosen = sorted(frames)
     starts, durations = (None if each is None else each[chosen] for each in (series.starts, series.durations))
     return replace(series, frames=series.frames[chosen], starts=starts, durations=durations)
+
+
+def counted_span(series: NuclearSeries) -> str:
+    """Return from when to when frames were counted, and for how long where they leave gaps; "" without times."""
+    if series.starts is None or series.durations is None:
+        return ""
+    end, counted = float((series.starts + series.durations).max()), float(series.durations.sum())
+    words = f"{len(series)} frame{'s together' if len(series) > 1 else ''}, {series.starts[0]:g} to {end:g} s after the"
+    gaps = f", {counted:g} s of them counted" if counted < 0.999 * (end - series.starts[0]) else ""
+    return f"{words} injection{gaps}"
 
 
 def fits_table(fits: Mapping[str, KineticFit]) -> pandas.DataFrame:

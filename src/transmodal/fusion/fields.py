@@ -11,6 +11,7 @@ from transmodal.images.registration import Transform, index_to_world
 
 Points = npt.NDArray[np.float64]
 _SAME_FIELD = 0.02  # of a side: devices state their field in whole mm, pixels do not divide it evenly
+_MOST = 0.5  # of the nuclear field, from which on its lying in the anatomy is worth no word
 _PARALLEL = 0.999  # cosine of the angle between two planes
 
 
@@ -29,6 +30,17 @@ def require_picture(anatomy: Image) -> None:
         raise UserError(f"{anatomy.name} is a volume; planar frames lie over a picture: give one slice or projection")
 
 
+def require_two(anatomy: Image, series: NuclearSeries) -> None:
+    """Raise a UserError when anatomy and activity are one file, or the anatomy is one of the frames."""
+    picture, frames = anatomy.source.path, series.source.path
+    if picture is None or frames is None or not (picture.exists() and frames.exists()):
+        return
+    if picture.samefile(frames) or (frames.is_dir() and picture.parent.samefile(frames)):
+        raise UserError(
+            f"{picture} is given as the anatomy and as the activity; name the anatomy first, then the counts"
+        )
+
+
 def require_sizes(anatomy: Image, series: NuclearSeries, *, unless_shared: bool = False) -> None:
     """Raise a UserError when an image has no physical size.
 
@@ -41,7 +53,9 @@ def require_sizes(anatomy: Image, series: NuclearSeries, *, unless_shared: bool 
     if unless_shared and not (anatomy.has_physical_size or series.has_physical_size):
         return
     if not anatomy.has_physical_size:
-        raise UserError(f"{anatomy.name} says no pixel size, so that mm cannot be compared; give its pixel size in mm")
+        raise UserError(
+            f"{anatomy.name} says no pixel size, so that mm cannot be compared; give its pixel size in mm (--spacing)"
+        )
     if not series.has_physical_size:
         raise UserError(f"{series.name} says no pixel size, so that mm cannot be compared; write pixel_mm in a sidecar")
 
@@ -119,6 +133,26 @@ def require_overlap(anatomy: Image, series: NuclearSeries, transform: Transform)
         f"the field of {series.name} lies {_gap(anatomical, nuclear):.3g} {unit} outside {anatomy.name}: they do not "
         "overlap; check the registration, its unit and its direction (nuclear to anatomy)"
     )
+
+
+def doubts_of_overlap(anatomy: Image, series: NuclearSeries, transform: Transform) -> list[str]:
+    """Say that less than half of the nuclear field lies in the anatomy, and how large the two are where they differ.
+
+    Raises:
+        UserError: as `require_overlap`.
+    """
+    overlap = require_overlap(anatomy, series, transform)
+    if overlap >= _MOST:
+        return []
+    line = f"only {overlap:.0%} of the nuclear field lie in {anatomy.name}"
+    if anatomy.has_physical_size and series.has_physical_size:
+        sizes = [np.array(image.shape) * image.spacing for image in (anatomy, series.frame(0))]
+        if (np.abs(sizes[0] - sizes[1]) > np.maximum(_SAME_FIELD * sizes[0], series.spacing)).any():
+            anatomical, nuclear = (f"{size[0]:.4g}×{size[1]:.4g} mm" for size in sizes)
+            line += (
+                f": the nuclear field is {nuclear} beside an anatomy of {anatomical}; check both pixel sizes (pixel_mm)"
+            )
+    return [line]
 
 
 def _gap(first: Points, second: Points) -> float:

@@ -58,7 +58,14 @@ def require_new_results(
     there = [name for name in names if (out / name).exists()]
     there += [name for name in MADE if (out / name).exists() and not _is_made(out / name)]
     if there:
-        raise UserError(f"{out} holds {', '.join(there[:3])} already; choose another folder, or say --overwrite")
+        raise UserError(
+            f"{out} holds {', '.join(there[:3])} already; choose another folder, or say --overwrite (overwrite=True)"
+        )
+
+
+def is_made_in(folder: Path, image: Path | None) -> bool:
+    """Say whether an image is one that a model made in the folder of results, and so no input of the user's."""
+    return image is not None and image.name in MADE and image.parent.resolve() == folder.resolve() and _is_made(image)
 
 
 def _is_made(file: Path) -> bool:

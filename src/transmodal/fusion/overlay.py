@@ -14,7 +14,7 @@ import numpy.typing as npt
 from transmodal.errors import UserError
 from transmodal.fusion.activity import UNITS, Activity, activity_of, chosen_frames
 from transmodal.fusion.colours import COLOURS, colours_of
-from transmodal.fusion.fields import require_overlap, require_picture, require_sizes
+from transmodal.fusion.fields import doubts_of_overlap, require_overlap, require_picture, require_sizes
 from transmodal.fusion.hot_spots import HotSpot, hot_spot
 from transmodal.fusion.registration import Registration
 from transmodal.images.image import Image, Source
@@ -255,9 +255,8 @@ def fuse_frames(
     require_sizes(anatomy, series, unless_shared=registration.kind == "identity")
     overlap = require_overlap(anatomy, series, registration.transform)
     activity = activity_of(series, settings.unit, frames, settings.decay_correct)
-    said = [*series.said, *registration.said]
-    if overlap < 0.5:
-        said.append(f"only {overlap:.0%} of the nuclear field lie in {anatomy.name}")
+    doubts = doubts_of_overlap(anatomy, series, registration.transform)
+    said = list(dict.fromkeys([*series.said, *registration.said, *doubts]))
     upper = settings.upper
     if upper is None:
         upper = greatest_inside(activity, series, anatomy, registration)

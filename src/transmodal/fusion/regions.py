@@ -241,7 +241,9 @@ def regions_from_polygons(polygons: Polygons, anatomy: Image) -> Regions:
         UserError: points are in mm and the anatomy has no pixel size.
     """
     if polygons.unit == "mm" and not anatomy.has_physical_size:
-        raise UserError(f"{polygons.name} is in mm, but {anatomy.name} says no pixel size; draw the polygons in pixels")
+        raise UserError(
+            f"{polygons.name} is in mm, but {anatomy.name} says no pixel size; draw them in pixels, or give --spacing"
+        )
     to_world = index_to_world(anatomy)
     to_cells = _cells() @ np.linalg.inv(to_world)
     edges = []

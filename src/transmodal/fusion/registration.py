@@ -20,12 +20,14 @@ import numpy.typing as npt
 from transmodal.datasets.fiducials import Fiducials
 from transmodal.datasets.manifest import CaseFiles
 from transmodal.errors import UserError
-from transmodal.fusion.fields import require_overlap, require_sizes, shared_field
+from transmodal.fusion.fields import doubts_of_overlap, require_overlap, require_sizes, require_two, shared_field
 from transmodal.fusion.registration_doubts import (
     doubts_of_error,
+    doubts_of_names,
     doubts_of_place,
     doubts_of_scale,
     doubts_of_side,
+    explained_by,
     millimetres,
 )
 from transmodal.images.files import write_text
@@ -158,8 +160,10 @@ def register(
         session: which visit's points.
 
     Raises:
-        UserError: as `register_by_points`, `read_registration` and `register_shared`, or the fields do not overlap.
+        UserError: both are one file, as `register_by_points`, `read_registration` and `register_shared`, or the fields
+            do not overlap.
     """
+    require_two(anatomy, series)
     if calibration is None:
         found = register_shared(anatomy, series)
     elif Path(calibration).suffix.lower() == ".json":
@@ -178,8 +182,9 @@ def register(
             session=session,
         )
     require_sizes(anatomy, series, unless_shared=calibration is None)
-    require_overlap(anatomy, series, found.transform)
-    return found
+    with explained_by(found.said):
+        require_overlap(anatomy, series, found.transform)
+    return replace(found, said=(*found.said, *doubts_of_overlap(anatomy, series, found.transform)))
 
 
 def register_shared(anatomy: Image, series: NuclearSeries) -> Registration:
@@ -245,7 +250,7 @@ def register_by_points(
     if kind not in KINDS:
         raise UserError(f"no kind {kind!r} of registration; choose one of {', '.join(KINDS)}")
     require_sizes(anatomy, series)
-    fixed_name = _other_modality(table, nuclear_name, anatomy_name)
+    nuclear_name, fixed_name = _modalities(table, nuclear_name, anatomy_name)
     case = CaseFiles(_subject(table, subject), session, {})
     moving, fixed = table.pairs_mm(case, nuclear_name, fixed_name, (series.frame(0), anatomy))
     of_moving, of_fixed = table.of(case, nuclear_name), table.of(case, fixed_name)
@@ -255,7 +260,8 @@ def register_by_points(
     left_out = _left_out(kind, moving, fixed)
     known = left_out[np.isfinite(left_out)]
     error = float(known.mean()) if len(known) == len(names) else None
-    said = [*doubts_of_place(names, moving, series.frame(0)), *doubts_of_place(names, fixed, anatomy)]
+    said = doubts_of_names(tuple(of_moving), tuple(of_fixed), nuclear_name, fixed_name)
+    said += [*doubts_of_place(names, moving, series.frame(0)), *doubts_of_place(names, fixed, anatomy)]
     if error is None:
         said.append(f"{len(names)} points fix a {kind} without any to spare: its error is not known; mark more")
     said += doubts_of_error(error, series, transform, names, left_out, _without_one(kind, moving, fixed), residual)
@@ -264,15 +270,20 @@ def register_by_points(
     return Registration(transform, how, kind, names, moving, fixed, residual, left_out, error, tuple(said))
 
 
-def _other_modality(table: Fiducials, nuclear: str, anatomy: str | None) -> str:
-    """Return the modality of the anatomical points, and check that both are in the table."""
+def _modalities(table: Fiducials, nuclear: str, anatomy: str | None) -> tuple[str, str]:
+    """Return the modalities of the nuclear and of the anatomical points as the table writes them, capitals or not."""
     known = sorted({modality for _, _, modality in table.points})
+    nuclear = _as_written(nuclear, known)
     if nuclear not in known:
-        raise UserError(f"{table.name} has no points of {nuclear!r} (it has {', '.join(known)}); name its modality")
+        raise UserError(
+            f"{table.name} has no points of {nuclear!r} (it has {', '.join(known)}); write {nuclear} in the column "
+            "modality for the points of the nuclear image, and one other name, such as xray, for those of the anatomy"
+        )
     if anatomy is not None:
+        anatomy = _as_written(anatomy, known)
         if anatomy not in known or anatomy == nuclear:
             raise UserError(f"{table.name} has no points of {anatomy!r} besides {nuclear!r}; name another modality")
-        return anatomy
+        return nuclear, anatomy
     others = [modality for modality in known if modality != nuclear]
     if len(others) != 1:
         raise UserError(
@@ -280,7 +291,12 @@ def _other_modality(table: Fiducials, nuclear: str, anatomy: str | None) -> str:
             if others
             else f"{table.name} has points of {nuclear!r} only; mark the same points in the anatomy"
         )
-    return others[0]
+    return nuclear, others[0]
+
+
+def _as_written(name: str, known: list[str]) -> str:
+    same = [each for each in known if each.lower() == name.lower()]
+    return name if name in known or not same else same[0]
 
 
 def _subject(table: Fiducials, subject: str | None) -> str:

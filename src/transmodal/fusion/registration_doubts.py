@@ -1,10 +1,12 @@
 """What may be wrong with a registration, in words: a mistaken point, a mirrored field, a wrong unit or pixel size."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
 
+from transmodal.errors import UserError
 from transmodal.images.image import Image
 from transmodal.images.nuclear.series import NuclearSeries
 from transmodal.images.registration import FITS, Transform, index_to_world, target_registration_error
@@ -105,4 +107,35 @@ def doubts_of_place(names: Sequence[str], points: Points, image: Image) -> list[
     index = points @ to_index[:2, :2].T + to_index[:2, 2]
     beyond = ((index < -0.5) | (index > np.array(image.shape) - 0.5)).any(axis=1)
     outside = [name for name, out in zip(names, beyond, strict=True) if out]
-    return [f"the points {', '.join(outside)} lie outside {image.name}; are they in the right unit?"] if outside else []
+    if not outside:
+        return []
+    return [
+        f"the points {', '.join(outside)} lie outside {image.name}; are they in the right unit? Of a picture, mm and "
+        "pixels count from 0 in the middle of the first pixel"
+    ]
+
+
+def doubts_of_names(moving: Sequence[str], fixed: Sequence[str], nuclear: str, anatomy: str) -> list[str]:
+    """Say which points are marked in one image only, where `nuclear` and `anatomy` are the names of the two."""
+    said = []
+    for here, there, image in ((moving, fixed, nuclear), (fixed, moving, anatomy)):
+        alone = [name for name in here if name not in there]
+        if alone:
+            verb = "is" if len(alone) == 1 else "are"
+            said.append(f"{', '.join(alone)} {verb} marked in {image} only: left out")
+    return said
+
+
+@contextmanager
+def explained_by(said: Sequence[str]) -> Iterator[None]:
+    """Add what is said of a registration to the refusal of what lies where it puts it.
+
+    Raises:
+        UserError: what was raised within, with the lines of `said` after it.
+    """
+    try:
+        yield
+    except UserError as error:
+        if not said:
+            raise
+        raise UserError(f"{error}. Of the registration: {'; '.join(said)}") from error

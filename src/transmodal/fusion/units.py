@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transmodal.errors import UserError
+from transmodal.images.image import Image
 from transmodal.images.nuclear.isotopes import Isotope
 from transmodal.images.nuclear.series import NuclearSeries
 
@@ -55,6 +56,19 @@ class Attenuation:
         means = {"single": "of tissue over it", "coincidence": "of tissue, the whole thickness of the body there,"}
         words = "of tissue" if isotope is None else means[isotope.emission]
         return f"exp(µ·x) for {self.tissue:g} mm {words} at {self.per_mm:g} per mm"
+
+
+def doubts_of_depth(attenuation: Mapping[str, Attenuation], anatomy: Image) -> list[str]:
+    """Say which regions are corrected for more tissue than an animal has that fits into the anatomy's field."""
+    shorter = min(length * step for length, step in zip(anatomy.shape, anatomy.spacing, strict=True))
+    if not anatomy.has_physical_size:
+        return []
+    return [
+        f"{name}: {given.tissue:g} mm of tissue are more than half the shorter side of the field ({shorter:.4g} mm), "
+        f"thicker than an animal in it; its values are multiplied by {given.factor:.3g}: check the depth, in mm"
+        for name, given in attenuation.items()
+        if given.tissue > shorter / 2
+    ]
 
 
 @dataclass(frozen=True, eq=False)

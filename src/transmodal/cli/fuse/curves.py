@@ -126,6 +126,7 @@ def curves(
             facts=found.facts,
             commands=[" ".join(["transmodal", *map(_quoted, sys.argv[1:])])],
             progress=on_progress,
+            overwrite=overwrite,
         )
     fits = fits_table(made.fits)
     said = list(made.curves.said)

@@ -74,10 +74,11 @@ def regions(
     Writes regions.csv and regions.png, and what the models made.
     """
     from transmodal.fusion.activity import chosen_frames
-    from transmodal.fusion.biodistribution import frames_of, in_words, write_regions_picture
+    from transmodal.fusion.biodistribution import counted_span, frames_of, in_words, write_regions_picture
     from transmodal.fusion.curves import time_activity
     from transmodal.fusion.outputs import COUNTED, require_new_results
     from transmodal.fusion.region_sources import RegionSources
+    from transmodal.fusion.registration_doubts import explained_by
 
     sources = RegionSources(organs, labels, names, polygons, above, tuple(leave_out or ()))
     inputs = (image, activity, register, labels, names, polygons)
@@ -96,7 +97,8 @@ def regions(
         device=device,
     )
     chosen = frames_of(found.series, chosen_frames(found.series, None, between))
-    weights = found.regions.on(chosen, found.registration.transform)
+    with explained_by(found.registration.said):
+        weights = found.regions.on(chosen, found.registration.transform)
     counted = time_activity(chosen, weights, background_named(background, ring, found.regions), together=True)
     counted.write_csv(out / "regions.csv")
     write_regions_picture(found.regions, found.anatomy, out / "regions.png")
@@ -109,6 +111,7 @@ def regions(
                 "output": str(out),
                 "regions": table.to_dict("records"),
                 "facts": dict(counted.facts),
+                "counted": counted_span(chosen),
                 "registration": in_words(found.registration),
                 "said": said,
             }
@@ -120,5 +123,7 @@ def regions(
         [name.replace("_", " ").replace("percent id", "%ID") for name in shown],
         [[row[name] if row[name] is not None else "–" for name in shown] for row in table.to_dict("records")],
     )
+    if span := counted_span(chosen):
+        typer.echo(f"Counted: {span}; %ID and rates are averages over these frames (--between chooses some)")
     typer.echo(f"Registered by {in_words(found.registration)}; background: {counted.facts['background']}")
     typer.echo(f"Output: {out}")
