@@ -312,9 +312,8 @@ def summary_of(every: Mapping[str, pandas.DataFrame]) -> str:
             lines.append(f"| {agent} | alone, {name} | the organ | {determined} | {share:.0f} % | {held:.1f} % |")
         for view, part in rows[rows["estimates"] > 0].groupby("view", sort=False):
             held = 100 * float((part["held_plane"] * part["estimates"]).sum() / part["estimates"].sum())
-            share = 100 * float(part["determined"].sum() / part["estimates"].sum())
             asked = int(part["estimates"].sum())
-            lines.append(f"| {agent} | {view}, all quantities | the plane | {asked} | {share:.0f} % | {held:.1f} % |")
+            lines.append(f"| {agent} | {view}, all quantities | the plane | {asked} | open ones too | {held:.1f} % |")
     lines += ["", f"| agent, organ | {' | '.join(QUANTITIES.values())} |", f"|---|{'---:|' * len(QUANTITIES)}"]
     for agent, rows in every.items():
         for organ, own in rows[rows["organ_value"].notna()].groupby("organ", sort=False):
