@@ -295,3 +295,13 @@ def test_a_frame_that_says_less_takes_what_the_others_say(tmp_path: Path) -> Non
 def test_frames_of_two_patients_are_said(tmp_path: Path) -> None:
     read = read_nuclear(frames_in_a_folder(tmp_path / "both", {"PatientID": "m1"}, {"PatientID": "m2"}))
     assert any("more than one patient: 'm1' (0.dcm), 'm2' (1.dcm)" in line for line in read.said)
+
+
+def test_lossy_compression_and_a_sum_that_differs_are_said(tmp_path: Path) -> None:
+    total = int(counts(4).sum())
+    assert not [
+        line for line in read_nuclear(nm(tmp_path / "a.dcm", CountsAccumulated=total)).said if "Poisson" in line
+    ]
+    said = read_nuclear(nm(tmp_path / "b.dcm", LossyImageCompression="01", CountsAccumulated=int(total * 1.02))).said
+    assert any(line.startswith("b.dcm: lossy compressed") and "Poisson errors do not hold" in line for line in said)
+    assert any(f"add up to {total:.6g}, but the header counts" in line for line in said)

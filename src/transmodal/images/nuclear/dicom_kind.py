@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from pydicom.datadict import keyword_for_tag
 
 from transmodal.errors import UserError
@@ -30,6 +31,7 @@ _NOT_RAW = {
     "DTIM": "dead time",
 }
 """Corrections after which the variance of a value is no longer the value; uniformity, energy and linearity keep it."""
+_SAME_SUM = 0.01  # relative; events outside the field may be counted too
 _UNITS = {"BQML": "Bq/mL", "GML": "SUV", "CPS": "counts a second", "PROPCNTS": "values proportional to counts"}
 
 
@@ -70,7 +72,33 @@ def require_planar_counts(dataset: Any, path: Path) -> list[str]:
         if value in (None, "") and keyword in _pointed_to(dataset) and int(dataset.get("NumberOfFrames") or 1) > 1:
             raise UserError(f"{path} orders its frames by {words}, but has no {keyword}; export it again, planar")
     done = [_NOT_RAW[code] for code in _words(dataset.get("CorrectedImage")) if code in _NOT_RAW]
-    return [f"corrected for {', '.join(done)}: no raw counts, so that Poisson errors do not hold"] if done else []
+    said = [f"corrected for {', '.join(done)}: no raw counts, so that Poisson errors do not hold"] if done else []
+    if str(dataset.get("LossyImageCompression") or "") == "01":
+        said.append("lossy compressed: no raw counts, so that Poisson errors do not hold")
+    return said
+
+
+def counts_that_differ(datasets: Sequence[Any], pixels: Sequence[npt.NDArray[Any]]) -> list[str]:
+    """Say that pixels do not add up to the events that NM headers count (CountsAccumulated, of all frames together).
+
+    Args:
+        datasets: the attributes of each object.
+        pixels: (...) values of each object, all its frames.
+    """
+    found = []
+    for dataset, values in zip(datasets, pixels, strict=True):
+        stated = dataset.get("CountsAccumulated") if dataset.get("Modality") == "NM" else None
+        if stated not in (None, "") and float(stated) > 0:
+            found.append((float(values.sum(dtype=np.float64)), float(stated)))
+    differing = [pair for pair in found if abs(pair[0] / pair[1] - 1) > _SAME_SUM]
+    if not differing:
+        return []
+    total, stated = max(differing, key=lambda pair: abs(pair[0] / pair[1] - 1))
+    where = f" in {len(differing)} of {len(datasets)} files" if len(datasets) > 1 else ""
+    return [
+        f"the pixels add up to {total:.6g}, but the header counts {stated:.6g} (CountsAccumulated){where}: the values "
+        "may be scaled or cut off, so that Poisson errors may not hold"
+    ]
 
 
 def _require_counts(dataset: Any, path: Path) -> None:

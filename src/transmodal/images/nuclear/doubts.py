@@ -1,5 +1,7 @@
 """What of an acquisition can hardly be meant, in words: syringes measured on the wrong side of the injection, units."""
 
+from transmodal.errors import UserError
+from transmodal.images.nuclear.isotopes import ISOTOPES, canonical_name
 from transmodal.images.nuclear.series import NuclearSeries
 
 _SMALL_FIELD = 200.0  # mm, the longer side: a mouse, a rat's half, a pinhole over a thyroid
@@ -9,7 +11,23 @@ _MEGA = 1e6
 
 def doubts_of(series: NuclearSeries) -> list[str]:
     """Return what a user should look at again, a line each."""
-    return [*_sensitivity(series), *_syringe(series)]
+    return [*_isotope(series), *_sensitivity(series), *_syringe(series)]
+
+
+def _isotope(series: NuclearSeries) -> list[str]:
+    if series.isotope is None or not series.agent:
+        return []
+    try:
+        labelled = canonical_name(series.agent)
+    except UserError:  # "MDP" and "FDG" name none
+        return []
+    # "DOTA-TATE 177" may look like an isotope; one of the table is meant as one.
+    if labelled not in ISOTOPES or labelled == series.isotope.name:
+        return []
+    return [
+        f"{series.name}: the isotope is {series.isotope.name}, but the agent {series.agent!r} names {labelled}; mend "
+        "one of them: decay is corrected by the isotope"
+    ]
 
 
 def _sensitivity(series: NuclearSeries) -> list[str]:

@@ -12,10 +12,11 @@ from transmodal.errors import UserError
 from transmodal.images.formats import is_image_file, read, write
 from transmodal.images.image import Image, picture_affine
 from transmodal.images.note import NOTICE
+from transmodal.images.nuclear.dicom_kind import counts_that_differ
 from transmodal.images.nuclear.dicom_nm import Acquired, acquired
 from transmodal.images.nuclear.doubts import doubts_of
 from transmodal.images.nuclear.series import NuclearSeries
-from transmodal.images.nuclear.sidecar import Sidecar, read_sidecar, sidecar_path, write_sidecar
+from transmodal.images.nuclear.sidecar import SUFFIX, Sidecar, read_sidecar, sidecar_path, write_sidecar
 
 
 def read_nuclear(path: str | Path, *, energy_window: int = 1, detector: int = 1) -> NuclearSeries:
@@ -41,11 +42,14 @@ def read_nuclear(path: str | Path, *, energy_window: int = 1, detector: int = 1)
     image = _stacked(images, path) if path.is_dir() else images[0]
     frames = _frames(image)
     beside = sidecar_path(path)
+    _require_place(path, beside)
     sidecar = read_sidecar(beside) if beside.is_file() else Sidecar()
     headers = [_header_of(each) for each in images]
     known = Acquired(np.arange(len(frames)))
     if all(header is not None for header in headers):
         known = acquired(headers, files, len(frames), path, energy_window, detector, sidecar.overrides)
+        differing = counts_that_differ(headers, [each.pixels for each in images])
+        known = replace(known, said=(*known.said, *(f"{path.name}: {line}" for line in differing)))
     frames = frames[known.chosen]
     starts = sidecar.starts if sidecar.starts is not None else known.starts
     durations = sidecar.durations if sidecar.durations is not None else known.durations
@@ -64,6 +68,7 @@ def read_nuclear(path: str | Path, *, energy_window: int = 1, detector: int = 1)
     derivation = image.source.derivation
     if sidecar.synthetic and NOTICE not in derivation:
         derivation = " ".join(filter(None, [NOTICE, derivation or sidecar.derivation]))
+    saturation, too_much = _saturation(sidecar.saturation, frames, path)
     series = NuclearSeries(
         frames,
         affine,
@@ -74,10 +79,10 @@ def read_nuclear(path: str | Path, *, energy_window: int = 1, detector: int = 1)
         sidecar.sensitivity,
         sidecar.agent or known.agent,
         sidecar.energy_window or known.energy_window,
-        sidecar.saturation or _greatest(frames),
+        saturation,
         has_size,
         replace(image.source, derivation=derivation),
-        known.said,
+        (*known.said, *too_much),
     )
     return _checked(series)
 
@@ -104,6 +109,13 @@ def write_stack(series: NuclearSeries, path: str | Path) -> Path:
     return write(volume, path, derivation=derivation)
 
 
+def _require_place(path: Path, beside: Path) -> None:
+    """Refuse a folder of frames whose only sidecar lies inside, where it would be passed over."""
+    inside = sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() and not beside.is_file() else []
+    if inside:
+        raise UserError(f"the sidecar {inside[0]} lies in the folder of frames; move it beside the folder, as {beside}")
+
+
 def _files_of(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
@@ -116,6 +128,8 @@ def _files_of(path: Path) -> list[Path]:
 def _stacked(images: list[Image], folder: Path) -> Image:
     """Return pictures of one frame each as one image of many."""
     first = images[0]
+    if any(image.spatial_dims > 2 for image in images):
+        raise UserError(f"{folder} holds stacks of many frames, such as {Path(first.name).name}; name one file")
     for other in images:
         if other.spatial_dims != 2 or other.channels or other.shape != first.shape:
             raise UserError(
@@ -162,6 +176,18 @@ def _frames(image: Image) -> npt.NDArray[Any]:
 def _greatest(frames: npt.NDArray[Any]) -> float | None:
     """Return the greatest value that a file of 8 or 16 bits can hold; wider ones hold whatever is counted."""
     return float(np.iinfo(frames.dtype).max) if frames.dtype.kind in "iu" and frames.dtype.itemsize <= 2 else None
+
+
+def _saturation(stated: float | None, frames: npt.NDArray[Any], path: Path) -> tuple[float | None, list[str]]:
+    """Return the greatest value that can be held, and a line where the sidecar states more than the file can hold."""
+    greatest = _greatest(frames)
+    if stated is None or greatest is None or stated <= greatest:
+        return stated or greatest, []
+    line = (
+        f"{path}: saturation_counts of its sidecar is {stated:g}, but the file has {8 * frames.dtype.itemsize} bits "
+        f"and holds at most {greatest:g}; {greatest:g} was taken"
+    )
+    return greatest, [line]
 
 
 def _checked(series: NuclearSeries) -> NuclearSeries:
