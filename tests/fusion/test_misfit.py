@@ -169,9 +169,11 @@ def test_target_and_background_that_are_asked_for_have_their_roles_in_every_tabl
     # What models warn of stands under the answers, too.
     assert pandas.read_csv(tmp_path / "answers.csv")["remark"][0].startswith("The photograph is unlike those")
     assert '<p class="warning">The photograph is unlike those' in page
-    follow(FIELD, series, where, plain.without("tumour"), tmp_path, said=["The photograph is unlike those."])
+    said = ["The photograph is unlike those."]
+    follow(FIELD, series, where, plain.without("tumour"), tmp_path, said=said, overwrite=True)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert '<h2>Read first</h2><p class="warning">' in page
     assert '<p class="warning">The photograph is unlike those.</p>' in page
     with pytest.raises(UserError, match="muscle is the background and cannot be the target"):
-        follow(FIELD, series, where, plain, tmp_path, target="muscle", background=Background("region", "muscle"))
+        beside = Background("region", "muscle")
+        follow(FIELD, series, where, plain, tmp_path / "other", target="muscle", background=beside)
