@@ -128,7 +128,7 @@ def test_negative_counts_are_kept_and_said(tmp_path: Path) -> None:
     frames = made.frames.astype(np.int16)
     frames[0, 0, 0] = -7
     back = read_nuclear(write_stack(made.with_frames(frames), tmp_path / "corrected.tif"))
-    assert back.frames.min() == -7 and "below zero; they are kept" in back.said[0]
+    assert back.frames.min() == -7 and any("below zero; they are kept" in line for line in back.said)
 
 
 def test_full_pixels_are_said(tmp_path: Path) -> None:
