@@ -94,7 +94,8 @@ def _descend(image: Floats, variation: TotalVariation, step: float, descents: in
     nothing = np.zeros(variation.layout[1:], np.float32)
     direction = np.empty_like(laid)
     dual = variation.dual()
-    smallest = np.float32(_FLAT * max(float(laid.max()), 1e-12))
+    # Its square must be no denormal number, which some machines take for 0.
+    smallest = np.float32(max(_FLAT * float(laid.max()), 1e-15))
     for _ in range(descents):
         for slices, gradient, towards in zip(laid, dual, direction, strict=True):
             kernels.normalised_gradient(slices, gradient, variation.squares, smallest)
