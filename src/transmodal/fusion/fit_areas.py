@@ -11,12 +11,12 @@ import numpy.typing as npt
 
 from transmodal.fusion.curve_models import area_between
 from transmodal.fusion.estimates import Estimate
+from transmodal.fusion.fit_quantities import LONGEST
 from transmodal.fusion.least_squares import Problem, covariance, gradient, residuals_of
 from transmodal.images.nuclear.decay import mean_over
 
 Array = npt.NDArray[np.float64]
 _HOUR = 3600.0
-_LONGEST = 10.0  # half-times than which, in observations, an end is not seen
 _NOTHING = 0.01  # of the highest frame: the fit does not say what a frame's shape is
 _NEGLIGIBLE = 0.01  # of the observed area: a tail so small need not be known for the total
 _TELLING = 100.0  # a bound further below the value says nothing
@@ -73,14 +73,13 @@ def areas(
     trapezoids = np.atleast_1d(np.trapezoid(problem.values / constant, middles, axis=1)) / _HOUR
     reach, of_area = np.sqrt(threshold), f"{unit}·h"
     made = []
-    endless = problem.model.terms(theta).rates.min(-1) < np.log(2.0) / (_LONGEST * (seen[1] - seen[0]))
+    # Of what stays, the tail would be as long as the bound of its rate lets it be.
+    endless = problem.model.terms(theta).rates.min(-1) < np.log(2.0) / (LONGEST * (seen[1] - seen[0]))
     no_isotope = Estimate(None, unit=of_area, note="no isotope is known")
     for i in range(len(theta)):
         observed, before, tail, total = ((value[i] / _HOUR, sd[i] / _HOUR) for value, sd in corrected)
         tail_estimate, total_estimate = _open(*tail, reach[i], of_area), _open(*total, reach[i], of_area)
-        if (
-            endless[i] and tail[0] > _NEGLIGIBLE * observed[0]
-        ):  # of what stays the tail is that of the bound of its rate
+        if endless[i] and tail[0] > _NEGLIGIBLE * observed[0]:
             tail_estimate = Estimate(None, unit=of_area, note="the curve shows no end")
         if tail_estimate.value is None and tail[0] + reach[i] * tail[1] > _NEGLIGIBLE * observed[0]:
             total_estimate = Estimate(None, observed[0], np.inf, of_area, "", "the curve has no end that the data show")
