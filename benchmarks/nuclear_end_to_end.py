@@ -88,7 +88,7 @@ def measured(data: Path, agent: str, models: dict[str, Path], made: Path, backgr
         registration = register(xray, series, data / "fiducials.csv")
         truth = pandas.read_csv(data / "truth" / f"{name}.csv")
         for way in WAYS:
-            regions = regions_of(way, data, name, models, made)
+            regions = regions_of(way, data, name, models, made).within(series, registration.transform)
             curves = time_activity(series, regions.on(series, registration.transform), background)
             assert curves.percent_id is not None and curves.durations is not None
             means = np.average(curves.percent_id, axis=1, weights=curves.durations)

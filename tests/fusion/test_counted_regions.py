@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from transmodal.errors import UserError
 from transmodal.fusion.areas import cover, crosses_itself, edges_of_mask, edges_of_polygon, signed_area
+from transmodal.fusion.biodistribution import follow
 from transmodal.fusion.region_files import (
     LabelNames,
     Polygon,
@@ -19,7 +20,9 @@ from transmodal.fusion.region_files import (
     read_polygons,
     write_polygons,
 )
+from transmodal.fusion.region_sources import RegionSources, find_regions
 from transmodal.fusion.regions import Regions, region_above, regions_from_labels, regions_from_polygons
+from transmodal.fusion.registration import Registration
 from transmodal.images import Image, picture_affine
 from transmodal.images.nuclear import NuclearSeries
 from transmodal.images.transform import Transform
@@ -161,6 +164,46 @@ def test_what_lies_outside_is_said_or_refused() -> None:
     assert half.shares[0] == pytest.approx(0.5) and "only 50.0 % of it lies in the nuclear field" in half.said[0]
     with pytest.raises(UserError, match="tumour lies wholly outside the field"):
         regions_from_polygons(Polygons((square(x=60.0),)), ANATOMY).on(series())
+
+
+def test_what_a_model_finds_outside_is_left_out_and_named() -> None:
+    found = regions_from_polygons(Polygons((square("liver"), square("lungs", 60.0), square("heart", -2.0))), ANATOMY)
+    kept = found.within(series())
+    assert kept.names == ("liver", "heart") and kept.outside == ("lungs",)
+    assert kept.said == ("Found wholly outside the nuclear field and left out: lungs; the map of organs shows where.",)
+    assert kept.within(series()) is kept and kept.without("heart").outside == ("lungs",)
+    assert kept.joined(regions_from_polygons(Polygons((square("drawn"),)), ANATOMY)).outside == ("lungs",)
+    assert kept.on(series()).said[0] == kept.said[0]
+    shifted = Transform("rigid", np.array([[1.0, 0, 200], [0, 1, 0], [0, 0, 1]]))
+    for ask in (lambda: kept.with_roles("lungs"), lambda: kept.with_roles("", "lungs"), lambda: kept.number("lungs")):
+        with pytest.raises(UserError, match=r"the region lungs was found wholly outside .* name one of liver, heart"):
+            ask()
+    with pytest.raises(UserError, match="all regions that were found lie wholly outside"):
+        found.within(series(), shifted)
+
+
+def test_organs_of_a_model_outside_do_not_end_a_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = np.zeros(ANATOMY.shape, np.uint8)
+    labels[20:40, 20:40], labels[80:, 150:] = 1, 2
+    names = LabelNames({1: "liver", 2: "lungs"})
+    made = (Image(labels, ANATOMY.affine, quantity="label"), names, ("The picture is unlike others.",))
+    monkeypatch.setattr("transmodal.fusion.region_sources.find_organs", lambda *_, **__: made)
+    small = NuclearSeries(np.ones((1, 15, 20)), picture_affine((1.0, 1.0)))
+    where = Registration(Transform.identity(2), "known")
+
+    def found(*leave_out: str) -> tuple[Regions, tuple[str, ...]]:
+        sources = RegionSources(organs=tmp_path, leave_out=leave_out)
+        return find_regions(sources, ANATOMY, small, where, picture=tmp_path / "x.png", folder=tmp_path)
+
+    regions, said = found()
+    assert regions.names == ("liver",) and regions.outside == ("lungs",) and said == made[2]
+    assert found("lungs")[0].names == ("liver",)
+    with pytest.raises(UserError, match="there is no region 'spleen' to leave out"):
+        found("spleen")
+    with pytest.raises(UserError, match="the region lungs was found wholly outside"):
+        follow(ANATOMY, small, where, regions, tmp_path / "out", target="lungs")
+    page = follow(ANATOMY, small, where, regions, tmp_path / "out", target="liver").files["report"]
+    assert "wholly outside the nuclear field and left out: lungs" in page.read_text(encoding="utf-8")
 
 
 def test_roles_are_given_and_taken() -> None:

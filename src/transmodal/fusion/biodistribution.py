@@ -159,6 +159,8 @@ def _with_roles(regions: Regions, target: str, background: Background | None) ->
     """
     beside = background.region if background is not None and background.how == "region" else ""
     regions = regions.with_roles(background=beside)
+    if target:
+        regions.number(target)
     name = target_of(regions.names, regions.roles, target)
     if name and regions.roles[regions.names.index(name)] == "background":
         if target:

@@ -5,6 +5,7 @@ counts in no region.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -42,14 +43,15 @@ def small_regions(regions: RegionWeights) -> list[str]:
     ]
 
 
-def covered_regions(regions: RegionWeights) -> list[str]:
+@lru_cache(maxsize=1)  # the same regions are often counted again
+def covered_regions(regions: RegionWeights) -> tuple[str, ...]:
     """Return a line about the regions between whose parts others lie, as the lungs' between ribs in a label map.
 
     Such a map gives each pixel to one organ alone. What lies behind bone is counted as bone: the organ's own value is
     too low, and that of what covers it holds both.
     """
     if len(regions.outlines) != len(regions.names):
-        return []
+        return ()
     masks = fine_masks(regions)
     fine, coarse = masks[0].shape, regions.weights.shape[1:]
     cell = [length * many / few for length, many, few in zip(regions.spacing, coarse, fine, strict=True)]
@@ -67,12 +69,12 @@ def covered_regions(regions: RegionWeights) -> list[str]:
             chief = max(over, key=lambda name: over[name])
             found.append((share, f"{regions.names[place]} ({100 * share:.0f} %, most by {chief})"))
     if not found:
-        return []
+        return ()
     named = ", ".join(words for _, words in sorted(found, reverse=True))
-    return [
+    return (
         f"Covered by other regions: {named}. In the plane they lie over each other, and the map gives each pixel to "
-        "one: values of the covered are too low, and those of what covers them hold both."
-    ]
+        "one: values of the covered are too low, and those of what covers them hold both.",
+    )
 
 
 def _closed(mask: npt.NDArray[np.bool_], cell: Sequence[float]) -> npt.NDArray[np.bool_]:

@@ -12,6 +12,7 @@ from transmodal.fusion.fields import is_plain
 from transmodal.fusion.region_files import LabelNames, Role, read_label_names, read_polygons
 from transmodal.fusion.regions import Regions, region_above, regions_from_labels, regions_from_polygons, target_of
 from transmodal.fusion.registration import Registration
+from transmodal.fusion.registration_doubts import explained_by
 from transmodal.images import Image, read, require_same_grid
 from transmodal.images.nuclear.series import NuclearSeries
 from transmodal.images.synthetic import sidecar_of
@@ -64,13 +65,15 @@ def find_regions(
         device: where the model runs.
 
     Raises:
-        UserError: nothing is given, the label map lies on another grid or has no names, or as the readers say.
+        UserError: nothing is given, the label map lies on another grid or has no names, the model finds nothing in the
+            nuclear field, or as the readers say. Single organs that it finds outside the field are left out and said.
     """
     found: list[Regions] = []
     said: tuple[str, ...] = ()
     if sources.organs is not None:
         made, names, said = find_organs(picture, sources.organs, folder / "organs.png", spacing=spacing, device=device)
-        found.append(_of_labels(made, names, anatomy))
+        with explained_by(registration.said):
+            found.append(_of_labels(made, names, anatomy).within(series, registration.transform))
     if sources.labels is not None:
         found.append(_of_labels(read(sources.labels), _names_of(sources.labels, sources.names), anatomy))
     if sources.polygons is not None:
@@ -83,7 +86,7 @@ def find_regions(
     if not found:
         raise UserError("no regions: give a model of organs, a label map, polygons, or a threshold of the activity")
     everything = found[0].joined(*found[1:])
-    unknown = [name for name in sources.leave_out if name not in everything.names]
+    unknown = [name for name in sources.leave_out if name not in (*everything.names, *everything.outside)]
     if unknown:
         raise UserError(f"there is no region {unknown[0]!r} to leave out; there are {', '.join(everything.names)}")
     return everything.without(*sources.leave_out) if sources.leave_out else everything, said

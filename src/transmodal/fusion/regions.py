@@ -13,7 +13,8 @@ from scipy import ndimage
 
 from transmodal.datasets.label_classes import COLOURS
 from transmodal.errors import UserError
-from transmodal.fusion.areas import Edges, cover, edges_of_mask, edges_of_polygon, signed_area
+from transmodal.fusion.areas import Edges, cover, edges_of_mask, edges_of_polygon
+from transmodal.fusion.outlines import CELLS, cells_matrix, covered_by, in_world, mapped
 from transmodal.fusion.region_files import LabelNames, Polygons, Role, require_names_once
 from transmodal.images.image import Image
 from transmodal.images.nuclear.series import NuclearSeries
@@ -78,6 +79,7 @@ class Regions:
         sources: where each comes from, in words.
         said: what a user should know, a line each.
         from_activity: names of those that were drawn where the activity is high; that it is there shows nothing.
+        outside: names of those that `within` left out.
     """
 
     names: tuple[str, ...]
@@ -89,6 +91,7 @@ class Regions:
     sources: tuple[str, ...] = ()
     said: tuple[str, ...] = ()
     from_activity: frozenset[str] = frozenset()
+    outside: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         count = len(self.names)
@@ -97,7 +100,7 @@ class Regions:
         require_names_once(list(self.names), "the regions")
         if not self.edges:
             to_world = index_to_world(self.grid)
-            object.__setattr__(self, "edges", tuple(_to_world(edges_of_mask(mask), to_world) for mask in self.masks))
+            object.__setattr__(self, "edges", tuple(in_world(edges_of_mask(mask), to_world) for mask in self.masks))
         for name, default in (("roles", ""), ("sources", "a mask")):
             if not getattr(self, name):
                 object.__setattr__(self, name, (default,) * count)
@@ -111,6 +114,21 @@ class Regions:
     def grid(self) -> Image:
         """The anatomy's grid, without its pixels."""
         return Image(np.broadcast_to(np.uint8(0), self.masks.shape[1:]), self.affine)
+
+    def number(self, name: str) -> int:
+        """Return the place of a region.
+
+        Raises:
+            UserError: there is none of that name, or it was left out for lying outside the nuclear field.
+        """
+        if name in self.names:
+            return self.names.index(name)
+        if name in self.outside:
+            raise UserError(
+                f"the region {name} was found wholly outside the nuclear field and left out; check the registration "
+                f"and the picture of the regions, or name one of {', '.join(self.names)}"
+            )
+        raise UserError(f"there is no region {name!r}; the regions are {', '.join(self.names)}")
 
     def joined(self, *others: "Regions") -> "Regions":
         """Return these and other regions over the same anatomy.
@@ -131,23 +149,23 @@ class Regions:
             sum((each.sources for each in together), ()),
             sum((each.said for each in together), ()),
             frozenset().union(*(each.from_activity for each in together)),
+            sum((each.outside for each in together), ()),
         )
 
     def with_roles(self, target: str = "", background: str = "") -> "Regions":
         """Return the same regions with one as the target and one as the background; "" keeps what they are.
 
         Raises:
-            UserError: there is no such region.
+            UserError: there is no such region, or it lies outside the nuclear field.
         """
         roles = list(self.roles)
         asked: tuple[tuple[str, Role], ...] = ((target, "target"), (background, "background"))
         for name, role in asked:
             if not name:
                 continue
-            if name not in self.names:
-                raise UserError(f"there is no region {name!r}; the regions are {', '.join(self.names)}")
+            place = self.number(name)
             roles = ["" if old == role else old for old in roles]
-            roles[self.names.index(name)] = role
+            roles[place] = role
         return replace(self, roles=tuple(roles))
 
     def without(self, *names: str) -> "Regions":
@@ -155,11 +173,44 @@ class Regions:
         kept = [place for place, name in enumerate(self.names) if name not in names]
         if not kept:
             raise UserError("no region is left; keep at least one")
-        columns = (self.edges, self.roles, self.colours, self.sources)
-        edges, roles, colours, sources = (tuple(column[place] for place in kept) for column in columns)
         chosen = tuple(self.names[place] for place in kept)
-        drawn = self.from_activity.intersection(chosen)
-        return Regions(chosen, self.masks[kept], self.affine, edges, roles, colours, sources, self.said, drawn)  # type: ignore[arg-type]
+        return replace(
+            self,
+            names=chosen,
+            masks=self.masks[kept],
+            edges=tuple(self.edges[place] for place in kept),
+            roles=tuple(self.roles[place] for place in kept),
+            colours=tuple(self.colours[place] for place in kept),
+            sources=tuple(self.sources[place] for place in kept),
+            from_activity=self.from_activity.intersection(chosen),
+        )
+
+    def within(self, series: NuclearSeries, transform: Transform | None = None) -> "Regions":
+        """Return the regions of which something lies in the nuclear field; the others are named in `outside` and said.
+
+        For what a model found, which may be wrong in a corner of the picture; what a person drew there is a mistake
+        that `on` refuses.
+
+        Args:
+            series, transform: as of `on`.
+
+        Raises:
+            UserError: all of them lie outside.
+        """
+        to_cells = cells_matrix(series, transform)
+        gone = tuple(
+            name
+            for name, edges in zip(self.names, self.edges, strict=True)
+            if covered_by(edges, to_cells, series, transform)[1] < _NOTHING
+        )
+        if not gone:
+            return self
+        if len(gone) == len(self.names):
+            raise UserError(
+                f"all regions that were found lie wholly outside the field of {series.name}; check the registration"
+            )
+        line = f"Found wholly outside the nuclear field and left out: {', '.join(gone)}; the map of organs shows where."
+        return replace(self.without(*gone), said=(*self.said, line), outside=(*self.outside, *gone))
 
     def weights_on(self, series: NuclearSeries, transform: Transform | None = None) -> Weights:
         """Return the share of each nuclear pixel inside each region, (R, H, W) in 0…1; see `on`."""
@@ -175,14 +226,10 @@ class Regions:
         Raises:
             UserError: a region lies wholly outside the nuclear field.
         """
-        grid = series.frame(0)
-        there = np.eye(3) if transform is None else transform.matrix
-        matrix = np.asarray(_cells() @ np.linalg.inv(there @ index_to_world(grid)), dtype=np.float64)
+        to_cells = cells_matrix(series, transform)
         weights, shares, outlines, said = [], [], [], list(self.said)
         for name, edges in zip(self.names, self.edges, strict=True):
-            outline = _mapped(matrix, edges, middle=_middle(series, transform))
-            covered = cover(outline, series.shape) if outline is not None else np.zeros(series.shape)
-            share = covered.sum() / abs(signed_area(outline)) if outline is not None else 0.0
+            covered, share, outline = covered_by(edges, to_cells, series, transform)
             if share < _NOTHING or outline is None:
                 raise UserError(
                     f"the region {name} lies wholly outside the field of {series.name}; check the registration, or "
@@ -245,12 +292,12 @@ def regions_from_polygons(polygons: Polygons, anatomy: Image) -> Regions:
             f"{polygons.name} is in mm, but {anatomy.name} says no pixel size; draw them in pixels, or give --spacing"
         )
     to_world = index_to_world(anatomy)
-    to_cells = _cells() @ np.linalg.inv(to_world)
+    to_cells = CELLS @ np.linalg.inv(to_world)
     edges = []
     for each in polygons.polygons:
         drawn = edges_of_polygon(each.points)
-        edges.append(drawn if polygons.unit == "mm" else _apply(to_world, drawn[..., ::-1]))
-    masks = np.stack([cover(_apply(to_cells, each), (anatomy.shape[0], anatomy.shape[1])) >= 0.5 for each in edges])
+        edges.append(drawn if polygons.unit == "mm" else mapped(to_world, drawn[..., ::-1]))
+    masks = np.stack([cover(mapped(to_cells, each), (anatomy.shape[0], anatomy.shape[1])) >= 0.5 for each in edges])
     names = tuple(each.name for each in polygons.polygons)
     roles = tuple(each.role for each in polygons.polygons)
     source = f"drawn, {polygons.name}"
@@ -302,7 +349,7 @@ def region_above(
     if at is None:
         row, column = divmod(int(np.where(allowed, counts, -np.inf).argmax()), counts.shape[1])
     else:
-        place = _apply(np.asarray(np.linalg.inv(forth @ to_world), dtype=np.float64), np.array(at, dtype=np.float64))
+        place = mapped(np.asarray(np.linalg.inv(forth @ to_world), dtype=np.float64), np.array(at, dtype=np.float64))
         row, column = (int(value) for value in np.rint(place))
         if not (0 <= row < counts.shape[0] and 0 <= column < counts.shape[1] and mask[row, column]):
             raise UserError(
@@ -310,42 +357,13 @@ def region_above(
                 "choose a point inside, or a lower threshold"
             )
     piece = numbered == numbered[row, column]
-    edges = _apply(forth, _to_world(edges_of_mask(piece), to_world))
-    cells = _apply(_cells() @ np.linalg.inv(index_to_world(anatomy)), edges)
+    edges = mapped(forth, in_world(edges_of_mask(piece), to_world))
+    cells = mapped(CELLS @ np.linalg.inv(index_to_world(anatomy)), edges)
     drawn = cover(cells, (anatomy.shape[0], anatomy.shape[1])) >= 0.5
     looked = "all frames together" if frame is None else f"frame {frame + 1}"
     source = f"activity from {100 * share:g} % of the maximum of {looked} on, one connected piece"
     found = frozenset({name})
     return Regions((name,), drawn[None], anatomy.affine, (edges,), (role,), sources=(source,), from_activity=found)
-
-
-def _cells() -> npt.NDArray[np.float64]:
-    """Return the matrix from (row, column, 1) to cells (x, y, 1), in which pixel (0, 0) is [0, 1] × [0, 1]."""
-    return np.array([[0.0, 1.0, 0.5], [1.0, 0.0, 0.5], [0.0, 0.0, 1.0]])
-
-
-def _to_world(edges: Edges, to_world: npt.NDArray[np.float64]) -> Edges:
-    return _apply(np.asarray(to_world @ np.linalg.inv(_cells()), dtype=np.float64), edges)
-
-
-def _apply(matrix: npt.NDArray[np.float64], points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    mapped = points @ matrix[:, :2].T + matrix[:, 2]
-    return np.asarray(mapped[..., :2] / mapped[..., 2:])
-
-
-def _middle(series: NuclearSeries, transform: Transform | None) -> npt.NDArray[np.float64]:
-    """Return the middle of the nuclear field in the anatomy's world."""
-    to_world = index_to_world(series.frame(0))
-    middle = _apply(to_world, (np.array(series.shape, dtype=np.float64) - 1) / 2)
-    return middle if transform is None else np.asarray(transform.apply(middle))
-
-
-def _mapped(matrix: npt.NDArray[np.float64], edges: Edges, middle: npt.NDArray[np.float64]) -> Edges | None:
-    """Carry an outline over; None where a part lies behind the horizon of a homography."""
-    weight = edges @ matrix[2, :2] + matrix[2, 2]
-    if (weight * (middle @ matrix[2, :2] + matrix[2, 2]) <= 0).any():
-        return None
-    return _apply(matrix, edges)
 
 
 def target_of(names: Sequence[str], roles: Sequence[str], asked: str = "") -> str:
