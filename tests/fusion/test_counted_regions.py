@@ -154,7 +154,9 @@ def test_a_threshold_takes_the_piece_at_a_point() -> None:
     assert hot.weights_on(series(frames)).sum() == pytest.approx(12.0)
     other = region_above(series(frames), ANATOMY, share=0.4, at=(31.0, 15.0), name="second")
     np.testing.assert_allclose(other.weights_on(series(frames))[0], frames[0] == 60.0, atol=1e-9)
-    assert hot.joined(other).names == ("above threshold", "second")
+    both = hot.joined(other)
+    assert both.names == ("above threshold", "second") and len(set(both.colours)) == 2
+    assert hot.colours == other.colours == both.colours[:1]
     with pytest.raises(UserError, match="is not above 40 % of the maximum"):
         region_above(series(frames), ANATOMY, at=(45.0, 3.0))
 

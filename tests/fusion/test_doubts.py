@@ -109,6 +109,31 @@ def test_noise_alone_is_not_more_than_was_injected() -> None:
     assert curves.percent_id is not None and curves.percent_id.max() > 100 and not curves.doubts
 
 
+def test_a_sensitivity_in_counts_a_minute_is_noticed_by_how_little_there_is() -> None:
+    series = study()
+    assert curves_of(series, KIDNEYS).facts["whole field"].startswith("all its counts are up to 82.71 %ID")
+    [line] = curves_of(replace(series, sensitivity=60 * 200.0), KIDNEYS).doubts
+    assert line.startswith("All counts of the nuclear field make up less than 1.392 %ID") and "(not a minute)" in line
+    [line] = time_activity(replace(series, sensitivity=60 * 200.0), drawn().on(series), together=True).doubts
+    assert "not a minute" in line
+    none = replace(series, injection=None)
+    assert not curves_of(none, KIDNEYS).doubts and "whole field" not in curves_of(none, KIDNEYS).facts
+
+
+def test_a_background_drawn_over_the_target_is_said() -> None:
+    over = (
+        drawn()
+        .without("muscle")
+        .joined(regions_from_polygons(Polygons((box("back", 11.5, 8.5, 7, "background"),)), ANATOMY))
+    )
+    curves = time_activity(study(), over.on(study()), Background("region"))
+    assert curves.doubts == (
+        "Regions that lie in the background region back with a part of their area: tumour (50 %). What is taken off "
+        "them is partly their own: draw the background beside them.",
+    )
+    assert not time_activity(study(), over.on(study())).doubts
+
+
 def test_counts_that_no_region_holds_are_said() -> None:
     series = study()
     frames = np.asarray(series.frames).copy()

@@ -197,6 +197,14 @@ def test_the_frame_says_unit_time_scale_threshold_and_error(xray: Image, study: 
     assert "diagnosis" not in said
 
 
+def test_a_large_registration_error_is_written_in_the_colour_of_warnings(xray: Image, study: NuclearSeries) -> None:
+    made = overlay(xray, study)
+    for error, said, is_warned in ((5.0, "error 5 mm", False), (9.0, "error 9 mm, 4 nuclear pixels", True)):
+        drawn = framed(replace(made, registration=replace(made.registration, error_mm=error)))
+        assert any(text.replace("\u00a0", " ").endswith(said) for text in drawn.texts)
+        assert (drawn.pixels == (0xFF, 0xB4, 0x54)).all(axis=-1).any() == is_warned
+
+
 def test_the_bar_and_the_scale_have_their_lengths(xray: Image, study: NuclearSeries) -> None:
     drawn = framed(overlay(xray, study))
     below = drawn.pixels[drawn.top + 320 + 6 :, drawn.left : drawn.left + 640]

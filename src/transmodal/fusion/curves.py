@@ -19,14 +19,17 @@ from transmodal.fusion.doubts import (
     beyond_injected,
     covered_regions,
     hottest_pixel,
+    little_injected,
     saturated,
     small_regions,
+    within_background,
 )
 from transmodal.fusion.regions import RegionWeights
 from transmodal.fusion.units import Attenuation, Scale, facts_of, in_units, said_of
 from transmodal.images.files import write_text
 from transmodal.images.nuclear.decay import mean_over
 from transmodal.images.nuclear.series import NuclearSeries
+from transmodal.reporting.figures import plain_number
 
 Array = npt.NDArray[np.float64]
 _MOST_HALF_LIVES = 40.0  # after which nothing is left to see: the half-life's unit is wrong
@@ -43,7 +46,8 @@ class TimeActivity:
         background: over the same area beside it, with its standard deviation `background_sd`.
         net: counts less background; negative values are kept.
         net_sd: Poisson.
-        starts, durations: (F,) s after the injection.
+        starts, durations, ends: (F,) s after the injection; of frames that were added up the time that was counted,
+            and the end of the last.
         rate: net counts a second.
         activity: mean of each frame, Bq, not corrected for decay.
         percent_id: of the injected activity, decay-corrected to the injection.
@@ -76,6 +80,7 @@ class TimeActivity:
     net_sd: Array
     starts: Array | None = None
     durations: Array | None = None
+    ends: Array | None = None
     rate: Array | None = None
     activity: Array | None = None
     percent_id: Array | None = None
@@ -128,7 +133,7 @@ class TimeActivity:
             "region": np.repeat(self.names, frames),
             "frame": np.tile(np.arange(1, frames + 1), regions),
         }
-        for name, times in (("start_s", self.starts), ("duration_s", self.durations)):
+        for name, times in (("start_s", self.starts), ("duration_s", self.durations), ("end_s", self.ends)):
             if times is not None:
                 columns[name] = np.tile(times, regions)
         scale = self.scale if self.percent_id is None else None
@@ -206,10 +211,15 @@ def time_activity(
         counted.net, counted.net_sd, counted.names, series, counted.durations, counted.undecayed, attenuation
     )
     after = counted.after_injection
+    of_field, of_field_sd = _of_field(frames, series, together=together)
+    if of_field is not None:
+        most = float(of_field[after if after.any() else ...].max())
+        facts["whole field"] = f"all its counts are up to {plain_number(most)} %ID, nothing taken off"
     hottest, nowhere = hottest_pixel(frames if together or not after.any() else frames[after], regions)
     doubts = [
         *small_regions(regions), *covered_regions(regions), *nowhere, *below_zero(frames, regions), *saturation,
-        *beyond_injected(regions, known.percent_id, known.percent_id_sd, after)
+        *beyond_injected(regions, known.percent_id, known.percent_id_sd, after),
+        *little_injected(of_field, of_field_sd, after), *within_background(regions, background_name(rule, regions)),
     ]  # fmt: skip
     return replace(
         _ratios(counted), rate=known.rate, activity=known.activity, percent_id=known.percent_id,
@@ -244,6 +254,19 @@ def _in_order(series: NuclearSeries, said: list[str]) -> tuple[NuclearSeries, li
     return series, said
 
 
+def _of_field(frames: Array, series: NuclearSeries, *, together: bool) -> tuple[Array | None, Array | None]:
+    """Return all counts of the field in %ID, (F,), and their standard deviations; None where that is not known."""
+    total = frames.sum(axis=(1, 2))[None]
+    spread = np.sqrt(np.abs(frames).sum(axis=(1, 2)))[None]
+    none = np.zeros_like(total)
+    field = _timed(TimeActivity(("field",), ("",), np.ones(1), total, none, none, total, spread), series)
+    field = _added(field) if together else field
+    known = in_units(field.net, field.net_sd, field.names, series, field.durations, field.undecayed)
+    if known.percent_id is None or known.percent_id_sd is None:
+        return None, None
+    return known.percent_id[0], known.percent_id_sd[0]
+
+
 def _counts(series: NuclearSeries, regions: RegionWeights, taken: list[Corrected]) -> TimeActivity:
     counts, background, spread, net, sd = (
         np.stack([getattr(each, name) for each in taken])
@@ -269,6 +292,7 @@ def _timed(curves: TimeActivity, series: NuclearSeries) -> TimeActivity:
         undecayed = durations * np.asarray(mean_over(isotope.half_life, starts, durations))
     return replace(
         curves, starts=starts, durations=durations, undecayed=undecayed,
+        ends=None if starts is None or durations is None else starts + durations,
         half_life=None if isotope is None else isotope.half_life,
     )  # fmt: skip
 
@@ -289,6 +313,7 @@ def _added(curves: TimeActivity) -> TimeActivity:
         curves, counts=counts, background=background, net=net, saturated=saturated,
         background_sd=variance(curves.background_sd), net_sd=variance(curves.net_sd),
         starts=None if curves.starts is None else curves.starts[:1],
+        ends=None if curves.ends is None else curves.ends.max(keepdims=True),
         durations=total(curves.durations), undecayed=total(curves.undecayed),
     )  # fmt: skip
 

@@ -22,8 +22,10 @@ COVERED = 0.3
 """Of a region with the gaps between its parts: held by other regions, from which it counts as covered."""
 _GAP = 4.0  # mm between parts of one region that belong together: more than the ribs of a mouse are apart
 _WHOLE = 100.0  # %ID
+_LEAST = 5.0  # %ID of a whole field; a mouse in it shows tens, after attenuation
 _SURE = 3.0  # standard deviations
 _OVERLAP = 0.01  # of a region's area, from which it is not added to others
+_SHARED = 0.05  # of a region's area in the background region, from which that is said
 _WORTH = 0.05  # of a pixel's area
 _NEAR = 2  # pixels
 
@@ -144,8 +146,41 @@ def beyond_injected(
         names = ", ".join(regions.names[place] for place in apart)
         where = f"up to {plain_number(float(total.max()))} %ID in {names} together, which do not overlap"
     return [
-        f"More than was injected: {where}. Check that times are in seconds, the injected activity in MBq, the "
-        "sensitivity in counts a second for each MBq, and any correction for depth."
+        f"More than was injected: {where}. Check that times are in seconds and the frames in their order, the injected "
+        "activity in MBq, the sensitivity in counts a second for each MBq, and any correction for depth."
+    ]
+
+
+def little_injected(percent: Array | None, deviations: Array | None, after: npt.NDArray[np.bool_]) -> list[str]:
+    """Return a line where all counts of the field, (F,) %ID, are hardly anything of what was injected."""
+    if percent is None or deviations is None or not after.any():
+        return []
+    most = float((percent[after] + _SURE * deviations[after]).max())
+    if not most < _LEAST:
+        return []
+    return [
+        f"All counts of the nuclear field make up less than {plain_number(most)} %ID in every frame, hardly "
+        "anything of what was injected. Check that the sensitivity is in counts a second (not a minute) for each MBq, "
+        "the injected activity in MBq, and that times are in seconds; or only a part of the animal lies in the field."
+    ]
+
+
+def within_background(regions: RegionWeights, background: str) -> list[str]:
+    """Return a line about the regions of which a part lies in the background region; none where `background` is ""."""
+    if not background:
+        return []
+    beside = regions.weights[regions.number(background)]
+    within = []
+    for name, own in zip(regions.names, regions.weights, strict=True):
+        # Of a pixel that both hold in part, so much at least is in both.
+        share = float(np.maximum(own + beside - 1.0, 0.0).sum() / own.sum())
+        if name not in (background, *SURROUNDINGS) and share >= _SHARED:
+            within.append(f"{name} ({100 * share:.0f} %)")
+    if not within:
+        return []
+    return [
+        f"Regions that lie in the background region {background} with a part of their area: {', '.join(within)}. What "
+        "is taken off them is partly their own: draw the background beside them."
     ]
 
 

@@ -19,6 +19,7 @@ from matplotlib.ticker import MaxNLocator
 from transmodal.fusion.colours import STEPS, lookup
 from transmodal.fusion.estimates import span_text
 from transmodal.fusion.overlay import Overlay
+from transmodal.fusion.registration_doubts import FAR, pixels_off
 from transmodal.reporting.figures import CASE_BACKGROUND, CASE_FAINT, CASE_TEXT, plain_number
 
 _WARNING = "#ffb454"
@@ -63,7 +64,9 @@ def framed(overlay: Overlay) -> Framed:
     titles = titles_of(overlay)
     top, left = margin + line * len(titles) + size // 2, margin
     scale = _scale_bar(overlay, columns / zoom[1], zoom[1])
-    below = [(text, small, CASE_FAINT) for text in captions_of(overlay)]
+    *faint, registered = captions_of(overlay)
+    below = [(text, small, CASE_FAINT) for text in faint]
+    below.append((registered, small, _WARNING if is_far_off(overlay) else CASE_FAINT))
     below += [(overlay.label, bold, _WARNING)] if overlay.label else []
     lines = [(part, face, ink) for text, face, ink in below for part in _wrapped(text, face, width - 2 * margin)]
     bottom = top + bar_height + size // 2
@@ -124,7 +127,7 @@ def _swapped(isotope: str) -> str:
 
 
 def captions_of(overlay: Overlay) -> tuple[str, ...]:
-    """Return the lines below the picture, without the label: threshold, window of the anatomy, registration."""
+    """Return the lines below the picture, without the label: threshold, window of the anatomy; last registration."""
     lower, upper = plain_number(overlay.lower), plain_number(overlay.upper)
     settings, registration = overlay.settings, overlay.registration
     shown = f"shown from {lower} ({settings.threshold:.0%} of {upper}), opacity {settings.opacity:.0%}"
@@ -133,8 +136,17 @@ def captions_of(overlay: Overlay) -> tuple[str, ...]:
     if np.nanmax(overlay.values, initial=0.0) > overlay.upper:
         shown += f"; above {upper} in the top colour"
     window = "anatomy's window {} to {}".format(*map(plain_number, overlay.backdrop.window))
-    error = registration.error_text().replace(" mm", "\u00a0mm")
-    return shown, f"{window}; registration error {error}"
+    error = f"registration error {registration.error_text()}".replace(" mm", "\u00a0mm")
+    off = pixels_off(registration.error_mm, overlay.series, registration.transform)
+    if off is not None and is_far_off(overlay):
+        error += f", {off:.0f} nuclear pixels"
+    return shown, window, error
+
+
+def is_far_off(overlay: Overlay) -> bool:
+    """Say whether the error of the registration is so large that a picture must not pass over it."""
+    off = pixels_off(overlay.registration.error_mm, overlay.series, overlay.registration.transform)
+    return off is not None and off > FAR
 
 
 def _unit_of(overlay: Overlay) -> str:

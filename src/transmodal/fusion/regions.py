@@ -131,7 +131,7 @@ class Regions:
         raise UserError(f"there is no region {name!r}; the regions are {', '.join(self.names)}")
 
     def joined(self, *others: "Regions") -> "Regions":
-        """Return these and other regions over the same anatomy.
+        """Return these and other regions over the same anatomy; a colour that is taken is changed for a free one.
 
         Raises:
             UserError: two have one name, or another grid.
@@ -145,7 +145,7 @@ class Regions:
             self.affine,
             sum((each.edges for each in together), ()),
             sum((each.roles for each in together), ()),
-            sum((each.colours for each in together), ()),
+            _told_apart(sum((each.colours for each in together), ())),
             sum((each.sources for each in together), ()),
             sum((each.said for each in together), ()),
             frozenset().union(*(each.from_activity for each in together)),
@@ -244,6 +244,12 @@ class Regions:
             self.names, np.stack(weights), self.roles, np.array(shares), tuple(outlines), series.spacing, tuple(said),
             self.from_activity,
         )  # fmt: skip
+
+
+def _told_apart(colours: Sequence[str]) -> tuple[str, ...]:
+    """Change colours that stand before for ones that stand nowhere, as long as there are some."""
+    free = [colour for colour in COLOURS if colour not in colours]
+    return tuple(free.pop(0) if colour in colours[:place] and free else colour for place, colour in enumerate(colours))
 
 
 def regions_from_labels(labels: Image, names: LabelNames, *, least_pixels: int = 1) -> Regions:

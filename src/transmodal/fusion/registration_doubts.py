@@ -12,10 +12,11 @@ from transmodal.images.nuclear.series import NuclearSeries
 from transmodal.images.registration import FITS, Transform, index_to_world, target_registration_error
 
 _MIRRORED = 0.2  # a mirrored fit whose residual is this share of the plain one's, or less, is worth a word
-_FAR = 3.0  # nuclear pixels that a registration may be off before it is worth a word
 _ALONE = 0.3  # without a mistaken point the others' residual falls to this share, or less
 _ENLARGED = 1.1  # times that one field in mm may be larger than the same in the other's mm: magnification, rounding
 Points = npt.NDArray[np.float64]
+FAR = 3.0
+"""Nuclear pixels that a registration may be off before it is worth a word."""
 
 
 def millimetres(length: float) -> str:
@@ -45,10 +46,10 @@ def doubts_of_error(
         others_mm: (point,) root mean square residual of the others under the fit to them; NaN where it is always 0.
         residual_mm: (point,) after the fit to all.
     """
-    pixel = _pixel_mm(series, transform)
-    if error_mm is None or error_mm <= _FAR * pixel:
+    off = pixels_off(error_mm, series, transform)
+    if error_mm is None or off is None or off <= FAR:
         return []
-    begins = f"the registration is {millimetres(error_mm)} off, {error_mm / pixel:.0f} nuclear pixels"
+    begins = f"the registration is {millimetres(error_mm)} off, {off:.0f} nuclear pixels"
     if not len(names):
         return [f"{begins}, as its file says: regions hold counts of their neighbours"]
     others, residual = np.asarray(others_mm, dtype=float), np.asarray(residual_mm, dtype=float)
@@ -62,6 +63,11 @@ def doubts_of_error(
     worst = int(np.argmax(left_out_mm))
     far = millimetres(float(np.asarray(left_out_mm)[worst]))
     return [f"{begins}, most of all at the point {names[worst]!r} ({far}); check the points, their unit and columns"]
+
+
+def pixels_off(error_mm: float | None, series: NuclearSeries, transform: Transform) -> float | None:
+    """Return the error of a registration in nuclear pixels as they lie in the anatomy; None where it is not known."""
+    return None if error_mm is None else error_mm / _pixel_mm(series, transform)
 
 
 def _pixel_mm(series: NuclearSeries, transform: Transform) -> float:

@@ -61,6 +61,13 @@ def test_pictures_of_one_frame_each_are_read_in_the_order_of_their_names(tmp_pat
         read_nuclear(folder)
 
 
+def test_pictures_of_other_pixel_sizes_are_no_frames_of_one_field(tmp_path: Path) -> None:
+    for number, size in enumerate((1.0, 1.0, 2.0)):
+        write(Image(counts(1)[0], picture_affine((size, size))), tmp_path / "mouse" / f"frame{number}.tif")
+    with pytest.raises(UserError, match=r"frame2.tif has pixels of 2×2 mm, but .*frame0.tif of 1×1 mm"):
+        read_nuclear(tmp_path / "mouse")
+
+
 def test_an_nm_object_says_when_each_frame_was_counted(tmp_path: Path) -> None:
     back = read_nuclear(nm(tmp_path / "dynamic.dcm"))
     assert np.array_equal(back.frames, counts(4)) and back.frames.dtype == np.uint16

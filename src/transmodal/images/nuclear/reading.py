@@ -136,6 +136,12 @@ def _stacked(images: list[Image], folder: Path) -> Image:
                 f"{other.name} is {other.pixels.shape}, but {first.name} is {first.pixels.shape}; give every frame as "
                 "one picture of the same size, one value a pixel"
             )
+        both = first.has_physical_size and other.has_physical_size
+        if both and not np.allclose(other.spacing, first.spacing, rtol=1e-3):
+            raise UserError(
+                f"{other.name} has pixels of {other.spacing[0]:g}×{other.spacing[1]:g} mm, but {first.name} of "
+                f"{first.spacing[0]:g}×{first.spacing[1]:g} mm; give frames of one field"
+            )
     pixels = np.stack([image.pixels for image in images], axis=2)
     return replace(first, pixels=pixels, source=replace(first.source, path=folder))
 
