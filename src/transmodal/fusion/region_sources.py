@@ -52,7 +52,7 @@ def find_regions(
     spacing: tuple[float, float] | None = None,
     device: str = "auto",
 ) -> tuple[Regions, tuple[str, ...]]:
-    """Return all regions over one anatomy, and what the model that found organs warned of.
+    """Return all regions over one anatomy, and what is doubtful of those that a model found.
 
     Args:
         sources: what they are made of.
@@ -73,7 +73,9 @@ def find_regions(
     if sources.organs is not None:
         made, names, said = find_organs(picture, sources.organs, folder / "organs.png", spacing=spacing, device=device)
         with explained_by(registration.said):
-            found.append(_of_labels(made, names, anatomy).within(series, registration.transform))
+            organs = _of_labels(made, names, anatomy).within(series, registration.transform)
+        found.append(organs)
+        said = (*said, *_lost(organs, names))
     if sources.labels is not None:
         found.append(_of_labels(read(sources.labels), _names_of(sources.labels, sources.names), anatomy))
     if sources.polygons is not None:
@@ -90,6 +92,17 @@ def find_regions(
     if unknown:
         raise UserError(f"there is no region {unknown[0]!r} to leave out; there are {', '.join(everything.names)}")
     return everything.without(*sources.leave_out) if sources.leave_out else everything, said
+
+
+def _lost(found: Regions, names: LabelNames) -> tuple[str, ...]:
+    """Return a line about the organs of a model that lie nowhere in the nuclear field; none where there are none."""
+    lost = [name for name in names.names.values() if name not in found.names]
+    if not lost:
+        return ()
+    return (
+        f"The model of the organs found no {', no '.join(lost)} in the nuclear field: what is there is counted in the "
+        "regions that lie in its place, and their values, peaks and half-lives may be its own.",
+    )
 
 
 def _of_labels(labels: Image, names: LabelNames, anatomy: Image) -> Regions:

@@ -1,12 +1,14 @@
 """Pictures of a report on a nuclear study: regions over the anatomy, and curves with their fits."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
+from scipy import ndimage
 
 from transmodal.fusion.curves import TimeActivity
 from transmodal.fusion.kinetic_fit import KineticFit
@@ -21,6 +23,7 @@ _WIDTH = 11.0
 _TALLEST = 7.0  # inches
 _ACROSS = 3
 _WARNING = "#ffb454"
+_NAME_SIZE = 8.0  # of names within the picture, points
 _LOGARITHMIC = 60.0  # a later frame than so many times the first is drawn on a logarithmic axis
 
 
@@ -40,6 +43,7 @@ def regions_picture(regions: Regions, anatomy: Image) -> bytes:
     # A colour map is passed over where the pixels are colours.
     axes.imshow(shown.pixels, extent=(0, width_mm, height_mm, 0), interpolation="antialiased", cmap="gray")
     axes.set_axis_off()
+    taken: list[tuple[float, float, float]] = []
     for mask, name, role, ink in zip(regions.masks, regions.names, regions.roles, regions.colours, strict=True):
         if not mask.any():
             continue
@@ -51,10 +55,11 @@ def regions_picture(regions: Regions, anatomy: Image) -> bytes:
         # A rim lets any ink be seen on bone and air alike; it goes first, so that a dashed line stays dashed.
         axes.contour(across, down, wide, levels=[0.5], colors=[_rim(ink)], linewidths=thick + 1.8)
         axes.contour(across, down, wide, levels=[0.5], colors=[ink], linestyles=style, linewidths=thick)
-        row, column = np.argwhere(mask).mean(axis=0)
+        taken.append(free_place(mask, steps, len(name), width_mm, taken))
+        y, x, _ = taken[-1]
         axes.text(
-            (column + 0.5) * steps[1], (row + 0.5) * steps[0], name, color=ink, size=8, ha="center", va="center",
-            parse_math=False, clip_on=True, path_effects=[withStroke(linewidth=2, foreground=_rim(ink))], zorder=3,
+            x, y, name, color=ink, size=_NAME_SIZE, ha="center", va="center", parse_math=False, clip_on=True,
+            path_effects=[withStroke(linewidth=2, foreground=_rim(ink))], zorder=3,
         )  # fmt: skip
     axes.set_xlim(0, width_mm)
     axes.set_ylim(height_mm, 0)
@@ -63,6 +68,37 @@ def regions_picture(regions: Regions, anatomy: Image) -> bytes:
         figure.text(across, 1 - above / 2 / height, label, color=_WARNING, size=11, weight="bold", va="center")
     _names(figure, regions, height)
     return png_bytes(figure)
+
+
+def free_place(
+    mask: npt.NDArray[np.bool_],
+    steps: Sequence[float],
+    letters: int,
+    width_mm: float,
+    taken: Sequence[tuple[float, float, float]],
+) -> tuple[float, float, float]:
+    """Return where a name is written: the place deepest within its region at which it covers no other name.
+
+    Args:
+        mask: (H, W).
+        steps: (row, column) size of its pixels, mm.
+        letters: of the name.
+        width_mm: of the picture.
+        taken: what was returned for the names before.
+
+    Returns:
+        Middle (y, x) and length of the name, mm. Where no place is free, the deepest.
+    """
+    point = width_mm / _WIDTH / 72
+    length, high = 0.6 * _NAME_SIZE * letters * point, 1.3 * _NAME_SIZE * point
+    depth = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=steps)[1:-1, 1:-1]
+    y, x = ((np.arange(count) + 0.5) * step for count, step in zip(mask.shape, steps, strict=True))
+    free = np.ones(mask.shape, bool)
+    for other_y, other_x, other_length in taken:
+        free &= (np.abs(y - other_y)[:, None] >= high) | (np.abs(x - other_x)[None] >= (length + other_length) / 2)
+    depth = np.where(free, depth, 0.0) if (free & mask).any() else depth
+    row, column = np.unravel_index(depth.argmax(), depth.shape)
+    return float(y[row]), float(x[column]), length
 
 
 def _rim(ink: str) -> str:
