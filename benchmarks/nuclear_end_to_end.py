@@ -109,7 +109,10 @@ def measured(data: Path, agent: str, models: dict[str, Path], made: Path, backgr
 
 
 def table(found: pandas.DataFrame) -> list[str]:
-    """Return a markdown table: each organ's %ID in the true organs, and how far each way is from that."""
+    """Return a markdown table: each organ's %ID in the true organs, and how far each way is from that.
+
+    Off: mean over the mice; mean of the absolute values.
+    """
     lines = [
         "| agent, organ | true content | in the true organs | off in: true X-ray | synthetic X-ray | photograph |",
         "|---|---:|---:|---:|---:|---:|",
@@ -122,8 +125,9 @@ def table(found: pandas.DataFrame) -> list[str]:
         for way in WAYS[1:]:
             both = part[[way, "true organs"]].dropna()
             off = both[way] - both["true organs"]
-            missing = f", missing in {len(part) - len(both)}" if len(both) < len(part) else ""
-            cells.append(f"{off.mean():+.2f} ± {off.abs().mean():.2f}{missing}" if len(both) else "not found")
+            missing = f" ({len(part) - len(both)} missing)" if len(both) < len(part) else ""
+            text = f"{off.mean():+.2f}; {off.abs().mean():.2f}{missing}".replace("-", "−")
+            cells.append(text if len(both) else "not found")
         true = content[agent, organ]
         shown = f"{true:.2f}" if np.isfinite(true) else "–"
         lines.append(f"| {agent}, {organ} | {shown} | {reference.mean():.2f} | {' | '.join(cells)} |")
