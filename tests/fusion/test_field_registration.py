@@ -1,5 +1,6 @@
 """The nuclear field is put where the points say, and the error in mm is told."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -333,3 +334,58 @@ def test_errors_have_no_more_digits_than_they_are_good_for() -> None:
     for error, text in texts.items():
         assert Registration(Transform.identity(2), "known", error_mm=error).error_text() == text
     assert Registration(Transform.identity(2), "known").error_text() == "not known"
+
+
+@pytest.mark.parametrize(
+    "error", ["-5", "-0.001", "NaN", "Infinity", "-Infinity", "1" * 400, "1e300", "true", '"1.3"', "[1]"]
+)
+def test_an_error_that_cannot_be_is_refused_with_its_file(
+    xray: Image, study: NuclearSeries, tmp_path: Path, error: str
+) -> None:
+    path = Registration(Transform.identity(2), "known", error_mm=1.25).write(tmp_path / "device.json")
+    path.write_text(path.read_text().replace("1.25", error))
+    with pytest.raises(UserError, match=r"device\.json: error_mm is .*; write mm from 0 on, or null") as refused:
+        register(xray, study, path)
+    assert len(str(refused.value)) < 300
+
+
+@pytest.mark.parametrize(("error", "expected"), [("null", None), ("0", 0.0), ("1.25", 1.25)])
+def test_an_error_from_0_on_or_none_is_taken(tmp_path: Path, error: str, expected: float | None) -> None:
+    path = Registration(Transform.identity(2), "known", error_mm=7.0).write(tmp_path / "device.json")
+    path.write_text(path.read_text().replace("7.0", error))
+    assert read_registration(path).error_mm == expected
+
+
+def test_a_place_of_400_digits_is_no_traceback(tmp_path: Path) -> None:
+    path = Registration(Transform.identity(2), "known").write(tmp_path / "device.json")
+    content = json.loads(path.read_text())
+    content["transform"]["matrix"][0][2] = 10**400
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"device\.json is no transform file .*finite"):
+        read_registration(path)
+
+
+@pytest.mark.parametrize("error", [float("nan"), float("inf"), -1.0])
+def test_no_registration_has_such_an_error(error: float) -> None:
+    with pytest.raises(ValueError, match="from 0 on"):
+        Registration(Transform.identity(2), "known", error_mm=error)
+
+
+def test_what_is_not_known_is_written_as_null(xray: Image, study: NuclearSeries, tmp_path: Path) -> None:
+    found = register(xray, study, table(tmp_path / "p.csv", _PLACES[:2], _PLACES[:2] + 0.5))
+    unknown = replace(found, residual_mm=np.array([np.nan, np.inf]))
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    for each in (found, unknown):
+        said = json.loads(each.to_json(), parse_constant=refuse)
+        assert said["error_mm"] is None and said["points"][0]["leave_one_out_mm"] is None
+    assert said["points"][0]["residual_mm"] is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_points_outside_of_any_field_are_refused(kind: str, xray: Image, study: NuclearSeries, tmp_path: Path) -> None:
+    far = _PLACES * 1e200
+    with pytest.raises(UserError, match=r"p\.csv has a point at 3\.5e\+201 mm, outside of any field"):
+        register(xray, study, table(tmp_path / "p.csv", far, far), kind=kind)

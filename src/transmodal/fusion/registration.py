@@ -8,6 +8,7 @@ Every map goes from the nuclear world to the anatomy's world, both in mm, x righ
 """
 
 import json
+import reprlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -40,6 +41,7 @@ KINDS = ("scale", "rigid", "similarity", "affine")
 """scale: two parallel fields, one scale and an offset, no rotation. The others as in `images.transform`."""
 _FORMAT = "transmodal registration 1"
 _PARAMETERS = {"scale": 3, "rigid": 3, "similarity": 4, "affine": 6}
+_FARTHEST = 1e6  # mm; a field beyond a kilometre is a mistake, and squares of far larger places overflow
 Points = npt.NDArray[np.float64]
 
 
@@ -71,6 +73,10 @@ class Registration:
     error_mm: float | None = None
     said: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        if self.error_mm is not None and not 0 <= self.error_mm < np.inf:
+            raise ValueError(f"an error is a finite number of mm from 0 on, or None; not {self.error_mm}")
+
     def error_text(self) -> str:
         """Return the error in words: "1.3 mm", "< 0.01 mm" or "not known"."""
         return "not known" if self.error_mm is None else millimetres(self.error_mm)
@@ -87,7 +93,7 @@ class Registration:
                 "nuclear_y_mm": float(moving[1]),
                 "anatomy_x_mm": float(fixed[0]),
                 "anatomy_y_mm": float(fixed[1]),
-                "residual_mm": float(residual),
+                "residual_mm": float(residual) if np.isfinite(residual) else None,
                 "leave_one_out_mm": float(left_out) if np.isfinite(left_out) else None,
             }
             for name, moving, fixed, residual, left_out in columns
@@ -129,7 +135,7 @@ class Registration:
             "points": self.table(),
             "said": list(self.said),
         }
-        return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+        return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
     def write(self, path: str | Path) -> Path:
         """Write `to_json`; return the path."""
@@ -201,19 +207,18 @@ def read_registration(path: str | Path) -> Registration:
     """Read the fixed transform of a device: a transform file, or a registration that was written.
 
     Raises:
-        UserError: the file is missing or neither.
+        UserError: the file is missing or neither, or its error cannot be one.
     """
     path = Path(path)
     require_file(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"), parse_int=float)
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is no transform file ({error}); name a JSON file, or a CSV of points") from error
     error_mm: float | None = None
     if isinstance(content, dict) and content.get("format") == _FORMAT:
         transform = Transform.from_json(json.dumps(content.get("transform")), path)
-        known = content.get("error_mm")
-        error_mm = float(known) if isinstance(known, int | float) and not isinstance(known, bool) else None
+        error_mm = _stated_error(content.get("error_mm"), path)
     else:
         transform = Transform.from_json(json.dumps(content), path)
     if transform.dims != 2:
@@ -221,6 +226,14 @@ def read_registration(path: str | Path) -> Registration:
     said = [] if error_mm is not None else [f"{path} says no error in mm"]
     said += doubts_of_scale(transform)
     return Registration(transform, f"fixed transform of {path.name}", error_mm=error_mm, said=tuple(said))
+
+
+def _stated_error(value: Any, path: Path) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _FARTHEST:
+        raise UserError(f"{path}: error_mm is {reprlib.repr(value)}; write mm from 0 on, or null where it is not known")
+    return float(value)
 
 
 def register_by_points(
@@ -245,7 +258,7 @@ def register_by_points(
 
     Raises:
         UserError: an image has no physical size, the table does not say which points are meant, there are too few
-            points, or they lie on one place or line.
+            points, or they lie on one place or line, or farther off than any field.
     """
     if kind not in KINDS:
         raise UserError(f"no kind {kind!r} of registration; choose one of {', '.join(KINDS)}")
@@ -253,6 +266,9 @@ def register_by_points(
     nuclear_name, fixed_name = _modalities(table, nuclear_name, anatomy_name)
     case = CaseFiles(_subject(table, subject), session, {})
     moving, fixed = table.pairs_mm(case, nuclear_name, fixed_name, (series.frame(0), anatomy))
+    farthest = float(np.abs(np.concatenate([moving, fixed])).max(initial=0.0))
+    if farthest > _FARTHEST:
+        raise UserError(f"{table.name} has a point at {farthest:g} mm, outside of any field; write mm, or pixels")
     of_moving, of_fixed = table.of(case, nuclear_name), table.of(case, fixed_name)
     names = tuple(name for name in of_moving if name in of_fixed)
     transform = _fit(kind, moving, fixed)
