@@ -15,7 +15,7 @@ from transmodal.errors import UserError
 from transmodal.images import Image, write
 from transmodal.images.image import Source, picture_affine
 from transmodal.images.note import NOTICE
-from transmodal.images.nuclear import NuclearSeries
+from transmodal.images.nuclear import NuclearSeries, reading
 from transmodal.images.nuclear.isotopes import ISOTOPES
 from transmodal.images.nuclear.reading import read_nuclear, write_stack
 from transmodal.images.nuclear.sidecar import sidecar_path
@@ -130,6 +130,39 @@ def test_frames_that_overlap_are_refused(tmp_path: Path) -> None:
         read_nuclear(path)
 
 
+@pytest.mark.parametrize(
+    ("starts", "durations"),
+    [
+        ([0, 0.55, 1.1], [1, 1, 1]),
+        ([0, 0.8, 1.8], [1, 1, 1]),
+        ([0, 18.9, 38.9], [20, 20, 20]),
+        ([0, 590, 1190], [600, 600, 600]),
+        ([0, 598, 658], [600, 60, 600]),  # of the short frame beside the long one a thirtieth
+        ([0, 0.5, 1.5], [1, 1, 600]),
+    ],
+)
+def test_frames_that_overlap_by_more_than_rounding_are_refused(
+    tmp_path: Path, starts: list[float], durations: list[float]
+) -> None:
+    made = series(starts=np.array(starts, float), durations=np.array(durations, float))
+    with pytest.raises(UserError, match=r"frame 2 begins at .* before frame 1 has ended"):
+        read_nuclear(write_stack(made, tmp_path / "overlap.tif"))
+
+
+@pytest.mark.parametrize(
+    ("starts", "durations"),
+    [
+        ([0, 60, 121], [60.9, 60.9, 60.9]),  # begins without fractions of a second
+        ([0, 0.95, 1.95], [1, 1, 1]),
+        ([0, 595, 1190], [600, 600, 600]),
+        ([0, 0.1, 0.2], [0.1, 0.1, 0.1]),
+    ],
+)
+def test_times_that_are_rounded_are_no_overlap(tmp_path: Path, starts: list[float], durations: list[float]) -> None:
+    made = series(starts=np.array(starts, float), durations=np.array(durations, float))
+    assert read_nuclear(write_stack(made, tmp_path / "rounded.tif")).said == ()
+
+
 def test_negative_counts_are_kept_and_said(tmp_path: Path) -> None:
     made = series()
     frames = made.frames.astype(np.int16)
@@ -175,46 +208,6 @@ def test_frame_2_of_a_folder_comes_before_frame_10(tmp_path: Path) -> None:
     assert np.array_equal(read_nuclear(folder).frames, frames)
 
 
-@pytest.mark.parametrize(
-    ("said", "message"),
-    [
-        ({"isotop": "Tc-99m"}, "unknown key 'isotop'; known are isotope"),
-        ({"isotop": "Tc-99m", "dose": 2}, "unknown key 'isotop', 'dose'; known are isotope"),
-        ({"isotope": "Tc-99m", "half_life_s": 6.0067}, "looks like hours"),
-        ({"half_life_s": 21624}, "no isotope"),
-        ({"frames": {"start_s": [0, 1]}}, "has 3 frames, but frames.start_s of mouse.nuclear.json 2"),
-        ({"frames": {"duration_s": [0, 60, 60]}}, "above 0"),
-        ({"frames": {"start_s": [0, 6e7, 12e7]}}, "not milliseconds"),
-        ({"frames": {"start_s": "0"}}, "one number a frame"),
-        ({"frames": [0, 1, 2]}, "no JSON object"),
-        ({"injected": {"before_MBq": 2e7}}, "write MBq, not Bq"),
-        ({"injected": {"before_MBq": 20000}}, "mice get 0.1 to 100"),
-        ({"injected": {"before_MBq": 2e-4}}, "write MBq"),
-        ({"injected": {"after_MBq": 1}}, "no before_MBq"),
-        ({"injected": {"before_MBq": "20"}}, "write a number"),
-        ({"sensitivity_cps_per_MBq": -1}, "above 0"),
-        ({"sensitivity_cps_per_MBq": 2.1e-4}, "times 1e6 it is 210"),
-        ({"sensitivity_cps_per_MBq": 2.1e8}, "more than one count for each decay"),
-        ({"energy_window_keV": [126]}, "two numbers"),
-        ({"pixel_mm": [1.5, 1.5]}, "pixels of 1.5×2 mm, its sidecar says 1.5×1.5"),
-    ],
-)
-def test_a_wrong_sidecar_is_refused_in_one_line(tmp_path: Path, said: Any, message: str) -> None:
-    path = write_stack(series(), tmp_path / "mouse.tif")
-    sidecar_path(path).write_text(json.dumps(said))
-    with pytest.raises(UserError) as refused:
-        read_nuclear(path)
-    assert message in str(refused.value) and "\n" not in str(refused.value)
-
-
-def test_a_sidecar_that_is_no_json_is_refused(tmp_path: Path) -> None:
-    path = write_stack(series(), tmp_path / "mouse.tif")
-    for text in ("{", "[" * 100000, "\ud800".encode("utf-8", "surrogatepass")):
-        sidecar_path(path).write_bytes(text if isinstance(text, bytes) else text.encode())
-        with pytest.raises(UserError, match="Cannot read the sidecar"):
-            read_nuclear(path)
-
-
 def test_pictures_in_colour_are_no_counts(tmp_path: Path) -> None:
     path = tmp_path / "display.png"
     write(Image(np.zeros((4, 4, 3), np.uint8), channels=("red", "green", "blue")), path)
@@ -250,41 +243,6 @@ def test_a_real_whole_body_scan_is_read(real_data: Path) -> None:
     assert all(any(words in line for line in back.said) for words in ("below zero", "lossy compressed"))
 
 
-@pytest.mark.parametrize(
-    ("injected", "expected"),
-    [
-        ({"before_MBq": 20, "before_at_s": 600}, "write before_at_s -600"),
-        ({"before_MBq": 20, "after_MBq": 0.1, "after_at_s": -60}, "write after_at_s 60"),
-        ({"before_MBq": 2010}, "2010 MBq are much for a field of"),
-        ({"before_MBq": 20, "before_at_s": -600, "after_MBq": 0.1, "after_at_s": 60}, ""),
-    ],
-)
-def test_an_unlikely_syringe_is_said(injected: dict[str, float], expected: str, tmp_path: Path) -> None:
-    path = tmp_path / "bone.tif"
-    write_stack(NuclearSeries(np.ones((2, 8, 8), np.uint16), picture_affine((2.0, 2.0))), path)
-    sidecar_path(path).write_text(json.dumps({"injected": injected, "pixel_mm": [2.0, 2.0]}))
-    said = read_nuclear(path).said
-    assert any(expected in line for line in said) if expected else not said
-
-
-def test_more_than_the_file_can_hold_does_not_switch_saturation_off(tmp_path: Path) -> None:
-    full = np.full((2, 5, 7), 9, np.uint8)
-    full[:, 2, 3:] = 255
-    path = write_stack(replace(series(2), frames=full), tmp_path / "bone.tif")
-    read = read_nuclear(path)
-    assert read.saturation == 255 and any("8 bits and holds at most 255; 255 was taken" in line for line in read.said)
-    assert any("pixels stand at 255" in line and "8 in 2 of 2 frames" in line for line in read.said)
-
-
-@pytest.mark.parametrize(
-    ("agent", "named"), [("18F-FDG", "F-18"), ("99mTc-MDP", ""), ("MDP", ""), ("", ""), ("J591 antibody", "")]
-)
-def test_an_agent_of_another_isotope_is_said(agent: str, named: str, tmp_path: Path) -> None:
-    said = read_nuclear(write_stack(series(2, agent=agent), tmp_path / "bone.tif")).said
-    expected = f"the isotope is Tc-99m, but the agent {agent!r} names {named}"
-    assert [expected in line for line in said] == ([True] if named else [])
-
-
 def test_a_folder_of_several_studies_is_refused_as_such(tmp_path: Path) -> None:
     for name in ("mouse001.tif", "mouse002.tif"):
         write_stack(series(3), tmp_path / name)
@@ -292,13 +250,88 @@ def test_a_folder_of_several_studies_is_refused_as_such(tmp_path: Path) -> None:
         read_nuclear(tmp_path)
 
 
-def test_a_sidecar_inside_a_folder_of_frames_is_shown_its_place(tmp_path: Path) -> None:
-    folder = tmp_path / "bone"
-    folder.mkdir()
-    write(Image(series(1).frames[0]), folder / "1.png")
-    inside = folder / "bone.nuclear.json"
-    inside.write_text('{"isotope": "Tc-99m"}')
-    with pytest.raises(UserError, match=r"bone\.nuclear\.json lies in the folder .* move it beside the folder"):
+def test_a_folder_holds_frames_of_one_type(tmp_path: Path) -> None:
+    folder = tmp_path / "mixed"
+    full = np.full(SHAPE, 255, np.uint8)
+    write(Image(counts(1)[0]), folder / "1.png")
+    write(Image(full), folder / "2.png")
+    with pytest.raises(UserError, match=r"2\.png has uint8 pixels, but .*1\.png uint16; export all frames again"):
         read_nuclear(folder)
-    inside.rename(tmp_path / "bone.nuclear.json")
-    assert read_nuclear(folder).require_isotope().name == "Tc-99m"
+    write(Image(full), folder / "1.png")
+    assert any("pixels stand at 255" in line for line in read_nuclear(folder).said)
+
+
+def test_dicom_frames_of_one_stored_type_may_be_rescaled_to_several(tmp_path: Path) -> None:
+    for number, slope in enumerate((1.0, 2.0, 0.5)):
+        (tmp_path / "scaled").mkdir(exist_ok=True)
+        more: dict[str, Any] = {"RescaleSlope": slope, "RescaleIntercept": 0.0, "AcquisitionTime": f"1010{number}0"}
+        nm(tmp_path / "scaled" / f"{number}.dcm", 1, **more)
+    assert np.array_equal(
+        read_nuclear(tmp_path / "scaled").frames, counts(1) * np.array([1.0, 2.0, 0.5])[:, None, None]
+    )
+
+
+@pytest.mark.parametrize("sized", [1, 2])
+def test_a_folder_of_which_some_frames_say_no_pixel_size_is_refused(tmp_path: Path, sized: int) -> None:
+    folder, other = tmp_path / "mouse", 3 - sized
+    write(Image(counts(1)[0], picture_affine((1.5, 2.0))), folder / f"{sized}.tif")
+    write(Image(counts(1)[0], has_physical_size=False), folder / f"{other}.tif")
+    with pytest.raises(UserError, match=rf"{other}\.tif says no pixel size, but .*{sized}\.tif 1\.5×2 mm; .* pixel_mm"):
+        read_nuclear(folder)
+    sidecar_path(folder).write_text(json.dumps({"pixel_mm": [1.5, 2.0]}))
+    assert read_nuclear(folder).spacing == (1.5, 2.0)
+    sidecar_path(folder).write_text(json.dumps({"pixel_mm": [1.0, 1.0]}))
+    with pytest.raises(UserError, match=r"pixels of 1\.5×2 mm, its sidecar says 1×1"):
+        read_nuclear(folder)
+
+
+def test_a_folder_with_one_synthetic_frame_is_synthetic(tmp_path: Path) -> None:
+    folder = tmp_path / "mouse"
+    write(Image(counts(1)[0]), folder / "1.png")
+    write(Image(counts(1)[0]), folder / "2.png", derivation=f"{NOTICE} simulated")
+    assert NOTICE in read_nuclear(folder).source.derivation
+
+
+class Killed(BaseException):
+    """Ends the program at once."""
+
+
+@pytest.mark.parametrize("last", ["write", "write_sidecar"])
+def test_a_stack_that_is_broken_off_never_has_the_times_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: str
+) -> None:
+    derived = Source(derivation=f"{NOTICE} simulated")
+    path = write_stack(series(source=derived), tmp_path / "mouse.tif")
+    done = getattr(reading, last)
+
+    def killed(*given: Any, **more: Any) -> None:
+        if last == "write":
+            done(*given, **more)
+        raise Killed
+
+    later = replace(series(starts=np.array([100.0, 200.0, 300.0]), source=derived), frames=counts(3, seed=1))
+    with monkeypatch.context() as patched:
+        patched.setattr(reading, last, killed)
+        with pytest.raises(Killed):
+            write_stack(later, path)
+    back = read_nuclear(path)
+    assert np.array_equal(back.frames, later.frames) and back.starts is None
+    assert NOTICE in back.source.derivation and back.has_physical_size
+    again = read_nuclear(write_stack(later, path))
+    assert again.starts is not None and again.starts.tolist() == [100, 200, 300]
+
+
+def test_a_stack_that_cannot_be_written_leaves_the_earlier_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_stack(series(), tmp_path / "mouse.tif")
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+
+    def full(*given: Any, **more: Any) -> None:
+        raise UserError("no space left")
+
+    monkeypatch.setattr(reading, "write", full)
+    with pytest.raises(UserError, match="no space left"):
+        write_stack(series(2), path)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+    monkeypatch.undo()
+    write_stack(series(2), path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(before)

@@ -1,6 +1,9 @@
 """Read planar nuclear frames from DICOM NM, from TIFF and from folders of pictures; write stacks of raw counts."""
 
 import re
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,17 @@ from transmodal.images.nuclear.dicom_kind import counts_that_differ
 from transmodal.images.nuclear.dicom_nm import Acquired, acquired
 from transmodal.images.nuclear.doubts import doubts_of
 from transmodal.images.nuclear.series import NuclearSeries
-from transmodal.images.nuclear.sidecar import SUFFIX, Sidecar, read_sidecar, sidecar_path, write_sidecar
+from transmodal.images.nuclear.sidecar import (
+    SUFFIX,
+    Sidecar,
+    read_sidecar,
+    require_credible,
+    sidecar_path,
+    write_sidecar,
+)
+
+_ROUNDED = 1.0
+"""Seconds that whole seconds in a header may hide of a frame's end."""
 
 
 def read_nuclear(path: str | Path, *, energy_window: int = 1, detector: int = 1) -> NuclearSeries:
@@ -39,11 +52,11 @@ def read_nuclear(path: str | Path, *, energy_window: int = 1, detector: int = 1)
     files = _files_of(path)
     images = [read(file) for file in files]
     _require_counts(images)
-    image = _stacked(images, path) if path.is_dir() else images[0]
-    frames = _frames(image)
     beside = sidecar_path(path)
-    _require_place(path, beside)
     sidecar = read_sidecar(beside) if beside.is_file() else Sidecar()
+    image = _stacked(images, path, is_sized=sidecar.pixel_mm is not None) if path.is_dir() else images[0]
+    _require_place(path, beside)
+    frames = _frames(image)
     headers = [_header_of(each) for each in images]
     known = Acquired(np.arange(len(frames)))
     if all(header is not None for header in headers):
@@ -68,13 +81,16 @@ def read_nuclear(path: str | Path, *, energy_window: int = 1, detector: int = 1)
     derivation = image.source.derivation
     if sidecar.synthetic and NOTICE not in derivation:
         derivation = " ".join(filter(None, [NOTICE, derivation or sidecar.derivation]))
+    isotope = sidecar.isotope or known.isotope
+    if sidecar.injection is not None and isotope is not None:
+        require_credible(sidecar.injection, isotope, beside)
     saturation, too_much = _saturation(sidecar.saturation, frames, path)
     series = NuclearSeries(
         frames,
         affine,
         starts,
         durations,
-        sidecar.isotope or known.isotope,
+        isotope,
         sidecar.injection or known.injection,
         sidecar.sensitivity,
         sidecar.agent or known.agent,
@@ -89,6 +105,9 @@ def read_nuclear(path: str | Path, *, energy_window: int = 1, detector: int = 1)
 
 def write_stack(series: NuclearSeries, path: str | Path) -> Path:
     """Write the raw counts as a TIFF of one page a frame, and the sidecar; return the TIFF's path.
+
+    The sidecar of an earlier stack goes first and the new one comes last: what is broken off leaves counts without
+    times, never with those of others. That a stack is synthetic stands in the TIFF, too.
 
     Raises:
         UserError: the name is not that of a TIFF.
@@ -105,8 +124,26 @@ def write_stack(series: NuclearSeries, path: str | Path) -> Path:
         source=series.source,
     )
     derivation = series.source.derivation or None
+    with _put_aside(sidecar_path(path)):
+        write(volume, path, derivation=derivation)
     write_sidecar(series, path, synthetic=synthetic, derivation=series.source.derivation)
-    return write(volume, path, derivation=derivation)
+    return path
+
+
+@contextmanager
+def _put_aside(sidecar: Path) -> Iterator[None]:
+    """Take an earlier sidecar away; bring it back where the block fails, which leaves the earlier stack."""
+    aside = sidecar.with_name(f".{uuid.uuid4().hex[:8]}.earlier.json")
+    if not sidecar.is_file():
+        yield
+        return
+    sidecar.rename(aside)
+    try:
+        yield
+    except Exception:
+        aside.rename(sidecar)
+        raise
+    aside.unlink()
 
 
 def _require_place(path: Path, beside: Path) -> None:
@@ -125,9 +162,15 @@ def _files_of(path: Path) -> list[Path]:
     return files
 
 
-def _stacked(images: list[Image], folder: Path) -> Image:
-    """Return pictures of one frame each as one image of many."""
-    first = images[0]
+def _stacked(images: list[Image], folder: Path, *, is_sized: bool) -> Image:
+    """Return pictures of one frame each as one image of many.
+
+    Args:
+        images: alike in size, type and pixel size.
+        folder: of all of them.
+        is_sized: whether a sidecar says the pixel size, so that files may leave it out.
+    """
+    first = next((image for image in images if image.has_physical_size), images[0])
     if any(image.spatial_dims > 2 for image in images):
         raise UserError(f"{folder} holds stacks of many frames, such as {Path(first.name).name}; name one file")
     for other in images:
@@ -136,14 +179,34 @@ def _stacked(images: list[Image], folder: Path) -> Image:
                 f"{other.name} is {other.pixels.shape}, but {first.name} is {first.pixels.shape}; give every frame as "
                 "one picture of the same size, one value a pixel"
             )
+        if _type_of(other) != _type_of(first):
+            raise UserError(
+                f"{other.name} has {_type_of(other)} pixels, but {first.name} {_type_of(first)}; export all frames "
+                "again in one type: a narrower one may have cut off their counts"
+            )
         both = first.has_physical_size and other.has_physical_size
+        if not both and first.has_physical_size and not is_sized:
+            raise UserError(
+                f"{other.name} says no pixel size, but {first.name} {first.spacing[0]:g}×{first.spacing[1]:g} mm; give "
+                "it to every frame, or as pixel_mm in a sidecar"
+            )
         if both and not np.allclose(other.spacing, first.spacing, rtol=1e-3):
             raise UserError(
                 f"{other.name} has pixels of {other.spacing[0]:g}×{other.spacing[1]:g} mm, but {first.name} of "
                 f"{first.spacing[0]:g}×{first.spacing[1]:g} mm; give frames of one field"
             )
     pixels = np.stack([image.pixels for image in images], axis=2)
-    return replace(first, pixels=pixels, source=replace(first.source, path=folder))
+    said = [image.source.derivation for image in images]
+    derivation = next((each for each in said if NOTICE in each), first.source.derivation)
+    return replace(first, pixels=pixels, source=replace(first.source, path=folder, derivation=derivation))
+
+
+def _type_of(image: Image) -> str:
+    """Return the type in which a file holds its counts; rescaling may make another of each DICOM object's."""
+    header = _header_of(image)
+    if header is None:
+        return str(image.pixels.dtype)
+    return f"{'int' if header.get('PixelRepresentation') == 1 else 'uint'}{header.BitsAllocated}"
 
 
 def _header_of(image: Image) -> Any:
@@ -196,6 +259,22 @@ def _saturation(stated: float | None, frames: npt.NDArray[Any], path: Path) -> t
     return greatest, [line]
 
 
+def _require_succession(starts: npt.NDArray[np.float64], durations: npt.NDArray[np.float64], name: str) -> None:
+    """Refuse frames of which one begins before another has ended, by more than rounding in headers makes.
+
+    Starts in whole seconds hide up to one; of frames of a few seconds that is too much, of long ones less than drift.
+    """
+    shorter = np.minimum(durations[:-1], durations[1:])
+    rounding = np.maximum(np.minimum(_ROUNDED, 0.1 * shorter), 0.01 * shorter)
+    beyond = starts[:-1] + durations[:-1] - starts[1:] - rounding
+    if len(beyond) and beyond.max() > 1e-6:
+        worst = int(beyond.argmax())
+        raise UserError(
+            f"{name}: frame {worst + 2} begins at {starts[worst + 1]:g} s, before frame {worst + 1} has ended "
+            f"({starts[worst] + durations[worst]:g} s); mend the times, which are seconds"
+        )
+
+
 def _checked(series: NuclearSeries) -> NuclearSeries:
     """Sort frames by time, and say what a user should know."""
     said: list[str] = []
@@ -206,13 +285,7 @@ def _checked(series: NuclearSeries) -> NuclearSeries:
         durations = durations[order] if durations is not None else None
         said.append(f"{series.name}: the frames were not in the order of their times; they were sorted")
     if starts is not None and durations is not None:
-        overlap = starts[:-1] + durations[:-1] - starts[1:]
-        if len(overlap) and overlap.max() > 0.5 + 0.01 * float(durations.max()):
-            worst = int(overlap.argmax())
-            raise UserError(
-                f"{series.name}: frame {worst + 2} begins at {starts[worst + 1]:g} s, before frame {worst + 1} has "
-                f"ended ({starts[worst] + durations[worst]:g} s); mend the times, which are seconds"
-            )
+        _require_succession(starts, durations, series.name)
     if frames.min() < 0:
         said.append(f"{series.name} has counts down to {frames.min():g}, below zero; they are kept")
     if frames.dtype.kind == "f" and not np.array_equal(frames, np.rint(frames)):

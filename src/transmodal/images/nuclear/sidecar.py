@@ -5,6 +5,8 @@ what is then not known is refused only by what needs it. Unknown keys are refuse
 """
 
 import json
+import reprlib
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,8 @@ _INJECTED = ("before_MBq", "before_at_s", "after_MBq", "after_at_s")
 _FRAMES = ("start_s", "duration_s")
 _LONGEST = 60 * 86400.0
 """Frames that begin later than two months after the injection are taken for a mistake of the unit."""
+_MOST_HALF_LIVES = 10.0
+"""A syringe is measured within so many half-lives of the injection; a thousandth is left of it after ten."""
 _LEAST_SENSITIVITY, _MOST_SENSITIVITY = 1e-2, 1e6
 
 
@@ -94,7 +98,7 @@ def read_sidecar(path: Path) -> Sidecar:
         durations=_times(frames, "duration_s", path),
         injection=_injection(said["injected"], path) if "injected" in said else None,
         sensitivity=_sensitivity(said, path),
-        energy_window=_pair(said, "energy_window_keV", path),
+        energy_window=_window(said, path),
         saturation=_positive(said, "saturation_counts", path),
         pixel_mm=_pair(said, "pixel_mm", path),
         derivation=str(said.get("derivation", "")),
@@ -142,8 +146,8 @@ def _group(said: Any, known: tuple[str, ...], where: str) -> dict[str, Any]:
 
 
 def _number(value: Any, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
-        raise UserError(f"{where} is {value!r}; write a number")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
+        raise UserError(f"{where} is {reprlib.repr(value)}; write a number")
     return float(value)
 
 
@@ -177,11 +181,20 @@ def _pair(said: dict[str, Any], key: str, path: Path) -> tuple[float, float] | N
         return None
     value = said[key]
     if not isinstance(value, list) or len(value) != 2:
-        raise UserError(f"{path}: {key} is {value!r}; write two numbers in brackets")
+        raise UserError(f"{path}: {key} is {reprlib.repr(value)}; write two numbers in brackets")
     first, second = (_number(each, f"{path}: {key}") for each in value)
     if first <= 0 or second <= 0:
         raise UserError(f"{path}: {key} is {value!r}; write numbers above 0")
     return first, second
+
+
+def _window(said: dict[str, Any], path: Path) -> tuple[float, float] | None:
+    window = _pair(said, "energy_window_keV", path)
+    if window is not None and not window[0] < window[1]:
+        raise UserError(
+            f"{path}: energy_window_keV is [{window[0]:g}, {window[1]:g}]; write the lower limit, then the upper one"
+        )
+    return window
 
 
 def _times(frames: dict[str, Any], key: str, path: Path) -> npt.NDArray[np.float64] | None:
@@ -189,7 +202,7 @@ def _times(frames: dict[str, Any], key: str, path: Path) -> npt.NDArray[np.float
         return None
     value = frames[key]
     if not isinstance(value, list) or not value:
-        raise UserError(f"{path}: frames.{key} is {value!r}; write one number a frame, in brackets")
+        raise UserError(f"{path}: frames.{key} is {reprlib.repr(value)}; write one number a frame, in brackets")
     times = np.array([_number(each, f"{path}: frames.{key}") for each in value])
     if key == "duration_s" and (times <= 0).any():
         raise UserError(f"{path}: frames.duration_s has {times.min():g}; write seconds above 0")
@@ -212,9 +225,48 @@ def _injection(said: Any, path: Path) -> Injection:
             f"{path}: injected.before_MBq is {values['before_MBq']:g} MBq; mice get 0.1 to 100, people up to some "
             "thousands: write MBq, not Bq, kBq or another unit"
         )
+    if values["after_MBq"] > most:
+        raise UserError(f"{path}: injected.after_MBq is {values['after_MBq']:g} MBq; write MBq, not Bq or kBq")
+    for key in ("before_at_s", "after_at_s"):
+        if abs(values[key]) > _LONGEST:
+            raise UserError(
+                f"{path}: injected.{key} is {values[key]:g} s, more than two months from the injection; write seconds, "
+                "not milliseconds"
+            )
     try:
         return Injection(
             values["before_MBq"] * _MEGA, values["before_at_s"], values["after_MBq"] * _MEGA, values["after_at_s"]
         )
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
+
+
+def require_credible(injection: Injection, isotope: Isotope, path: Path) -> None:
+    """Refuse a syringe whose times or activities cannot be, once its isotope is known.
+
+    Args:
+        injection: as the sidecar states it.
+        isotope: of the sidecar or of the file's header.
+        path: the sidecar, for messages.
+
+    Raises:
+        UserError: it was measured more than ten half-lives from the injection, or held at that time no activity that
+            is injected.
+    """
+    for key, moment in (("before_at_s", injection.before_at), ("after_at_s", injection.after_at)):
+        half_lives = abs(moment) / isotope.half_life
+        if half_lives > _MOST_HALF_LIVES:
+            raise UserError(
+                f"{path}: injected.{key} is {moment:g} s, {half_lives:.3g} half-lives of {isotope.name} from the "
+                "injection; write seconds, negative for before it"
+            )
+    try:
+        held = injection.activity(isotope) / _MEGA
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    least, most = CREDIBLE_MBQ
+    if not least <= held <= most:
+        raise UserError(
+            f"{path}: injected gives {held:.3g} MBq at the time of the injection; mice get 0.1 to 100, people up to "
+            "some thousands: mend the activities (MBq) or their times (seconds)"
+        )
