@@ -1,15 +1,18 @@
 """A study in its folder: what is synthetic is marked in every picture, and nothing of an earlier run is left."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas
 import PIL.Image
 import pytest
 
 from transmodal import images
 from transmodal.errors import UserError
 from transmodal.fusion.biodistribution import counted_span, follow, frames_of, write_regions_picture
+from transmodal.fusion.counting import count_regions
 from transmodal.fusion.overlay import fuse
 from transmodal.fusion.region_files import Polygon, Polygons
 from transmodal.fusion.regions import Regions, regions_from_polygons
@@ -103,6 +106,45 @@ def test_a_region_outside_the_field_is_refused_with_what_is_doubted_of_the_regis
     mistaken = Registration(Transform("rigid", away), "points", said=("the point 'p3' seems mistaken",))
     with pytest.raises(UserError, match=r"tumour lies wholly outside .* Of the registration: the point 'p3' seems"):
         follow(xray, study, mistaken, tumour(xray), tmp_path)
+
+
+def test_a_registration_far_off_stands_beside_the_answers(xray: Image, study: NuclearSeries, tmp_path: Path) -> None:
+    off = replace(register(xray, study, None), error_mm=9.0)
+    found = follow(xray, study, off, tumour(xray), tmp_path)
+    line = "The registration is 9 mm off, 4 nuclear pixels: regions hold counts of their neighbours."
+    assert line in found.curves.doubts
+    assert pandas.read_csv(tmp_path / "answers.csv")["remark"][0].count(line) == 1
+
+
+def test_areas_are_in_the_table_of_fits(xray: Image, study: NuclearSeries, tmp_path: Path) -> None:
+    found = follow(xray, study, register(xray, study, None), tumour(xray), tmp_path)
+    fits = pandas.read_csv(tmp_path / "fits.csv").set_index("quantity")
+    area = found.fits["tumour"].area
+    assert area is not None
+    for name, own in (("observed", area.observed), ("tail", area.tail), ("decaying", area.decaying)):
+        row = fits.loc[f"area_{name}"]
+        assert row["unit"] == "%ID·h" and (own.value is None or row["value"] == pytest.approx(own.value))
+    assert fits.loc["area_before", "value"] == pytest.approx(area.before) and "area_total" in fits.index
+
+
+def test_counts_of_regions_say_in_their_folder_how_they_were_made(
+    xray: Image, study: NuclearSeries, tmp_path: Path
+) -> None:
+    registration = register(xray, study, None)
+    made = count_regions(
+        synthetic(xray), study, registration, tumour(xray), tmp_path, said=["The photograph is unlike others."]
+    )
+    content = json.loads((tmp_path / "counted.json").read_text(encoding="utf-8"))
+    assert content == made.content and content["synthetic"].startswith(NOTICE)
+    assert content["roles"] == {"tumour": "target"} and content["facts"]["background"] == "no background was taken off"
+    assert content["counted"].startswith("4 frames together, 0 to 600 s") and "unlike others" in content["said"][-1]
+    assert content["regions"][0]["end_s"] == 600.0 and (tmp_path / "registration.json").is_file()
+    table = pandas.read_csv(tmp_path / "regions.csv")
+    assert table["percent_id"][0] == pytest.approx(content["regions"][0]["percent_id"])
+    with pytest.raises(UserError, match=r"holds regions\.csv, counted\.json"):
+        count_regions(xray, study, registration, tumour(xray), tmp_path)
+    again = count_regions(xray, study, registration, tumour(xray), tmp_path, between=(0.0, 100.0), overwrite=True)
+    assert again.content["counted"].startswith("2 frames") and again.content["synthetic"] == ""
 
 
 def test_nothing_of_an_earlier_run_is_left(xray: Image, study: NuclearSeries, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from transmodal.fusion.region_files import (
 from transmodal.fusion.region_sources import RegionSources, find_regions
 from transmodal.fusion.regions import Regions, region_above, regions_from_labels, regions_from_polygons
 from transmodal.fusion.registration import Registration
+from transmodal.fusion.units import Attenuation
 from transmodal.images import Image, picture_affine
 from transmodal.images.nuclear import NuclearSeries
 from transmodal.images.transform import Transform
@@ -180,6 +181,8 @@ def test_what_a_model_finds_outside_is_left_out_and_named() -> None:
     for ask in (lambda: kept.with_roles("lungs"), lambda: kept.with_roles("", "lungs"), lambda: kept.number("lungs")):
         with pytest.raises(UserError, match=r"the region lungs was found wholly outside .* name one of liver, heart"):
             ask()
+    with pytest.raises(UserError, match="the region lungs was found wholly outside"):
+        kept.on(series()).number("lungs")
     with pytest.raises(UserError, match="all regions that were found lie wholly outside"):
         found.within(series(), shifted)
 
@@ -199,13 +202,16 @@ def test_organs_of_a_model_outside_do_not_end_a_study(tmp_path: Path, monkeypatc
 
     regions, said = found()
     assert regions.names == ("liver",) and regions.outside == ("lungs",) and said[0] == made[2][0]
-    assert said[1].startswith("The model of the organs found no lungs, no bladder in the nuclear field: what is there")
+    assert said[1].startswith("The model of the organs found no bladder: what is there is counted in the regions")
+    assert all("no lungs" not in line for line in said)  # nothing in the field is taken for what lies outside it
+    assert not any("found no" in line for line in found("bladder")[1])
     assert found("lungs")[0].names == ("liver",)
     with pytest.raises(UserError, match="there is no region 'spleen' to leave out"):
         found("spleen")
     with pytest.raises(UserError, match="the region lungs was found wholly outside"):
         follow(ANATOMY, small, where, regions, tmp_path / "out", target="lungs")
-    page = follow(ANATOMY, small, where, regions, tmp_path / "out", target="liver").files["report"]
+    depth = {"lungs": Attenuation(4.0, 0.0155)}
+    page = follow(ANATOMY, small, where, regions, tmp_path / "out", target="liver", attenuation=depth).files["report"]
     assert "wholly outside the nuclear field and left out: lungs" in page.read_text(encoding="utf-8")
 
 

@@ -234,6 +234,76 @@ def test_frames_with_pauses_have_the_per_cent_of_what_stays_together() -> None:
     np.testing.assert_allclose(together, alone)  # type: ignore[arg-type]
 
 
+def test_frames_before_the_injection_are_no_part_of_what_is_added_up() -> None:
+    counted = steady()
+    empty = np.zeros((2, 30, 40))
+    early = replace(
+        counted,
+        frames=np.concatenate([empty, counted.frames]),
+        starts=np.concatenate([[-1200.0, -600.0], STARTS]),
+        durations=np.concatenate([[600.0, 600.0], DURATIONS]),
+    )
+    curves = time_activity(early, regions(early), together=True)
+    assert curves.percent_id is not None and curves.percent_id[0, 0] == pytest.approx(5.0)
+    assert curves.after_injection.all() and "2 frames lie before the injection; they are left out." in curves.said
+    shown = activity_of(early, "%ID")
+    assert shown.frames == (2, 3, 4) and (shown.values * regions(early).weights[0]).sum() == pytest.approx(5.0)
+    # More than was injected is noticed whatever lies before.
+    assert (
+        "More than was injected"
+        in time_activity(replace(early, sensitivity=5.0), regions(early), together=True).doubts[0]
+    )
+    blank = frames_of(early, [0, 1])
+    without = time_activity(blank, regions(blank), together=True)
+    assert without.percent_id is None and without.rate is not None
+    assert "2 frames lie before the injection; there is no %ID." in without.said
+    assert activity_of(early, "counts", (0, 1)).frames == (0, 1)
+
+
+def test_a_mean_of_frames_weights_each_by_its_duration() -> None:
+    falling = steady()
+    falling = falling.with_frames(falling.frames * np.array([3.0, 2.0, 0.5])[:, None, None])
+    each, mean = (time_activity(falling, regions(falling), together=flag) for flag in (False, True))
+    assert each.percent_id is not None and each.percent_id_sd is not None
+    assert mean.percent_id is not None and mean.percent_id_sd is not None
+    share = DURATIONS / DURATIONS.sum()
+    assert mean.percent_id[0, 0] == pytest.approx((each.percent_id[0] * share).sum())
+    assert mean.percent_id_sd[0, 0] == pytest.approx(np.sqrt(((each.percent_id_sd[0] * share) ** 2).sum()))
+    pixels = activity_of(falling, "%ID").values
+    assert (pixels * regions(falling).weights[0]).sum() == pytest.approx(mean.percent_id[0, 0])
+    raw = replace(falling, sensitivity=None)
+    rates, rate = (time_activity(raw, regions(raw), together=flag).scale for flag in (False, True))
+    assert rates is not None and rate is not None and rate.unit == "counts/s"
+    assert rate.values[0, 0] == pytest.approx((rates.values[0] * share).sum())
+
+
+def test_depth_is_corrected_in_whatever_is_shown_or_said_not_to_be() -> None:
+    rule = {"tumour": Attenuation(10.0, 0.015)}
+    for missing in ({"sensitivity": None}, {"injection": None}):
+        known = replace(steady(), **missing)
+        plain, deep = (time_activity(known, regions(known), attenuation=given) for given in (None, rule))
+        assert plain.scale is not None and deep.scale is not None and "attenuation" in deep.facts
+        np.testing.assert_allclose(deep.scale.values[0], plain.scale.values[0] * np.exp(0.15))
+        np.testing.assert_allclose(deep.scale.of_count[0], plain.scale.of_count[0] * np.exp(0.15))
+        np.testing.assert_allclose(deep.scale.values[1], plain.scale.values[1])
+    bare = replace(steady(), sensitivity=None, isotope=None)
+    curves = time_activity(bare, regions(bare), attenuation=rule)
+    assert "tumour: not corrected for depth, for values are counts as they were counted." in curves.said
+    assert "attenuation" not in curves.facts
+
+
+def test_what_makes_numbers_doubtful_stands_among_the_doubts() -> None:
+    counted = steady()
+    beyond = regions_from_polygons(Polygons((box("tumour", -2.5, 9.5, 4, 3, "target"),)), ANATOMY).on(counted)
+    line = time_activity(counted, beyond).doubts[0]
+    assert line == "tumour: only 50.0 % of it lies in the nuclear field and is counted."
+    scaled = replace(
+        counted, said=("mouse has counts that are not whole: no raw counts, so that Poisson errors do not hold",)
+    )
+    curves = time_activity(scaled, regions(scaled))
+    assert curves.doubts == scaled.said and curves.said.count(scaled.said[0]) == 1
+
+
 def test_a_frame_that_is_saturated_is_said_where_all_are_added() -> None:
     frames = np.zeros((3, 30, 40))
     frames[:, 10, 10] = 200

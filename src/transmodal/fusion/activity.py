@@ -77,7 +77,8 @@ def activity_of(
     """Return one picture of the frames that are meant.
 
     counts: Σ C_i·f_i, with f_i the decay correction of frame i to the injection, or 1. Bq: that over Σ Δt_i and the
-    sensitivity. %ID: 100·Bq over the injected activity, always decay-corrected.
+    sensitivity. %ID: 100·Bq over the injected activity, always decay-corrected. Frames before the injection are left
+    out where there are others.
 
     Args:
         series: the frames.
@@ -92,6 +93,8 @@ def activity_of(
     if unit not in UNITS:
         raise UserError(f"no unit {unit!r} of activity; choose one of {', '.join(UNITS)}")
     numbers = tuple(range(len(series))) if frames is None else frames
+    if series.starts is not None:
+        numbers = tuple(number for number in numbers if series.starts[number] >= 0) or numbers
     picked = list(numbers)
     corrected = decay_correct or unit == "%ID"
     needed = {"counts": (), "Bq": ("durations", "sensitivity"), "%ID": ("durations", "sensitivity", "injection")}[unit]

@@ -13,6 +13,8 @@ from transmodal.errors import UserError
 from transmodal.fusion.answers import Answers, answer, fit_all
 from transmodal.fusion.background import Background
 from transmodal.fusion.curves import TimeActivity, time_activity
+from transmodal.fusion.estimates import Estimate
+from transmodal.fusion.fit_areas import Area
 from transmodal.fusion.kinetic_fit import KineticFit
 from transmodal.fusion.misfit import misfit
 from transmodal.fusion.organ_peaks import organs_by_peak
@@ -20,7 +22,7 @@ from transmodal.fusion.outputs import STUDIED, is_made_in, require_new_results
 from transmodal.fusion.overlay import Overlay, OverlaySettings, fuse
 from transmodal.fusion.regions import Regions, target_of
 from transmodal.fusion.registration import Registration
-from transmodal.fusion.registration_doubts import explained_by
+from transmodal.fusion.registration_doubts import explained_by, far_off_line
 from transmodal.fusion.report import Study, write_report
 from transmodal.fusion.report_pictures import regions_picture
 from transmodal.fusion.target_scale import scaled_for_target
@@ -106,7 +108,9 @@ def follow(
     steps.next()
     overlay, scaled = scaled_for_target(overlay, weights, target)
     curves = time_activity(series, weights, background, attenuation=attenuation)
-    said = (*said, *doubts_of_depth(attenuation or {}, anatomy))
+    depths = {name: each for name, each in (attenuation or {}).items() if name not in regions.outside}
+    far = far_off_line(registration.error_mm, series, registration.transform)
+    said = (*far, *said, *doubts_of_depth(depths, anatomy))
     curves = replace(
         curves, said=tuple(dict.fromkeys([*curves.said, *overlay.said, *said])), doubts=(*curves.doubts, *said)
     )
@@ -201,11 +205,23 @@ def fits_table(fits: Mapping[str, KineticFit]) -> pandas.DataFrame:
             "note": estimate.note,
         }
         for region, fitted in fits.items()
-        for name, estimate in fitted.estimates.items()
+        for name, estimate in (*fitted.estimates.items(), *_areas(fitted.area))
     ]
     return pandas.DataFrame(
         rows, columns=["region", "model", "misfit", "quantity", "value", "low", "high", "unit", "note"]
     )
+
+
+def _areas(area: Area | None) -> list[tuple[str, Estimate]]:
+    """Return the areas under a curve by the names that they have in tables."""
+    if area is None:
+        return []
+    note = "; ".join(filter(None, ["by the fit", area.observed.note]))
+    before = Estimate(area.before, unit=area.observed.unit, note=note)
+    return [
+        ("area_before", before), ("area_observed", area.observed), ("area_tail", area.tail),
+        ("area_total", area.total), ("area_decaying", area.decaying),
+    ]  # fmt: skip
 
 
 def write_regions_picture(regions: Regions, anatomy: Image, path: Path) -> Path:

@@ -5,7 +5,7 @@ Standard deviations are those of the counts; calibration and syringe are common 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,18 +20,20 @@ from transmodal.fusion.doubts import (
     covered_regions,
     hottest_pixel,
     little_injected,
+    partly_outside,
     saturated,
     small_regions,
     within_background,
 )
 from transmodal.fusion.regions import RegionWeights
-from transmodal.fusion.units import Attenuation, Scale, facts_of, in_units, said_of
+from transmodal.fusion.units import Attenuation, InUnits, Scale, averaged, facts_of, in_units, said_of
 from transmodal.images.files import write_text
 from transmodal.images.nuclear.decay import mean_over
 from transmodal.images.nuclear.series import NuclearSeries
 from transmodal.reporting.figures import plain_number
 
 Array = npt.NDArray[np.float64]
+_NO_POISSON = "Poisson errors"  # in lines of a series whose counts are none as they were counted
 _MOST_HALF_LIVES = 40.0  # after which nothing is left to see: the half-life's unit is wrong
 
 
@@ -49,6 +51,8 @@ class TimeActivity:
         starts, durations, ends: (F,) s after the injection; of frames that were added up the time that was counted,
             and the end of the last.
         rate: net counts a second.
+        corrected_rate, corrected_rate_sd, rate_of_count: that decay-corrected to the injection and, where asked, for
+            depth; its standard deviation; and what one net count adds to it.
         activity: mean of each frame, Bq, not corrected for decay.
         percent_id: of the injected activity, decay-corrected to the injection.
         percent_id_sd: of that.
@@ -82,6 +86,9 @@ class TimeActivity:
     durations: Array | None = None
     ends: Array | None = None
     rate: Array | None = None
+    corrected_rate: Array | None = None
+    corrected_rate_sd: Array | None = None
+    rate_of_count: Array | None = None
     activity: Array | None = None
     percent_id: Array | None = None
     percent_id_sd: Array | None = None
@@ -116,10 +123,9 @@ class TimeActivity:
         """What can be fitted: %ID, else decay-corrected net counts a second, else None."""
         if self.percent_id is not None and self.percent_id_sd is not None and self.percent_of_count is not None:
             return Scale("%ID", self.percent_id, self.percent_id_sd, self.percent_of_count)
-        if self.undecayed is None:
+        if self.corrected_rate is None or self.corrected_rate_sd is None or self.rate_of_count is None:
             return None
-        one = np.broadcast_to(1.0 / self.undecayed, self.net.shape)
-        return Scale("counts/s", self.net * one, self.net_sd * one, one)
+        return Scale("counts/s", self.corrected_rate, self.corrected_rate_sd, self.rate_of_count)
 
     @property
     def after_injection(self) -> npt.NDArray[np.bool_]:
@@ -176,8 +182,8 @@ def time_activity(
         regions: `Regions.on(series, transform)`.
         background: how background is found; None takes none off.
         attenuation: region → tissue and µ; the factor goes into Bq and %ID and is stated.
-        together: count all frames as one. Its %ID is 100·N / (S·A·Σ Δtᵢ·mᵢ), mᵢ the mean of exp(−λt) in frame i:
-            what stays has the same %ID as in each frame, also where there are pauses between them.
+        together: count all frames since the injection as one. Rates, Bq and %ID are the means of the frames, each
+            weighted by its duration: Σ Δtᵢ·xᵢ / Σ Δtᵢ; pauses between them have no weight.
 
     Returns:
         The curves; what is not known (times, isotope, calibration, injection) leaves them at counts or at counts a
@@ -188,7 +194,8 @@ def time_activity(
             frames, or an injection that cannot be.
     """
     rule = background or Background()
-    series, said = _in_order(series, [*series.said, *regions.said])
+    series, said = _in_order(series, [*series.said, *regions.said], together=together)
+    series = since_injection(series) if together else series
     frames = np.asarray(series.frames, dtype=np.float64)
     durations = series.durations
     if durations is not None and not (durations > 0).all():
@@ -196,40 +203,58 @@ def time_activity(
         series = replace(series, durations=None)
         said.append("A frame lasts no time: counts cannot be turned into rates.")
     taken, without = taken_off(frames, regions, rule, durations)
-    for name in attenuation or {}:
+    depths = {name: each for name, each in (attenuation or {}).items() if name not in regions.outside}
+    for name in depths:
         regions.number(name)
     counted = _timed(_counts(series, regions, taken), series)
     saturation = saturated(counted.names, counted.saturated)  # of each frame, before they are added up
-    counted = _added(counted) if together else counted
+    known = in_units(counted.net, counted.net_sd, counted.names, series, counted.durations, counted.undecayed, depths)
+    whole = _of_field(frames, series)
+    if together:
+        known, whole = averaged(known, counted.durations), averaged(whole, counted.durations)
+        counted = _added(counted)
     said += without + _negative(counted)
     facts = {"background": rule.describe(background_name(rule, regions))}
-    if attenuation:
+    if depths and known.corrected_rate is None and known.activity is None:
+        said.append(f"{', '.join(depths)}: not corrected for depth, for values are counts as they were counted.")
+    elif depths:
         facts["attenuation"] = "; ".join(
-            f"{name} × {each.factor:.4g}: {each.describe(series.isotope)}" for name, each in attenuation.items()
+            f"{name} × {each.factor:.4g}: {each.describe(series.isotope)}" for name, each in depths.items()
         )
-    known = in_units(
-        counted.net, counted.net_sd, counted.names, series, counted.durations, counted.undecayed, attenuation
-    )
     after = counted.after_injection
-    of_field, of_field_sd = _of_field(frames, series, together=together)
-    if of_field is not None:
-        most = float(of_field[after if after.any() else ...].max())
+    if whole.percent_id is not None:
+        most = float(whole.percent_id[0, after if after.any() else ...].max())
         facts["whole field"] = f"all its counts are up to {plain_number(most)} %ID, nothing taken off"
     hottest, nowhere = hottest_pixel(frames if together or not after.any() else frames[after], regions)
     doubts = [
+        *(line for line in series.said if _NO_POISSON in line), *partly_outside(regions),
         *small_regions(regions), *covered_regions(regions), *nowhere, *below_zero(frames, regions), *saturation,
         *beyond_injected(regions, known.percent_id, known.percent_id_sd, after),
-        *little_injected(of_field, of_field_sd, after), *within_background(regions, background_name(rule, regions)),
+        *little_injected(whole, after), *within_background(regions, background_name(rule, regions)),
     ]  # fmt: skip
+    lines = dict.fromkeys([*said, *said_of(known, counted.undecayed), *doubts])
     return replace(
-        _ratios(counted), rate=known.rate, activity=known.activity, percent_id=known.percent_id,
-        percent_id_sd=known.percent_id_sd, percent_of_count=known.percent_of_count, injected=known.injected,
-        missing=known.missing, from_activity=regions.from_activity, hottest=hottest, doubts=tuple(doubts),
-        said=(*said, *said_of(known, counted.undecayed), *doubts), facts={**facts_of(series, known.injected), **facts},
+        _ratios(counted), **{each.name: getattr(known, each.name) for each in fields(known)},
+        from_activity=regions.from_activity, hottest=hottest, doubts=tuple(doubts), said=tuple(lines),
+        facts={**facts_of(series, known.injected), **facts},
     )  # fmt: skip
 
 
-def _in_order(series: NuclearSeries, said: list[str]) -> tuple[NuclearSeries, list[str]]:
+def since_injection(series: NuclearSeries) -> NuclearSeries:
+    """Return the frames that begin at or after the injection.
+
+    Where there are none, all frames, with times that are not known: nothing can be said of an injected activity.
+    """
+    if series.starts is None or not (series.starts < 0).any():
+        return series
+    after = series.starts >= 0
+    if not after.any():
+        return replace(series, starts=None)
+    durations = None if series.durations is None else series.durations[after]
+    return replace(series, frames=series.frames[after], starts=series.starts[after], durations=durations)
+
+
+def _in_order(series: NuclearSeries, said: list[str], *, together: bool) -> tuple[NuclearSeries, list[str]]:
     """Sort frames by their beginning, and say so; say which overlap."""
     if series.starts is None:
         return series, said
@@ -250,21 +275,18 @@ def _in_order(series: NuclearSeries, said: list[str]) -> tuple[NuclearSeries, li
     if (series.starts < 0).any():
         early = int((series.starts < 0).sum())
         lie = "1 frame lies" if early == 1 else f"{early} frames lie"
-        said.append(f"{lie} before the injection; no curve is fitted there.")
+        left = "no curve is fitted there" if not together else "they are left out"
+        all_early = together and early == len(series.starts)
+        said.append(f"{lie} before the injection; {'there is no %ID' if all_early else left}.")
     return series, said
 
 
-def _of_field(frames: Array, series: NuclearSeries, *, together: bool) -> tuple[Array | None, Array | None]:
-    """Return all counts of the field in %ID, (F,), and their standard deviations; None where that is not known."""
-    total = frames.sum(axis=(1, 2))[None]
+def _of_field(frames: Array, series: NuclearSeries) -> InUnits:
+    """Return all counts of the field in other units, as one region, (1, F)."""
+    total, none = frames.sum(axis=(1, 2))[None], np.zeros((1, len(frames)))
     spread = np.sqrt(np.abs(frames).sum(axis=(1, 2)))[None]
-    none = np.zeros_like(total)
     field = _timed(TimeActivity(("field",), ("",), np.ones(1), total, none, none, total, spread), series)
-    field = _added(field) if together else field
-    known = in_units(field.net, field.net_sd, field.names, series, field.durations, field.undecayed)
-    if known.percent_id is None or known.percent_id_sd is None:
-        return None, None
-    return known.percent_id[0], known.percent_id_sd[0]
+    return in_units(total, spread, field.names, series, field.durations, field.undecayed)
 
 
 def _counts(series: NuclearSeries, regions: RegionWeights, taken: list[Corrected]) -> TimeActivity:

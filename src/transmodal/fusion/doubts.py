@@ -12,7 +12,8 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from transmodal.fusion.background import SURROUNDINGS, fine_masks
-from transmodal.fusion.regions import RegionWeights
+from transmodal.fusion.regions import RegionWeights, share_line
+from transmodal.fusion.units import InUnits
 from transmodal.reporting.figures import plain_number
 
 Array = npt.NDArray[np.float64]
@@ -25,9 +26,16 @@ _WHOLE = 100.0  # %ID
 _LEAST = 5.0  # %ID of a whole field; a mouse in it shows tens, after attenuation
 _SURE = 3.0  # standard deviations
 _OVERLAP = 0.01  # of a region's area, from which it is not added to others
+_MOST = 0.95  # of a region's area within the field; less is a doubt
 _SHARED = 0.05  # of a region's area in the background region, from which that is said
 _WORTH = 0.05  # of a pixel's area
 _NEAR = 2  # pixels
+
+
+def partly_outside(regions: RegionWeights) -> list[str]:
+    """Return a line for each region of which a good part lies outside the nuclear field."""
+    shares = zip(regions.names, regions.shares, strict=False)  # those made in memory may have none
+    return [share_line(name, float(share)) for name, share in shares if share < _MOST]
 
 
 def small_regions(regions: RegionWeights) -> list[str]:
@@ -151,17 +159,17 @@ def beyond_injected(
     ]
 
 
-def little_injected(percent: Array | None, deviations: Array | None, after: npt.NDArray[np.bool_]) -> list[str]:
-    """Return a line where all counts of the field, (F,) %ID, are hardly anything of what was injected."""
-    if percent is None or deviations is None or not after.any():
+def little_injected(field: InUnits, after: npt.NDArray[np.bool_]) -> list[str]:
+    """Return a line where all counts of the field, one region of F frames, are hardly anything of what was injected."""
+    if field.percent_id is None or field.percent_id_sd is None or not after.any():
         return []
-    most = float((percent[after] + _SURE * deviations[after]).max())
+    most = float((field.percent_id + _SURE * field.percent_id_sd)[0, after].max())
     if not most < _LEAST:
         return []
     return [
         f"All counts of the nuclear field make up less than {plain_number(most)} %ID in every frame, hardly "
         "anything of what was injected. Check that the sensitivity is in counts a second (not a minute) for each MBq, "
-        "the injected activity in MBq, and that times are in seconds; or only a part of the animal lies in the field."
+        "the injected activity in MBq, and that times are in seconds; or most of it has left by then, or the field."
     ]
 
 

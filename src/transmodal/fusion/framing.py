@@ -19,7 +19,7 @@ from matplotlib.ticker import MaxNLocator
 from transmodal.fusion.colours import STEPS, lookup
 from transmodal.fusion.estimates import span_text
 from transmodal.fusion.overlay import Overlay
-from transmodal.fusion.registration_doubts import FAR, pixels_off
+from transmodal.fusion.registration_doubts import far_off
 from transmodal.reporting.figures import CASE_BACKGROUND, CASE_FAINT, CASE_TEXT, plain_number
 
 _WARNING = "#ffb454"
@@ -65,8 +65,9 @@ def framed(overlay: Overlay) -> Framed:
     top, left = margin + line * len(titles) + size // 2, margin
     scale = _scale_bar(overlay, columns / zoom[1], zoom[1])
     *faint, registered = captions_of(overlay)
+    far = far_off(overlay.registration.error_mm, overlay.series, overlay.registration.transform)
     below = [(text, small, CASE_FAINT) for text in faint]
-    below.append((registered, small, _WARNING if is_far_off(overlay) else CASE_FAINT))
+    below.append((registered, small, _WARNING if far else CASE_FAINT))
     below += [(overlay.label, bold, _WARNING)] if overlay.label else []
     lines = [(part, face, ink) for text, face, ink in below for part in _wrapped(text, face, width - 2 * margin)]
     bottom = top + bar_height + size // 2
@@ -137,16 +138,8 @@ def captions_of(overlay: Overlay) -> tuple[str, ...]:
         shown += f"; above {upper} in the top colour"
     window = "anatomy's window {} to {}".format(*map(plain_number, overlay.backdrop.window))
     error = f"registration error {registration.error_text()}".replace(" mm", "\u00a0mm")
-    off = pixels_off(registration.error_mm, overlay.series, registration.transform)
-    if off is not None and is_far_off(overlay):
-        error += f", {off:.0f} nuclear pixels"
-    return shown, window, error
-
-
-def is_far_off(overlay: Overlay) -> bool:
-    """Say whether the error of the registration is so large that a picture must not pass over it."""
-    off = pixels_off(overlay.registration.error_mm, overlay.series, overlay.registration.transform)
-    return off is not None and off > FAR
+    far = far_off(registration.error_mm, overlay.series, registration.transform)
+    return shown, window, f"{error}, {far:.0f} nuclear pixels" if far else error
 
 
 def _unit_of(overlay: Overlay) -> str:

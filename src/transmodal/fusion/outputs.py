@@ -6,7 +6,7 @@ from pathlib import Path
 from transmodal.errors import UserError
 from transmodal.images.synthetic import sidecar_of
 
-COUNTED = ("regions.csv", "regions.png")
+COUNTED = ("regions.csv", "counted.json", "regions.png", "registration.json")
 """What `fuse regions` writes."""
 STUDIED = (
     "report.html", "curves.csv", "fits.csv", "organs.csv", "answers.csv", "overlay.png", "regions.png",

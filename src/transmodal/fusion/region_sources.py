@@ -69,15 +69,19 @@ def find_regions(
             nuclear field, or as the readers say. Single organs that it finds outside the field are left out and said.
     """
     found: list[Regions] = []
+    known: set[str] = set()  # also those of which this picture has no pixel
     said: tuple[str, ...] = ()
     if sources.organs is not None:
         made, names, said = find_organs(picture, sources.organs, folder / "organs.png", spacing=spacing, device=device)
         with explained_by(registration.said):
             organs = _of_labels(made, names, anatomy).within(series, registration.transform)
         found.append(organs)
-        said = (*said, *_lost(organs, names))
+        known |= set(names.names.values())
+        said = (*said, *_lost(organs, names, sources.leave_out))
     if sources.labels is not None:
-        found.append(_of_labels(read(sources.labels), _names_of(sources.labels, sources.names), anatomy))
+        names = _names_of(sources.labels, sources.names)
+        known |= set(names.names.values())
+        found.append(_of_labels(read(sources.labels), names, anatomy))
     if sources.polygons is not None:
         found.append(regions_from_polygons(read_polygons(sources.polygons), anatomy))
     if sources.above is not None:
@@ -88,20 +92,21 @@ def find_regions(
     if not found:
         raise UserError("no regions: give a model of organs, a label map, polygons, or a threshold of the activity")
     everything = found[0].joined(*found[1:])
-    unknown = [name for name in sources.leave_out if name not in (*everything.names, *everything.outside)]
+    unknown = [name for name in sources.leave_out if name not in known.union(everything.names)]
     if unknown:
         raise UserError(f"there is no region {unknown[0]!r} to leave out; there are {', '.join(everything.names)}")
     return everything.without(*sources.leave_out) if sources.leave_out else everything, said
 
 
-def _lost(found: Regions, names: LabelNames) -> tuple[str, ...]:
-    """Return a line about the organs of a model that lie nowhere in the nuclear field; none where there are none."""
-    lost = [name for name in names.names.values() if name not in found.names]
+def _lost(found: Regions, names: LabelNames, leave_out: Sequence[str]) -> tuple[str, ...]:
+    """Return a line about the organs that a model knows and did not find; none where there are none."""
+    known = (*found.names, *found.outside, *leave_out)
+    lost = [name for name in names.names.values() if name not in known]
     if not lost:
         return ()
     return (
-        f"The model of the organs found no {', no '.join(lost)} in the nuclear field: what is there is counted in the "
-        "regions that lie in its place, and their values, peaks and half-lives may be its own.",
+        f"The model of the organs found no {', no '.join(lost)}: what is there is counted in the regions that lie in "
+        "its place, and their values, peaks and half-lives may be its own.",
     )
 
 

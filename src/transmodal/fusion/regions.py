@@ -37,7 +37,7 @@ class RegionWeights:
         outlines: of each region, in cells of the nuclear grid (see `areas.cover`).
         spacing: (row, column) of the nuclear grid, mm.
         said: what a user should know, a line each.
-        from_activity: as of `Regions`.
+        from_activity, outside: as of `Regions`.
     """
 
     names: tuple[str, ...]
@@ -48,6 +48,7 @@ class RegionWeights:
     spacing: tuple[float, float] = (1.0, 1.0)
     said: tuple[str, ...] = ()
     from_activity: frozenset[str] = frozenset()
+    outside: tuple[str, ...] = ()
 
     @property
     def pixels(self) -> npt.NDArray[np.float64]:
@@ -58,11 +59,9 @@ class RegionWeights:
         """Return the place of a region.
 
         Raises:
-            UserError: there is none of that name.
+            UserError: as `place_of`.
         """
-        if name not in self.names:
-            raise UserError(f"there is no region {name!r}; the regions are {', '.join(self.names)}")
-        return self.names.index(name)
+        return place_of(name, self.names, self.outside)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,16 +118,9 @@ class Regions:
         """Return the place of a region.
 
         Raises:
-            UserError: there is none of that name, or it was left out for lying outside the nuclear field.
+            UserError: as `place_of`.
         """
-        if name in self.names:
-            return self.names.index(name)
-        if name in self.outside:
-            raise UserError(
-                f"the region {name} was found wholly outside the nuclear field and left out; check the registration "
-                f"and the picture of the regions, or name one of {', '.join(self.names)}"
-            )
-        raise UserError(f"there is no region {name!r}; the regions are {', '.join(self.names)}")
+        return place_of(name, self.names, self.outside)
 
     def joined(self, *others: "Regions") -> "Regions":
         """Return these and other regions over the same anatomy; a colour that is taken is changed for a free one.
@@ -236,14 +228,35 @@ class Regions:
                     "leave the region out"
                 )
             if share < 1 - _WHOLLY:
-                said.append(f"{name}: only {100 * share:.1f} % of it lies in the nuclear field and is counted.")
+                said.append(share_line(name, share))
             weights.append(covered)
             shares.append(min(share, 1.0))
             outlines.append(outline)
         return RegionWeights(
             self.names, np.stack(weights), self.roles, np.array(shares), tuple(outlines), series.spacing, tuple(said),
-            self.from_activity,
+            self.from_activity, self.outside,
         )  # fmt: skip
+
+
+def share_line(name: str, share: float) -> str:
+    """Return what is said of a region of which only a share lies in the nuclear field."""
+    return f"{name}: only {100 * share:.1f} % of it lies in the nuclear field and is counted."
+
+
+def place_of(name: str, names: Sequence[str], outside: Sequence[str]) -> int:
+    """Return the place of a region among names.
+
+    Raises:
+        UserError: there is none of that name, or it was left out for lying outside the nuclear field.
+    """
+    if name in names:
+        return list(names).index(name)
+    if name in outside:
+        raise UserError(
+            f"the region {name} was found wholly outside the nuclear field and left out; check the registration "
+            f"and the picture of the regions, or name one of {', '.join(names)}"
+        )
+    raise UserError(f"there is no region {name!r}; the regions are {', '.join(names)}")
 
 
 def _told_apart(colours: Sequence[str]) -> tuple[str, ...]:

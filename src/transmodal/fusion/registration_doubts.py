@@ -14,9 +14,8 @@ from transmodal.images.registration import FITS, Transform, index_to_world, targ
 _MIRRORED = 0.2  # a mirrored fit whose residual is this share of the plain one's, or less, is worth a word
 _ALONE = 0.3  # without a mistaken point the others' residual falls to this share, or less
 _ENLARGED = 1.1  # times that one field in mm may be larger than the same in the other's mm: magnification, rounding
+_FAR = 3.0  # nuclear pixels that a registration may be off before it is worth a word
 Points = npt.NDArray[np.float64]
-FAR = 3.0
-"""Nuclear pixels that a registration may be off before it is worth a word."""
 
 
 def millimetres(length: float) -> str:
@@ -46,8 +45,8 @@ def doubts_of_error(
         others_mm: (point,) root mean square residual of the others under the fit to them; NaN where it is always 0.
         residual_mm: (point,) after the fit to all.
     """
-    off = pixels_off(error_mm, series, transform)
-    if error_mm is None or off is None or off <= FAR:
+    off = far_off(error_mm, series, transform)
+    if error_mm is None or off is None:
         return []
     begins = f"the registration is {millimetres(error_mm)} off, {off:.0f} nuclear pixels"
     if not len(names):
@@ -65,9 +64,21 @@ def doubts_of_error(
     return [f"{begins}, most of all at the point {names[worst]!r} ({far}); check the points, their unit and columns"]
 
 
-def pixels_off(error_mm: float | None, series: NuclearSeries, transform: Transform) -> float | None:
-    """Return the error of a registration in nuclear pixels as they lie in the anatomy; None where it is not known."""
-    return None if error_mm is None else error_mm / _pixel_mm(series, transform)
+def far_off(error_mm: float | None, series: NuclearSeries, transform: Transform) -> float | None:
+    """Return by how many nuclear pixels, as they lie in the anatomy, a registration is off; None up to three."""
+    off = None if error_mm is None else error_mm / _pixel_mm(series, transform)
+    return off if off is not None and off > _FAR else None
+
+
+def far_off_line(error_mm: float | None, series: NuclearSeries, transform: Transform) -> list[str]:
+    """Return a line about what a large error does to the numbers; none where it is small or not known."""
+    off = far_off(error_mm, series, transform)
+    if error_mm is None or off is None:
+        return []
+    return [
+        f"The registration is {millimetres(error_mm)} off, {off:.0f} nuclear pixels: regions hold counts of their "
+        "neighbours."
+    ]
 
 
 def _pixel_mm(series: NuclearSeries, transform: Transform) -> float:

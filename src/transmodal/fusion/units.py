@@ -7,7 +7,7 @@ organ nor, unless asked, for depth.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -92,6 +92,9 @@ class InUnits:
     """Net counts in other units; arrays are (R, F), None where that cannot be known. See `TimeActivity`."""
 
     rate: Array | None = None
+    corrected_rate: Array | None = None
+    corrected_rate_sd: Array | None = None
+    rate_of_count: Array | None = None
     activity: Array | None = None
     percent_id: Array | None = None
     percent_id_sd: Array | None = None
@@ -138,17 +141,44 @@ def in_units(
         raise UserError(f"{series.name}: a sensitivity of {series.sensitivity:g} cps/MBq; calibrate the camera")
     if durations is None:
         return InUnits(missing=missing)
-    rate = net / durations
+    known = InUnits(net / durations, missing=missing)
+    given = attenuation or {}
+    factors = np.array([given[name].factor if name in given else 1.0 for name in names])[:, None]
+    if undecayed is not None:
+        one = np.broadcast_to(factors / undecayed, net.shape)
+        known = replace(known, corrected_rate=net * one, corrected_rate_sd=deviations * one, rate_of_count=one)
     if series.sensitivity is None:
-        return InUnits(rate, missing=missing)
-    factors = np.array([attenuation[name].factor if attenuation and name in attenuation else 1.0 for name in names])
-    becquerel = _MEGA / series.sensitivity * factors[:, None]  # of one count a second
-    activity = net * becquerel / durations
+        return known
+    becquerel = _MEGA / series.sensitivity * factors  # of one count a second
+    known = replace(known, activity=net * becquerel / durations)
     if undecayed is None or isotope is None or series.injection is None:
-        return InUnits(rate, activity, missing=missing)
+        return known
     injected = series.injection.activity(isotope)
     one = becquerel / undecayed * 100.0 / injected
-    return InUnits(rate, activity, net * one, deviations * one, one, injected, missing)
+    return replace(known, percent_id=net * one, percent_id_sd=deviations * one, percent_of_count=one, injected=injected)
+
+
+def averaged(known: InUnits, durations: Array | None) -> InUnits:
+    """Return the means of all frames, (R, 1), each weighted by its duration (F,): Σ Δtᵢ·xᵢ / Σ Δtᵢ.
+
+    What one count adds then depends on its frame; it is given for counts that fall as the noise does.
+    """
+    if durations is None:
+        return known
+    share = durations / durations.sum()
+
+    def mean(values: Array | None) -> Array | None:
+        return None if values is None else (values * share).sum(axis=1, keepdims=True)
+
+    def spread(values: Array | None) -> Array | None:
+        return None if values is None else np.sqrt(((values * share) ** 2).sum(axis=1, keepdims=True))
+
+    return replace(
+        known, rate=mean(known.rate), activity=mean(known.activity),
+        corrected_rate=mean(known.corrected_rate), corrected_rate_sd=spread(known.corrected_rate_sd),
+        rate_of_count=spread(known.rate_of_count), percent_id=mean(known.percent_id),
+        percent_id_sd=spread(known.percent_id_sd), percent_of_count=spread(known.percent_of_count),
+    )  # fmt: skip
 
 
 def said_of(known: InUnits, undecayed: Array | None) -> list[str]:

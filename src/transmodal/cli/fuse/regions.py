@@ -71,14 +71,12 @@ def regions(
 ) -> None:
     """Count in regions, all frames together: organs of a model or a label map, drawn polygons, hot spots.
 
-    Writes regions.csv and regions.png, and what the models made.
+    Writes regions.csv, regions.png, registration.json, counted.json (how it was made and what to doubt), and what the
+    models made.
     """
-    from transmodal.fusion.activity import chosen_frames
-    from transmodal.fusion.biodistribution import counted_span, frames_of, in_words, write_regions_picture
-    from transmodal.fusion.curves import time_activity
+    from transmodal.fusion.counting import count_regions
     from transmodal.fusion.outputs import COUNTED, require_new_results
     from transmodal.fusion.region_sources import RegionSources
-    from transmodal.fusion.registration_doubts import explained_by
 
     sources = RegionSources(organs, labels, names, polygons, above, tuple(leave_out or ()))
     inputs = (image, activity, register, labels, names, polygons)
@@ -96,34 +94,33 @@ def regions(
         detector=detector,
         device=device,
     )
-    chosen = frames_of(found.series, chosen_frames(found.series, None, between))
-    with explained_by(found.registration.said):
-        weights = found.regions.on(chosen, found.registration.transform)
-    counted = time_activity(chosen, weights, background_named(background, ring, found.regions), together=True)
-    counted.write_csv(out / "regions.csv")
-    write_regions_picture(found.regions, found.anatomy, out / "regions.png")
-    said = [*counted.said, *found.registration.said, *found.said]
-    table = counted.table().drop(columns="frame").replace({float("nan"): None})
-    say(said, as_json)
+    made = count_regions(
+        found.anatomy,
+        found.series,
+        found.registration,
+        found.regions,
+        out,
+        background=background_named(background, ring, found.regions),
+        between=between,
+        said=found.said,
+        facts=found.facts,
+        overwrite=overwrite,
+    )
+    say(made.content["said"], as_json)
     if as_json:
-        print_json(
-            {
-                "output": str(out),
-                "regions": table.to_dict("records"),
-                "facts": dict(counted.facts),
-                "counted": counted_span(chosen),
-                "registration": in_words(found.registration),
-                "said": said,
-            }
-        )
+        print_json({"output": str(out), **made.content})
         return
-    shown = [name for name in ("region", "counts", "background_counts", "net_counts", "net_sd") if name in table]
-    shown += [name for name in ("percent_id", "percent_id_sd", "target_to_background") if name in table]
+    table = made.content["regions"]
+    shown = [name for name in ("region", "counts", "background_counts", "net_counts", "net_sd") if name in table[0]]
+    shown += [name for name in ("percent_id", "percent_id_sd", "target_to_background") if name in table[0]]
     print_table(
         [name.replace("_", " ").replace("percent id", "%ID") for name in shown],
-        [[row[name] if row[name] is not None else "–" for name in shown] for row in table.to_dict("records")],
+        [[row[name] if row[name] is not None else "–" for name in shown] for row in table],
     )
-    if span := counted_span(chosen):
-        typer.echo(f"Counted: {span}; %ID and rates are averages over these frames (--between chooses some)")
-    typer.echo(f"Registered by {in_words(found.registration)}; background: {counted.facts['background']}")
+    if made.content["counted"]:
+        typer.echo(
+            f"Counted: {made.content['counted']}; %ID and rates are averages over these frames (--between chooses some)"
+        )
+    how = made.content["facts"]["background"]
+    typer.echo(f"Registered by {made.content['registration']}; background: {how}")
     typer.echo(f"Output: {out}")
