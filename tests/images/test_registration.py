@@ -123,10 +123,11 @@ def test_a_transform_file_comes_back_and_says_its_direction(tmp_path: Path) -> N
     assert back.kind == "homography"
     np.testing.assert_array_equal(back.matrix, transform.matrix)
     assert '"maps": "moving points to fixed points, mm"' in path.read_text()
+    huge = path.read_text().replace('"matrix": [', f'"matrix": [[1{"0" * 400}, 0, 0], ', 1)
     path.write_text(path.read_text().replace("moving points to fixed", "fixed points to moving"))
     with pytest.raises(UserError, match="no transform file"):
         Transform.read(path)
-    for text in ("x", "[1, 2]", "{}", '{"format": "transmodal transform 1"}'):
+    for text in ("x", "[1, 2]", "{}", '{"format": "transmodal transform 1"}', huge):
         path.write_text(text)
         with pytest.raises(UserError, match="no transform file"):
             Transform.read(path)

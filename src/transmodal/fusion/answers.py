@@ -14,34 +14,25 @@ import pandas
 from scipy import stats
 
 from transmodal.errors import UserError
+from transmodal.fusion.answer_words import Answer, joined, listed, plain, sentence, without_misfit
 from transmodal.fusion.background import SURROUNDINGS
 from transmodal.fusion.curve_models import OF_SEVERAL
 from transmodal.fusion.curves import TimeActivity, ratio_to
-from transmodal.fusion.estimates import DASH, Estimate, time_text, written
+from transmodal.fusion.estimates import DASH, time_text, written
 from transmodal.fusion.kinetic_fit import KineticFit, fit_region
 from transmodal.fusion.misfit import NOTED, WITHHELD, held, misfit, misfit_note
 from transmodal.fusion.organ_peaks import MOST_OF_NONE, net_signal, of_one_count, organs_by_peak, shown_values
 from transmodal.fusion.regions import target_of
+from transmodal.fusion.scan_answer import SCAN, scan_answer
 from transmodal.fusion.scan_times import Window, contrast_window, counts_window, fit_background, visible_window
 from transmodal.reporting.figures import p_text, plain_number
 
 _SURE = 3.0  # standard deviations from which counts are called activity
 _MANY = 100.0  # standard deviations, beyond which their number says nothing
-_SCAN = "When should the animal go to the scanner?"
 COUNTS_ALONE = (
     "intervals are those of the counts alone: what lies over and under a region, calibration, outlines and "
     "registration are in none"
 )
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One question: its answer in a sentence, and the numbers behind it."""
-
-    question: str
-    answer: str
-    numbers: tuple[tuple[str, str], ...] = ()
-    remark: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,9 +116,9 @@ def answer(
         _elsewhere(curves, organs, name),
         _stays(curves, own),
         _peak(curves, own),
-        Answer(_SCAN, "Not known.", remark=_below(z) or "no activity above the background is shown that could be timed")
+        Answer(SCAN, "Not known.", remark=_below(z) or "no activity above the background is shown that could be timed")
         if is_nothing
-        else _scanner(contrast, yielded, visible, length, (own, beside or KineticFit())),
+        else scan_answer(contrast, yielded, visible, length, (own, beside or KineticFit())),
     )
     return Answers(name, answers, organs, contrast, yielded, visible, length, curves.doubts)
 
@@ -196,21 +187,21 @@ def _deviations(z: float) -> str:
 
 def _amount(curves: TimeActivity, own: KineticFit, organs: pandas.DataFrame, name: str) -> Answer:
     question = "How much of it?"
-    needs = "" if curves.percent_id is not None else f"for %ID {_listed(curves.missing)} must be known"
+    needs = "" if curves.percent_id is not None else f"for %ID {listed(curves.missing)} must be known"
     if not own.model:
         text = _amount_of_frames(curves, organs, name)
-        return Answer(question, text, remark=_joined(_why(curves, own), needs, _PLANAR, COUNTS_ALONE))
+        return Answer(question, text, remark=joined(_why(curves, own), needs, _PLANAR, COUNTS_ALONE))
     peak = own.estimates["peak"]
     numbers = [("peak", peak.sentence())]
     if own.area is not None:
         numbers.append(("area under the curve, observed", own.area.observed.sentence()))
         share = "" if math.isnan(own.area.tail_share) else f"; {100 * own.area.tail_share:.0f} % of it in the tail"
         numbers.append(("area with the tail", own.area.total.sentence() + share))
-    text = f"{_plain(peak, ' at the peak')}.{_sentence(misfit_note(own))}"
+    text = f"{plain(peak, ' at the peak')}.{sentence(misfit_note(own))}"
     highest = float(organs[organs["region"] == name]["highest_frame"].iloc[0])
     if misfit(own) > NOTED:
         text += f" The highest frame has {written(highest, own.unit)}."
-    return Answer(question, text, tuple(numbers), _joined(needs, _PLANAR, COUNTS_ALONE))
+    return Answer(question, text, tuple(numbers), joined(needs, _PLANAR, COUNTS_ALONE))
 
 
 def _amount_of_frames(curves: TimeActivity, organs: pandas.DataFrame, name: str) -> str:
@@ -275,7 +266,7 @@ def _elsewhere(curves: TimeActivity, organs: pandas.DataFrame, name: str) -> Ans
     without = "" if is_told or others.empty else "no background was taken off: not all of these counts are the compound"
     off = [f"{row['region']} ({row['misfit']:.3g})" for row in seen.to_dict("records") if row["misfit"] > NOTED]
     doubted = f"curves that miss their frames, with χ²/ν: {', '.join(off)}" if off else ""
-    remarks = _joined(curves.hottest, without, doubted, remark)
+    remarks = joined(curves.hottest, without, doubted, remark)
     return Answer("Where else does it go?", text, tuple(numbers), remarks)
 
 
@@ -290,23 +281,23 @@ def _stays(curves: TimeActivity, own: KineticFit) -> Answer:
     gone = ""
     if left is not None:
         numbers.insert(0 if is_sum else 1, ("half of the peak has left", left.sentence()))
-        gone = f" Half of the peak has left {_plain(left, ' after the injection')}." if left.value is not None else ""
+        gone = f" Half of the peak has left {plain(left, ' after the injection')}." if left.value is not None else ""
     effective = own.estimates.get("effective_half_life")
     if half_life is None or effective is None:
-        first = f"Half of it leaves in {_plain(biological)}."
-        text = f"{gone} {_SLOWEST} {_plain(biological)}.".lstrip() if is_sum else first + gone
-        remark = _joined("no isotope is known: this is the effective half-life", _SUM if is_sum else "")
-        return Answer(question, text + _sentence(misfit_note(own)), tuple(numbers), remark)
+        first = f"Half of it leaves in {plain(biological)}."
+        text = f"{gone} {_SLOWEST} {plain(biological)}.".lstrip() if is_sum else first + gone
+        remark = joined("no isotope is known: this is the effective half-life", _SUM if is_sum else "")
+        return Answer(question, text + sentence(misfit_note(own)), tuple(numbers), remark)
     numbers.append(("effective half-life", effective.sentence()))
     numbers.append(("physical half-life", time_text(half_life)))
     fast = own.estimates.get("fast_clearance_half_time")
     if fast is not None:
         numbers.append(("first, quicker half-life", fast.sentence()))
-    text = f"Biological half-life {_plain(biological)}; with decay, effective half-life {_plain(effective)}.{gone}"
+    text = f"Biological half-life {plain(biological)}; with decay, effective half-life {plain(effective)}.{gone}"
     if is_sum:
-        text = f"{gone} {_SLOWEST} {_plain(biological)}; with decay {_plain(effective)}."
-    text = text.lstrip() + _sentence(misfit_note(own))
-    return Answer(question, text, tuple(numbers), _joined(_remark(biological, own), _SUM if is_sum else ""))
+        text = f"{gone} {_SLOWEST} {plain(biological)}; with decay {plain(effective)}."
+    text = text.lstrip() + sentence(misfit_note(own))
+    return Answer(question, text, tuple(numbers), joined(without_misfit(biological, own), _SUM if is_sum else ""))
 
 
 def _peak(curves: TimeActivity, own: KineticFit) -> Answer:
@@ -319,86 +310,10 @@ def _peak(curves: TimeActivity, own: KineticFit) -> Answer:
     if uptake is not None:
         numbers.append(("uptake half-time", uptake.sentence()))
     after = "" if when.value is None else " after the injection"
-    text = f"{_plain(when, after)}.".capitalize() + _sentence(misfit_note(own))
-    return Answer(question, text, tuple(numbers), _remark(when, own))
-
-
-def _scanner(
-    contrast: Window | None,
-    yielded: Window | None,
-    visible: Window | None,
-    length: float | None,
-    fits: tuple[KineticFit, KineticFit],
-) -> Answer:
-    """Answer from the windows; `fits` are those of target and background, on which the windows stand.
-
-    Of fits that do not hold there are moments, but no windows, as other numbers then have no interval.
-    """
-    numbers = []
-    worst = max((misfit(each) for each in fits if misfit(each) > NOTED), default=0.0)
-    if worst > WITHHELD and any(each is not None and each.from_fit for each in (contrast, yielded)):
-        return _moments(contrast, yielded, worst)
-    if contrast is not None:
-        best = f"best {plain_number(contrast.value)} at {time_text(contrast.best)}"
-        source = "" if contrast.from_fit else "; from frames, not fitted"
-        numbers.append(("target to background within 90 % of its best", f"{contrast.text()} ({best}{source})"))
-    if yielded is not None and length is not None:
-        most = f"most at {time_text(yielded.best)}"
-        numbers.append((f"net counts of a {time_text(length)} frame within 90 %", f"begun {yielded.text()} ({most})"))
-    if visible is not None:
-        words = "net counts of such a frame over their noise within 90 %"
-        numbers.append((words, f"begun {visible.text()} (best {visible.value:.3g} at {time_text(visible.best)})"))
-    windows = [each for each in (contrast, yielded) if each is not None]
-    if not windows:
-        return Answer(_SCAN, "Not known.", remark="frames over time are needed, and a background or a curve")
-    begin, end = max(each.begin for each in windows), min(each.end for each in windows)
-    early, late = any(each.open_begin for each in windows), any(each.open_end for each in windows)
-    remark = _joined(_EARLY if early else "", _LATE if late else "")
-    if begin <= end:
-        both = " for contrast and counts alike" if len(windows) == 2 else ""
-        text = f"Between {time_text(begin)} and {time_text(end)} after the injection{both}."
-    else:
-        text = f"For contrast {windows[0].text()}; for counts {windows[1].text()}. The two do not meet"
-        text += f"; net counts stand out most from their noise {visible.text()}." if visible is not None else "."
-    if worst and any(each.from_fit for each in windows):
-        text += f" These times are of a curve that misses its frames (χ²/ν {worst:.3g})."
-    return Answer(_SCAN, text, tuple(numbers), remark)
-
-
-def _moments(contrast: Window | None, yielded: Window | None, worst: float) -> Answer:
-    """Answer without windows, from fits that do not hold."""
-    shown = (("the best contrast", contrast), ("the most counts of a frame begun", yielded))
-    numbers = [(words, time_text(each.best)) for words, each in shown if each is not None]
-    text = " and ".join(f"{words} at {when}" for words, when in numbers)
-    text = f"{text[0].upper()}{text[1:]} after the injection, of a curve that does not hold (χ²/ν {worst:.3g})"
-    return Answer(_SCAN, f"{text}: no windows.", tuple(numbers))
-
-
-def _plain(estimate: Estimate, words: str = "") -> str:
-    """Return the value, words after it, and the interval."""
-    interval = f" (95 %, counts alone: {estimate.interval()})"
-    return f"{estimate.text()}{words}{interval if estimate.interval() and estimate.low != estimate.high else ''}"
-
-
-def _remark(estimate: Estimate, own: KineticFit) -> str:
-    """Return the estimate's note without that on the misfit, which stands in the answer."""
-    return estimate.note.removesuffix(misfit_note(own)).rstrip("; ")
-
-
-def _sentence(note: str) -> str:
-    return f" {note[0].upper()}{note[1:]}." if note else ""
-
-
-def _joined(*remarks: str) -> str:
-    return "; ".join(filter(None, remarks))
-
-
-def _listed(words: Sequence[str]) -> str:
-    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+    text = f"{plain(when, after)}.".capitalize() + sentence(misfit_note(own))
+    return Answer(question, text, tuple(numbers), without_misfit(when, own))
 
 
 _SLOWEST = "Slowest half-life of the sum in this region"
 _SUM = "several organs lie in this region, and none of its half-lives is one organ's"
-_EARLY = "nothing was observed before the first frame: earlier may be as good or better"
-_LATE = "the best lies where the observation ended: later may be better still"
 _PLANAR = "planar: not corrected for what lies over or under it, nor for depth unless said; not %ID/g"

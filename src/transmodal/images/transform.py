@@ -85,7 +85,7 @@ class Transform:
             if said["format"] != _FORMAT or said["maps"] != _DIRECTION:
                 raise ValueError(f"its format is {said['format']!r} and it maps {said['maps']!r}")
             return cls(str(said["kind"]), np.array(said["matrix"], dtype=np.float64))
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise UserError(f"{name} is no transform file ({error}); write one with 'transmodal data align'") from error
 
     def write(self, path: str | Path) -> Path:
