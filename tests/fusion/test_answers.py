@@ -18,7 +18,7 @@ from transmodal.fusion.kinetic_fit import KineticFit
 from transmodal.fusion.region_files import Polygon, Polygons
 from transmodal.fusion.regions import Regions, regions_from_polygons
 from transmodal.fusion.report import LIMITS, Study, write_report
-from transmodal.fusion.scan_times import counts_window, fit_background
+from transmodal.fusion.scan_times import between_text, counts_window, fit_background
 from transmodal.images import Image, picture_affine
 from transmodal.images.nuclear import Injection, NuclearSeries
 from transmodal.images.nuclear.isotopes import ISOTOPES
@@ -71,6 +71,33 @@ def study() -> tuple[TimeActivity, dict[str, KineticFit], Answers]:
     curves = time_activity(series, regions().on(series), Background("region"))
     fits = fit_all(curves)
     return curves, fits, answer(curves, fits)
+
+
+def test_what_lies_below_its_background_has_no_curve_and_no_peak() -> None:
+    series = background_of(30.0)
+    frames = series.frames.astype(np.float64)
+    frames[:, 10:14, 16:19] = 0
+    air = series.with_frames(frames)
+    curves = time_activity(air, regions().on(air), Background("region"))
+    fits = fit_all(curves)
+    target = curves.names[curves.roles.index("target")]
+    assert not fits[target].model and fits[target].said[0].startswith("the background is higher than the region")
+    told = answer(curves, fits)
+    assert [each.answer for each in told.answers[3:]] == ["Not known."] * 3
+
+
+def test_a_background_without_counts_is_doubted() -> None:
+    series = study_series()
+    place = regions().on(series)
+    frames = series.frames.astype(np.float64)
+    frames[:, place.weights[place.roles.index("background")] > 0] *= 1e-4
+    dark = series.with_frames(frames)
+    reached = answer(time_activity(dark, regions().on(dark), Background("region")), {}).answers[0]
+    assert "more than 100 times its background: does that lie within the animal?" in reached.remark
+
+
+def test_windows_of_no_length_are_moments() -> None:
+    assert between_text(55.6, 55.61) == "at 55.6 s" and between_text(60.0, 3600.0).startswith("between ")
 
 
 def test_the_six_questions_are_answered(study: tuple[TimeActivity, dict[str, KineticFit], Answers]) -> None:
@@ -171,7 +198,7 @@ def test_a_target_below_its_background_asks_for_another(brighter: int, many: str
     assert amount.answer == "Cannot be told: the background is higher than the target."
     assert scan.answer == "Not known." and answers.contrast is None
     for each in (reached, scan):
-        assert "the background is higher than the target" in each.remark and "--background" in each.remark
+        assert "the background is higher than the region" in each.remark and "--background" in each.remark
 
 
 def test_counts_alone_still_answer_what_they_can() -> None:

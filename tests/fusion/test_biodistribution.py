@@ -147,6 +147,19 @@ def test_counts_of_regions_say_in_their_folder_how_they_were_made(
     assert again.content["counted"].startswith("2 frames") and again.content["synthetic"] == ""
 
 
+def test_two_targets_and_frames_that_all_lie_before_the_injection_are_refused(
+    xray: Image, study: NuclearSeries, tmp_path: Path
+) -> None:
+    both = tumour(xray).joined(replace(tumour(xray), names=("lesion",)))
+    registration = register(xray, study, None)
+    with pytest.raises(UserError, match="several regions have the role target: tumour, lesion; name one with --target"):
+        follow(xray, study, registration, both, tmp_path)
+    assert follow(xray, study, registration, both, tmp_path, target="lesion").answers.target == "lesion"  # type: ignore[union-attr]
+    early = replace(study, starts=np.asarray(study.starts) - 30_000)
+    with pytest.raises(UserError, match=r"all frames of .* lie before the injection"):
+        follow(xray, early, registration, tumour(xray), tmp_path / "early")
+
+
 def test_nothing_of_an_earlier_run_is_left(xray: Image, study: NuclearSeries, tmp_path: Path) -> None:
     registration, regions = register(xray, study, None), tumour(xray)
     first = follow(xray, study, registration, regions, tmp_path)

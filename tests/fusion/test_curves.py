@@ -8,7 +8,7 @@ import pandas
 import pytest
 
 from transmodal.errors import UserError
-from transmodal.fusion.activity import activity_of
+from transmodal.fusion.activity import activity_of, chosen_frames
 from transmodal.fusion.background import Background, ring_around
 from transmodal.fusion.biodistribution import frames_of
 from transmodal.fusion.curves import TimeActivity, time_activity
@@ -116,7 +116,7 @@ def test_negative_net_counts_are_kept_and_said() -> None:
     frames[:, 10:13, 10:14] = 1.0
     curves = time_activity(series(frames), regions(series(frames)), Background("region"))
     assert (curves.net[0] == -48).all() and curves.percent_id is not None and (curves.percent_id[0] < 0).all()
-    assert any("tumour: net counts are negative in 3 of 3 frames" in line for line in curves.said)
+    assert any("tumour (3 of 3 frames): net counts are negative" in line for line in curves.said)
 
 
 def test_frames_out_of_order_are_sorted_and_said() -> None:
@@ -254,9 +254,8 @@ def test_frames_before_the_injection_are_no_part_of_what_is_added_up() -> None:
         in time_activity(replace(early, sensitivity=5.0), regions(early), together=True).doubts[0]
     )
     blank = frames_of(early, [0, 1])
-    without = time_activity(blank, regions(blank), together=True)
-    assert without.percent_id is None and without.rate is not None
-    assert "2 frames lie before the injection; there is no %ID." in without.said
+    with pytest.raises(UserError, match=r"all frames of .* before the injection \(they begin -1200 to -600 s"):
+        time_activity(blank, regions(blank), together=True)
     assert activity_of(early, "counts", (0, 1)).frames == (0, 1)
 
 
@@ -289,7 +288,12 @@ def test_depth_is_corrected_in_whatever_is_shown_or_said_not_to_be() -> None:
     bare = replace(steady(), sensitivity=None, isotope=None)
     curves = time_activity(bare, regions(bare), attenuation=rule)
     assert "tumour: not corrected for depth, for values are counts as they were counted." in curves.said
-    assert "attenuation" not in curves.facts
+    assert "attenuation" not in curves.facts and deep.depth_factors == {"tumour": pytest.approx(np.exp(0.15))}
+
+
+def test_an_earlier_time_comes_first() -> None:
+    with pytest.raises(UserError, match="from 90 to 60 s is no time; give the earlier one first"):
+        chosen_frames(steady(), None, (90.0, 60.0))
 
 
 def test_what_makes_numbers_doubtful_stands_among_the_doubts() -> None:

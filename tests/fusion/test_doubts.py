@@ -134,6 +134,24 @@ def test_a_background_drawn_over_the_target_is_said() -> None:
     assert not time_activity(study(), over.on(study())).doubts
 
 
+def test_a_label_map_that_misses_the_counts_of_the_body_is_said() -> None:
+    series = study()
+    frames = np.zeros((5, 30, 40))
+    frames[:, 5:25, 5:35] = 50.0
+    body = replace(series, frames=frames)
+    labels = np.zeros((60, 80), np.uint8)
+    labels[10:50, 10:70], labels[20:30, 20:30] = 1, 2
+    names = LabelNames({1: "soft tissue", 2: "tumour"})
+    for shift, is_said in ((0, False), (20, True)):
+        moved = Image(np.roll(labels, shift, axis=1), picture_affine((0.5, 0.5)), quantity="label")
+        curves = time_activity(body, regions_from_labels(moved, names).on(body))
+        line = (
+            "% of all counts lie in no region, though soft tissue should hold the body: is the label map that of this"
+        )
+        assert any(line in each for each in curves.doubts) == is_said
+        assert 30 * is_said <= float(curves.facts["in no region"].split(" %")[0]) < (35 if is_said else 3)
+
+
 def test_counts_that_no_region_holds_are_said() -> None:
     series = study()
     frames = np.asarray(series.frames).copy()

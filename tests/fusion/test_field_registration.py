@@ -245,6 +245,10 @@ def test_a_mistaken_point_is_named(xray: Image, study: NuclearSeries, tmp_path: 
     wrong = _PLACES + np.array([[0, 0], [0, 0.1], [0, 0], [30.0, 0], [0.1, 0]])
     said = register(xray, study, table(tmp_path / "p.csv", _PLACES, wrong), kind="rigid").said
     assert any("nuclear pixels: the point 'p3' seems mistaken, the others fit to 0." in line for line in said)
+    near = _PLACES + np.array([[0, 0], [0, 0.1], [0, 0], [6.0, 0], [0.1, 0]])  # within three pixels of 2 mm
+    found = register(xray, study, table(tmp_path / "p.csv", _PLACES, near), kind="rigid")
+    assert found.error_mm is not None and 2 < found.error_mm < 6
+    assert any("the point 'p3' seems mistaken, the others fit to 0." in line for line in found.said)
     few = register(xray, study, table(tmp_path / "q.csv", _PLACES[[0, 1, 3]], wrong[[0, 1, 3]])).said
     assert any("most of all at the point" in line for line in few)
     near = _PLACES + np.array([[0, 0], [0, 1.0], [0, 0], [1.0, 0], [0.5, 0]])

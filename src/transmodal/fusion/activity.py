@@ -60,6 +60,8 @@ def chosen_frames(
         return tuple(sorted(set(frames)))
     if between is None:
         return tuple(range(len(series)))
+    if between[0] > between[1]:
+        raise UserError(f"from {between[0]:g} to {between[1]:g} s is no time; give the earlier one first")
     starts, durations = series.require_times()
     middles = starts + durations / 2
     found = np.flatnonzero((middles >= between[0]) & (middles <= between[1]))

@@ -28,6 +28,11 @@ from transmodal.fusion.scan_times import Window, contrast_window, counts_window,
 from transmodal.reporting.figures import p_text, plain_number
 
 _SURE = 3.0  # standard deviations from which counts are called activity
+_MOST_RATIO = 100.0  # of a target to what lies beside it within an animal, some of which is over and under it, too
+_BELOW = (
+    "the background is higher than the region, so it is not that of the region: something hot lies in it, or part of "
+    "the region outside the animal; name another background (--background), or mend the outlines"
+)
 _MANY = 100.0  # standard deviations, beyond which their number says nothing
 COUNTS_ALONE = (
     "intervals are those of the counts alone: what lies over and under a region, calibration, outlines and "
@@ -70,11 +75,17 @@ class Answers:
 def fit_all(curves: TimeActivity, *, at: Sequence[float] = ()) -> dict[str, KineticFit]:
     """Fit every region's curve, in %ID or else in decay-corrected counts a second; empty without isotope or times.
 
-    Where the model does not hold there are values, but no intervals (`misfit`); `fit_region` leaves them.
+    Where the model does not hold there are values, but no intervals (`misfit`); `fit_region` leaves them. What lies
+    surely below its background has no curve.
     """
     if curves.scale is None:
         return {}
-    return {name: held(fit_region(curves, name, at=at)) for name in curves.names}
+    return {
+        name: KineticFit(said=(_BELOW,))
+        if net_signal(curves, place)[2] <= -_SURE
+        else held(fit_region(curves, name, at=at))
+        for place, name in enumerate(curves.names)
+    }
 
 
 def answer(
@@ -147,7 +158,7 @@ def _reaches(curves: TimeActivity, name: str) -> Answer:
         (f"net counts, {frames}", f"{plain_number(net)} ({plain_number(low)} to {plain_number(high)})"),
         ("standard deviations above background", f"{_signed(z)} (p {p_text(float(stats.norm.sf(z)))})"),
     ]
-    ratio = ""
+    ratio, high = "", 0.0
     background, counts = (each[place, after].sum() for each in (curves.background, curves.counts))
     if background > 0:
         background_sd = np.sqrt((curves.background_sd[place, after] ** 2).sum())
@@ -155,6 +166,7 @@ def _reaches(curves: TimeActivity, name: str) -> Answer:
         value, spread = (float(each) for each in ratios)
         interval = f"{plain_number(value - 1.96 * spread)} to {plain_number(value + 1.96 * spread)}"
         numbers.append(("target to background", f"{plain_number(value)} ({interval})"))
+        high = value
         ratio = f", {plain_number(value)} times the background of the same area ({interval})"
     side = "below" if z < 0 else "above"
     sure = "" if math.isnan(z) else f", {_deviations(abs(z))} standard deviations {side} background"
@@ -163,16 +175,23 @@ def _reaches(curves: TimeActivity, name: str) -> Answer:
         text = f"Cannot be told: {name} was drawn where the activity is highest, so it is reached by definition; it has"
         remark = "draw the target on the anatomy (--polygons, --labels or --organs) to ask that"
         return Answer(question, f"{text} {counted}", tuple(numbers), remark)
-    return Answer(question, f"{'Yes' if z >= _SURE else 'Not shown'}: {counted}", tuple(numbers), _below(z))
+    return Answer(
+        question, f"{'Yes' if z >= _SURE else 'Not shown'}: {counted}", tuple(numbers), _below(z) or _in_air(high)
+    )
 
 
 def _below(z: float) -> str:
     """Return what is wrong where a target lies surely below its background; "" where it does not."""
-    if not z <= -_SURE:
+    return _BELOW if z <= -_SURE else ""
+
+
+def _in_air(ratio: float) -> str:
+    """Return what may be wrong where a target has so many times the counts of its background; else ""."""
+    if not ratio > _MOST_RATIO:
         return ""
     return (
-        "the background is higher than the target, so it is not that of the target: something hot lies in it, or part "
-        "of the target outside the animal; name another background (--background), or mend the outlines"
+        f"more than {_MOST_RATIO:g} times its background: does that lie within the animal? Air has hardly any counts, "
+        "and nothing of what lies over and under the target is taken off by it"
     )
 
 
@@ -190,7 +209,7 @@ def _amount(curves: TimeActivity, own: KineticFit, organs: pandas.DataFrame, nam
     needs = "" if curves.percent_id is not None else f"for %ID {listed(curves.missing)} must be known"
     if not own.model:
         text = _amount_of_frames(curves, organs, name)
-        return Answer(question, text, remark=joined(_why(curves, own), needs, _PLANAR, COUNTS_ALONE))
+        return Answer(question, text, remark=joined(_why(curves, own), needs, _planar(curves, name), COUNTS_ALONE))
     peak = own.estimates["peak"]
     numbers = [("peak", peak.sentence())]
     if own.area is not None:
@@ -201,7 +220,7 @@ def _amount(curves: TimeActivity, own: KineticFit, organs: pandas.DataFrame, nam
     highest = float(organs[organs["region"] == name]["highest_frame"].iloc[0])
     if misfit(own) > NOTED:
         text += f" The highest frame has {written(highest, own.unit)}."
-    return Answer(question, text, tuple(numbers), joined(needs, _PLANAR, COUNTS_ALONE))
+    return Answer(question, text, tuple(numbers), joined(needs, _planar(curves, name), COUNTS_ALONE))
 
 
 def _amount_of_frames(curves: TimeActivity, organs: pandas.DataFrame, name: str) -> str:
@@ -242,9 +261,12 @@ def _why(curves: TimeActivity, own: KineticFit) -> str:
     """Return why there is no fit."""
     if own.said:
         return " ".join(own.said)
+    if curves.counts.shape[1] == 1:
+        return "one frame is no curve"
     if curves.scale is None:
-        return "a curve needs isotope and times"
-    return "one frame is no curve" if curves.counts.shape[1] == 1 else "there is no curve to fit"
+        needs = [word for word in curves.missing if word not in _ONLY_FOR_PERCENT]
+        return f"a curve needs {listed(needs)}" if needs else "a curve needs isotope and times"
+    return "there is no curve to fit"
 
 
 def _elsewhere(curves: TimeActivity, organs: pandas.DataFrame, name: str) -> Answer:
@@ -316,4 +338,11 @@ def _peak(curves: TimeActivity, own: KineticFit) -> Answer:
 
 _SLOWEST = "Slowest half-life of the sum in this region"
 _SUM = "several organs lie in this region, and none of its half-lives is one organ's"
-_PLANAR = "planar: not corrected for what lies over or under it, nor for depth unless said; not %ID/g"
+_ONLY_FOR_PERCENT = ("the sensitivity of the camera", "the injected activity")  # of what `in_units` misses
+
+
+def _planar(curves: TimeActivity, name: str) -> str:
+    """Return what the value of a region in the plane is not corrected for."""
+    factor = curves.depth_factors.get(name)
+    depth = ", nor for depth" if factor is None else f"; × {factor:.3g} for its depth"
+    return f"planar: not corrected for what lies over or under it{depth}; not %ID/g"

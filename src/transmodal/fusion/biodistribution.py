@@ -12,7 +12,7 @@ import PIL.Image
 from transmodal.errors import UserError
 from transmodal.fusion.answers import Answers, answer, fit_all
 from transmodal.fusion.background import Background
-from transmodal.fusion.curves import TimeActivity, time_activity
+from transmodal.fusion.curves import TimeActivity, since_injection, time_activity
 from transmodal.fusion.estimates import Estimate
 from transmodal.fusion.fit_areas import Area
 from transmodal.fusion.kinetic_fit import KineticFit
@@ -103,6 +103,7 @@ def follow(
     steps = _Steps(progress, 6)
     overlay = fuse(anatomy, series, registration, settings)
     regions = _with_roles(regions, target, background)
+    since_injection(series)
     with explained_by(registration.said):
         weights = regions.on(series, registration.transform)
     steps.next()
@@ -165,6 +166,9 @@ def _with_roles(regions: Regions, target: str, background: Background | None) ->
     regions = regions.with_roles(background=beside)
     if target:
         regions.number(target)
+    asked = [name for name, role in zip(regions.names, regions.roles, strict=True) if role == "target"]
+    if len(asked) > 1 and not target:
+        raise UserError(f"several regions have the role target: {', '.join(asked)}; name one with --target")
     name = target_of(regions.names, regions.roles, target)
     if name and regions.roles[regions.names.index(name)] == "background":
         if target:

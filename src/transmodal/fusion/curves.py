@@ -17,6 +17,7 @@ from transmodal.fusion.background import Background, Corrected, background_name,
 from transmodal.fusion.doubts import (
     below_zero,
     beyond_injected,
+    counts_nowhere,
     covered_regions,
     hottest_pixel,
     little_injected,
@@ -68,6 +69,7 @@ class TimeActivity:
         injected: Bq at the injection.
         missing: what is not known and %ID needs, in words.
         from_activity: regions that were drawn where the activity is high.
+        depth_factors: region → factor of the correction for depth.
         hottest: in words, which regions hold the hottest pixel.
         facts: how it was made, name → value, for reports.
         said: what a user should know, a line each.
@@ -103,6 +105,7 @@ class TimeActivity:
     injected: float | None = None
     missing: tuple[str, ...] = ()
     from_activity: frozenset[str] = frozenset()
+    depth_factors: Mapping[str, float] = field(default_factory=dict)
     hottest: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
     said: tuple[str, ...] = ()
@@ -225,17 +228,22 @@ def time_activity(
     if whole.percent_id is not None:
         most = float(whole.percent_id[0, after if after.any() else ...].max())
         facts["whole field"] = f"all its counts are up to {plain_number(most)} %ID, nothing taken off"
-    hottest, nowhere = hottest_pixel(frames if together or not after.any() else frames[after], regions)
+    counted_frames = frames if together or not after.any() else frames[after]
+    hottest, nowhere = hottest_pixel(counted_frames, regions)
+    missed, unmatched = counts_nowhere(counted_frames, regions)
+    facts |= {"in no region": missed} if missed else {}
     doubts = [
         *(line for line in series.said if _NO_POISSON in line), *partly_outside(regions),
-        *small_regions(regions), *covered_regions(regions), *nowhere, *below_zero(frames, regions), *saturation,
+        *unmatched, *small_regions(regions), *covered_regions(regions), *nowhere, *below_zero(frames, regions),
+        *saturation,
         *beyond_injected(regions, known.percent_id, known.percent_id_sd, after),
         *little_injected(whole, after), *within_background(regions, background_name(rule, regions)),
     ]  # fmt: skip
     lines = dict.fromkeys([*said, *said_of(known, counted.undecayed), *doubts])
     return replace(
         _ratios(counted), **{each.name: getattr(known, each.name) for each in fields(known)},
-        from_activity=regions.from_activity, hottest=hottest, doubts=tuple(doubts), said=tuple(lines),
+        from_activity=regions.from_activity, depth_factors={name: each.factor for name, each in depths.items()},
+        hottest=hottest, doubts=tuple(doubts), said=tuple(lines),
         facts={**facts_of(series, known.injected), **facts},
     )  # fmt: skip
 
@@ -243,13 +251,17 @@ def time_activity(
 def since_injection(series: NuclearSeries) -> NuclearSeries:
     """Return the frames that begin at or after the injection.
 
-    Where there are none, all frames, with times that are not known: nothing can be said of an injected activity.
+    Raises:
+        UserError: there are none.
     """
     if series.starts is None or not (series.starts < 0).any():
         return series
     after = series.starts >= 0
     if not after.any():
-        return replace(series, starts=None)
+        raise UserError(
+            f"all frames of {series.name} lie before the injection (they begin {series.starts.min():g} to "
+            f"{series.starts.max():g} s after it); mend the clock or the sign of start_s, in s after the injection"
+        )
     durations = None if series.durations is None else series.durations[after]
     return replace(series, frames=series.frames[after], starts=series.starts[after], durations=durations)
 
@@ -276,8 +288,7 @@ def _in_order(series: NuclearSeries, said: list[str], *, together: bool) -> tupl
         early = int((series.starts < 0).sum())
         lie = "1 frame lies" if early == 1 else f"{early} frames lie"
         left = "no curve is fitted there" if not together else "they are left out"
-        all_early = together and early == len(series.starts)
-        said.append(f"{lie} before the injection; {'there is no %ID' if all_early else left}.")
+        said.append(f"{lie} before the injection; {left}.")
     return series, said
 
 
@@ -363,12 +374,15 @@ def ratio_to(
 
 
 def _negative(curves: TimeActivity) -> list[str]:
-    return [
-        f"{name}: net counts are negative in {count} of {curves.net.shape[1]} frames once the background "
-        "is taken off; they are kept as they are."
+    frames = curves.net.shape[1]
+    below = [
+        name if frames == 1 else f"{name} ({count} of {frames} frames)"
         for name, count in zip(curves.names, (curves.net < 0).sum(axis=1), strict=True)
         if count
     ]
+    if not below:
+        return []
+    return [f"{', '.join(below)}: net counts are negative once the background is taken off; they are kept as they are."]
 
 
 def require_half_life_fits(half_life: float, starts: Array, durations: Array, where: str) -> None:

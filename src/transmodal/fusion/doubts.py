@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from transmodal.fusion.background import SURROUNDINGS, fine_masks
+from transmodal.fusion.background import BODY, SURROUNDINGS, fine_masks
 from transmodal.fusion.regions import RegionWeights, share_line
 from transmodal.fusion.units import InUnits
 from transmodal.reporting.figures import plain_number
@@ -26,6 +26,7 @@ _WHOLE = 100.0  # %ID
 _LEAST = 5.0  # %ID of a whole field; a mouse in it shows tens, after attenuation
 _SURE = 3.0  # standard deviations
 _OVERLAP = 0.01  # of a region's area, from which it is not added to others
+_MISSED = 0.15  # of all counts, in no region where regions hold the body; 0.03 on simulated mice
 _MOST = 0.95  # of a region's area within the field; less is a doubt
 _SHARED = 0.05  # of a region's area in the background region, from which that is said
 _WORTH = 0.05  # of a pixel's area
@@ -227,6 +228,21 @@ def hottest_pixel(frames: Array, regions: RegionWeights) -> tuple[str, list[str]
         "region: what is there is not counted. Draw a region around it, or find it with --above 0.5."
     )
     return f"the hottest pixel ({where}) lies in no region", [line]
+
+
+def counts_nowhere(frames: Array, regions: RegionWeights) -> tuple[str, list[str]]:
+    """Return which share of the counts (F, H, W) lies in no region, and a line where regions of the body miss many."""
+    counts = np.abs(frames).sum(axis=0)
+    if not counts.sum() > 0:
+        return "", []
+    inside = np.clip(regions.weights.sum(axis=0), 0.0, 1.0)
+    missed = 1.0 - float((counts * inside).sum() / counts.sum())
+    body = [name for name in regions.names if name in BODY]
+    line = (
+        f"{100 * missed:.0f} % of all counts lie in no region, though {', '.join(body)} should hold the body: is the "
+        "label map that of this animal, and the registration right?"
+    )
+    return f"{100 * missed:.1f} % of all counts", [line] if body and missed > _MISSED else []
 
 
 def _beside(regions: RegionWeights, row: int, column: int, held: Sequence[str]) -> list[str]:

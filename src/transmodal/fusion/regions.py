@@ -224,8 +224,8 @@ class Regions:
             covered, share, outline = covered_by(edges, to_cells, series, transform)
             if share < _NOTHING or outline is None:
                 raise UserError(
-                    f"the region {name} lies wholly outside the field of {series.name}; check the registration, or "
-                    "leave the region out"
+                    f"the region {name} lies wholly outside the field of {series.name}; check the registration and, of "
+                    "a drawn one, unit and order (x, y) of its points, or leave the region out"
                 )
             if share < 1 - _WHOLLY:
                 said.append(share_line(name, share))

@@ -12,6 +12,7 @@ from transmodal.images.nuclear.series import NuclearSeries
 from transmodal.images.registration import FITS, Transform, index_to_world, target_registration_error
 
 _MIRRORED = 0.2  # a mirrored fit whose residual is this share of the plain one's, or less, is worth a word
+_WORTH_A_LOOK = 1.0  # nuclear pixels from which a single point that does not fit is named
 _ALONE = 0.3  # without a mistaken point the others' residual falls to this share, or less
 _ENLARGED = 1.1  # times that one field in mm may be larger than the same in the other's mm: magnification, rounding
 _FAR = 3.0  # nuclear pixels that a registration may be off before it is worth a word
@@ -45,20 +46,23 @@ def doubts_of_error(
         others_mm: (point,) root mean square residual of the others under the fit to them; NaN where it is always 0.
         residual_mm: (point,) after the fit to all.
     """
-    off = far_off(error_mm, series, transform)
-    if error_mm is None or off is None:
+    if error_mm is None:
         return []
-    begins = f"the registration is {millimetres(error_mm)} off, {off:.0f} nuclear pixels"
+    pixel = _pixel_mm(series, transform)
+    off, is_far = error_mm / pixel, far_off(error_mm, series, transform) is not None
+    begins = f"the registration is {millimetres(error_mm)} off, {off:.2g} nuclear pixels"
     if not len(names):
-        return [f"{begins}, as its file says: regions hold counts of their neighbours"]
+        return [f"{begins}, as its file says: regions hold counts of their neighbours"] if is_far else []
     others, residual = np.asarray(others_mm, dtype=float), np.asarray(residual_mm, dtype=float)
-    if np.isfinite(others).any():
+    if np.isfinite(others).any() and off > _WORTH_A_LOOK:
         best = int(np.nanargmin(others))
         if others[best] <= _ALONE * np.sqrt((residual**2).mean()):
             return [
                 f"{begins}: the point {names[best]!r} seems mistaken, the others fit to {millimetres(others[best])} "
                 "without it; check its two places"
             ]
+    if not is_far:
+        return []
     worst = int(np.argmax(left_out_mm))
     far = millimetres(float(np.asarray(left_out_mm)[worst]))
     return [f"{begins}, most of all at the point {names[worst]!r} ({far}); check the points, their unit and columns"]

@@ -4,7 +4,7 @@ from transmodal.fusion.answer_words import Answer, joined
 from transmodal.fusion.estimates import time_text
 from transmodal.fusion.kinetic_fit import KineticFit
 from transmodal.fusion.misfit import NOTED, WITHHELD, misfit
-from transmodal.fusion.scan_times import Window
+from transmodal.fusion.scan_times import Window, between_text
 from transmodal.reporting.figures import plain_number
 
 SCAN = "When should the animal go to the scanner?"
@@ -45,7 +45,8 @@ def scan_answer(
     remark = joined(_EARLY if early else "", _LATE if late else "")
     if begin <= end:
         both = " for contrast and counts alike" if len(windows) == 2 else ""
-        text = f"Between {time_text(begin)} and {time_text(end)} after the injection{both}."
+        words = between_text(begin, end)
+        text = f"{words[0].upper()}{words[1:]} after the injection{both}."
     else:
         text = f"For contrast {windows[0].text()}; for counts {windows[1].text()}. The two do not meet"
         text += f"; net counts stand out most from their noise {visible.text()}." if visible is not None else "."

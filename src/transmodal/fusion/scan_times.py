@@ -14,6 +14,12 @@ _OF_BEST = 0.9
 _MOMENTS = 400
 
 
+def between_text(begin: float, end: float) -> str:
+    """Return "between 1.2 h and 2.5 h", or "at 1.2 h" where both are written alike; s."""
+    first, last = time_text(begin), time_text(end)
+    return f"at {first}" if first == last else f"between {first} and {last}"
+
+
 @dataclass(frozen=True)
 class Window:
     """When a measure is within 90 % of its best; s after the injection.
@@ -38,7 +44,7 @@ class Window:
     def text(self) -> str:
         """Return "between 1.2 h and 2.5 h after the injection"."""
         open_end = ", when the observation ended" if self.open_end else ""
-        return f"between {time_text(self.begin)} and {time_text(self.end)} after the injection{open_end}"
+        return f"{between_text(self.begin, self.end)} after the injection{open_end}"
 
 
 def contrast_window(

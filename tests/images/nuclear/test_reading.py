@@ -171,6 +171,26 @@ def test_negative_counts_are_kept_and_said(tmp_path: Path) -> None:
     assert back.frames.min() == -7 and any("below zero; they are kept" in line for line in back.said)
 
 
+def test_more_counts_than_can_be_held_ask_for_another_limit(tmp_path: Path) -> None:
+    made = series(saturation=None)
+    made.frames[1, 2, 3] = 4569
+    path = write_stack(made, tmp_path / "full.tif")
+    said = json.loads(sidecar_path(path).read_text())
+    sidecar_path(path).write_text(json.dumps(said | {"saturation_counts": 1000}))
+    (line,) = (line for line in read_nuclear(path).said if "pixels stand at 1000" in line)
+    assert line.endswith("counts are missing there; yet there are up to 4569: mend saturation_counts")
+
+
+def test_a_picture_of_8_bits_without_a_word_is_doubted_as_counts(tmp_path: Path) -> None:
+    grey = np.full((6, 8), 100, np.uint8)
+    write(Image(grey), tmp_path / "grey.png")
+    assert any(
+        "grey values of a picture or of a display are none" in line for line in read_nuclear(tmp_path / "grey.png").said
+    )
+    sidecar_path(tmp_path / "grey.png").write_text(json.dumps({"isotope": "Tc-99m"}))
+    assert not read_nuclear(tmp_path / "grey.png").said
+
+
 def test_full_pixels_are_said(tmp_path: Path) -> None:
     made = series(saturation=None)
     made.frames[1, 2, 3] = 65535

@@ -168,7 +168,7 @@ _SHOWN = {
     "peak_time": "at",
     "half_left_time": "half left at",
     "uptake_half_time": "uptake half-time",
-    "clearance_half_time": "clearance half-time",
+    "clearance_half_time": "biological half-life, or slowest",
 }
 
 
@@ -181,14 +181,12 @@ def _model(fit: "KineticFit") -> str:
 
 
 def _text(fit: "KineticFit", key: str) -> str:
-    """Return a quantity in words; what stands beside the model is not said again."""
-    from transmodal.fusion.misfit import misfit_note
-
+    """Return a quantity and its interval in a few words; the report has the notes."""
     estimate = fit.estimates.get(key)
     if estimate is None:
         return "–"
-    said = estimate.sentence()
-    return said.removesuffix(f"; {misfit_note(fit)}") if misfit_note(fit) else said
+    interval = estimate.interval()
+    return f"{estimate.text()} ({interval})" if interval and estimate.value is not None else estimate.text()
 
 
 def _quoted(word: str) -> str:

@@ -140,5 +140,5 @@ def overlay(
         )
         return
     error = "" if registration.error_mm is None else f", {registration.error_text()} off on average"
-    typer.echo(f"Registered by {registration.how}{error}")
+    typer.echo(f"Registration: {registration.how}{error}")
     typer.echo(f"Output: {out}")

@@ -112,7 +112,8 @@ def regions(
         return
     table = made.content["regions"]
     shown = [name for name in ("region", "counts", "background_counts", "net_counts", "net_sd") if name in table[0]]
-    shown += [name for name in ("percent_id", "percent_id_sd", "target_to_background") if name in table[0]]
+    known = ("percent_id", "percent_id_sd") if "percent_id" in table[0] else ("net_cps",)
+    shown += [name for name in (*known, "target_to_background") if name in table[0]]
     print_table(
         [name.replace("_", " ").replace("percent id", "%ID") for name in shown],
         [[row[name] if row[name] is not None else "–" for name in shown] for row in table],
@@ -122,5 +123,5 @@ def regions(
             f"Counted: {made.content['counted']}; %ID and rates are averages over these frames (--between chooses some)"
         )
     how = made.content["facts"]["background"]
-    typer.echo(f"Registered by {made.content['registration']}; background: {how}")
+    typer.echo(f"Registration: {made.content['registration']}; background: {how}")
     typer.echo(f"Output: {out}")

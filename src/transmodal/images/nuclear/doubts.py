@@ -1,5 +1,7 @@
 """What of an acquisition can hardly be meant, in words: syringes measured on the wrong side of the injection, units."""
 
+import numpy as np
+
 from transmodal.errors import UserError
 from transmodal.images.nuclear.isotopes import ISOTOPES, canonical_name
 from transmodal.images.nuclear.series import NuclearSeries
@@ -11,7 +13,16 @@ _MEGA = 1e6
 
 def doubts_of(series: NuclearSeries) -> list[str]:
     """Return what a user should look at again, a line each."""
-    return [*_isotope(series), *_sensitivity(series), *_syringe(series)]
+    return [*_isotope(series), *_sensitivity(series), *_syringe(series), *_picture(series)]
+
+
+def _picture(series: NuclearSeries) -> list[str]:
+    if series.frames.dtype != np.uint8 or series.isotope is not None or series.starts is not None:
+        return []
+    return [
+        f"{series.name} has 8 bits and says neither isotope nor times: taken for counts; grey values of a picture or "
+        "of a display are none"
+    ]
 
 
 def _isotope(series: NuclearSeries) -> list[str]:

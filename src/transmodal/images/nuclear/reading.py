@@ -275,6 +275,13 @@ def _require_succession(starts: npt.NDArray[np.float64], durations: npt.NDArray[
         )
 
 
+def _beyond(series: NuclearSeries) -> str:
+    """Return what is wrong where frames hold more than is said to be the most."""
+    if series.saturation is None or float(series.frames.max()) <= series.saturation:
+        return ""
+    return f"; yet there are up to {series.frames.max():g}: mend saturation_counts"
+
+
 def _checked(series: NuclearSeries) -> NuclearSeries:
     """Sort frames by time, and say what a user should know."""
     said: list[str] = []
@@ -296,6 +303,6 @@ def _checked(series: NuclearSeries) -> NuclearSeries:
     if full.any():
         said.append(
             f"{series.name}: pixels stand at {series.saturation:g}, the most that can be held ({int(full.sum())} in "
-            f"{int((full > 0).sum())} of {len(series)} frames): counts are missing there"
+            f"{int((full > 0).sum())} of {len(series)} frames): counts are missing there{_beyond(checked)}"
         )
     return replace(checked, said=(*series.said, *said))
