@@ -161,7 +161,7 @@ def in_units(
 def averaged(known: InUnits, durations: Array | None) -> InUnits:
     """Return the means of all frames, (R, 1), each weighted by its duration (F,): Σ Δtᵢ·xᵢ / Σ Δtᵢ.
 
-    What one count adds then depends on its frame; it is given for counts that fall as the noise does.
+    What one count adds then depends on its frame; given is the root of the sum of squares of those of all frames.
     """
     if durations is None:
         return known
