@@ -130,7 +130,7 @@ def curves(
         )
     fits = fits_table(made.fits)
     said = list(made.curves.said)
-    say(said, as_json)
+    say([line for line in said if line not in made.curves.doubts], as_json)  # those stand as warnings below
     if as_json:
         answers = made.answers.table().to_dict("records") if made.answers is not None else []
         print_json(
