@@ -1,6 +1,7 @@
 """A dynamic study as GIF and MP4, read back."""
 
 import json
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from transmodal.fusion.framing import framed
 from transmodal.fusion.mp4_comment import read_comment, write_comment
 from transmodal.fusion.overlay import OverlaySettings
 from transmodal.fusion.registration import register
-from transmodal.images import Image, Source
+from transmodal.images import Image, Source, picture_affine
 from transmodal.images.note import NOTICE
 from transmodal.images.nuclear import NuclearSeries
 
@@ -26,9 +27,9 @@ def animation(xray: Image, study: NuclearSeries, **how: object) -> Animation:
 
 
 def test_all_frames_share_one_scale_unless_told(xray: Image, study: NuclearSeries) -> None:
-    assert [overlay.upper for overlay in animation(xray, study).overlays] == [800] * 4
-    assert [overlay.upper for overlay in animation(xray, study, own_scales=True).overlays] == [800, 400, 200, 100]
-    assert [o.upper for o in animation(xray, study, settings=OverlaySettings(upper=50.0)).overlays] == [50] * 4
+    assert [frame.upper for frame in animation(xray, study).frames] == [800] * 4
+    assert [frame.upper for frame in animation(xray, study, own_scales=True).frames] == [800, 400, 200, 100]
+    assert [f.upper for f in animation(xray, study, settings=OverlaySettings(upper=50.0)).frames] == [50] * 4
 
 
 def test_frames_are_shown_as_long_as_they_lasted(xray: Image, study: NuclearSeries) -> None:
@@ -43,7 +44,7 @@ def test_frames_are_shown_as_long_as_they_lasted(xray: Image, study: NuclearSeri
 
 def test_each_frame_says_its_time_and_its_correction(xray: Image, study: NuclearSeries) -> None:
     made = animation(xray, study, settings=OverlaySettings(decay_correct=True, unit="Bq"))
-    said = [" | ".join(framed(overlay).texts) for overlay in made.overlays]
+    said = [" | ".join(frame.texts) for frame in made.frames]
     assert ["1 to 2 min after injection" in each for each in said] == [False, True, False, False]
     assert all("decay-corrected" in each and "Bq in a pixel" in each for each in said)
 
@@ -51,7 +52,7 @@ def test_each_frame_says_its_time_and_its_correction(xray: Image, study: Nuclear
 def test_a_gif_holds_every_frame_its_time_and_the_colours(xray: Image, study: NuclearSeries, tmp_path: Path) -> None:
     made = animation(xray, study, seconds=6.0)
     file = write_animation(made, tmp_path / "a.gif")
-    pictures = made.pictures()
+    pictures = list(made.pictures())
     with PIL.Image.open(file) as gif:
         assert gif.n_frames == 4 and gif.size == pictures[0].shape[1::-1]
         times = []
@@ -60,7 +61,7 @@ def test_a_gif_holds_every_frame_its_time_and_the_colours(xray: Image, study: Nu
             times.append(gif.info["duration"])
             difference = np.abs(np.array(gif.convert("RGB")).astype(int) - picture)
             assert difference.mean() < 3 and np.percentile(difference, 99.5) < 40
-            anatomy = np.array(gif.convert("RGB"))[framed(made.overlays[0]).top + 4, 40:600].astype(int)
+            anatomy = np.array(gif.convert("RGB"))[framed(made.first).top + 4, 40:600].astype(int)
             assert np.ptp(anatomy, axis=1).max() == 0  # greys stay grey
     assert times == [600, 600, 1800, 3000]
     content = json.loads((tmp_path / "a.gif.fusion.json").read_text())
@@ -71,7 +72,7 @@ def test_a_gif_holds_every_frame_its_time_and_the_colours(xray: Image, study: Nu
 def test_rare_colours_of_the_scale_survive_the_256_of_a_gif(xray: Image, study: NuclearSeries, tmp_path: Path) -> None:
     made = animation(xray, study)
     file = write_animation(made, tmp_path / "a.gif")
-    drawn = framed(made.overlays[0])
+    drawn = framed(made.first)
     with PIL.Image.open(file) as gif:
         back = np.array(gif.convert("RGB")).astype(int)
     column = back[drawn.top : drawn.top + 320, drawn.left + 640 + 15 + 8]
@@ -93,7 +94,7 @@ def test_an_mp4_holds_every_frame_for_its_time(xray: Image, study: NuclearSeries
     made = animation(xray, study, seconds=1.0)
     file = write_animation(made, tmp_path / "a.mp4")
     assert not [each for each in tmp_path.iterdir() if each.name.startswith(".")]
-    pictures = made.pictures()
+    pictures = list(made.pictures())
     back = pictures_of(file)
     assert back[0].shape == pictures[0].shape
     assert len(back) == 25
@@ -101,8 +102,23 @@ def test_an_mp4_holds_every_frame_for_its_time(xray: Image, study: NuclearSeries
         assert np.abs(back[at].astype(int) - pictures[which]).mean() < 6
 
 
+def test_frames_of_a_large_xray_do_not_fill_the_memory() -> None:
+    anatomy = Image(np.tile(np.linspace(0, 60000, 600).astype(np.uint16), (400, 1)), picture_affine((0.1, 0.1)))
+    study = NuclearSeries(np.full((24, 10, 15), 5, np.uint16), picture_affine((4.0, 4.0)))
+    registration = register(anatomy, study)
+    animate(anatomy, study, registration, OverlaySettings(frames=(0, 1)))  # fonts and colours are read once
+    peaks = []
+    for frames in (4, 24):
+        tracemalloc.start()
+        made = animate(anatomy, study, registration, OverlaySettings(frames=tuple(range(frames))))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert len(made) == frames and made.picture(frames - 1).shape[0] > 400
+    assert peaks[1] - peaks[0] < 20 * anatomy.pixels.size  # an overlay takes ten bytes a pixel and more
+
+
 def test_sizes_are_even_and_the_same(xray: Image, study: NuclearSeries) -> None:
-    pictures = animation(xray, study, own_scales=True).pictures()
+    pictures = list(animation(xray, study, own_scales=True).pictures())
     assert len({each.shape for each in pictures}) == 1
     assert pictures[0].shape[0] % 2 == 0 and pictures[0].shape[1] % 2 == 0
 
@@ -110,7 +126,7 @@ def test_sizes_are_even_and_the_same(xray: Image, study: NuclearSeries) -> None:
 def test_a_synthetic_anatomy_is_labelled_in_every_frame(xray: Image, study: NuclearSeries, tmp_path: Path) -> None:
     marked = replace(xray, source=Source(derivation=f"{NOTICE} xray made by a test"))
     made = animation(marked, study)
-    assert all("synthetic anatomy, not for diagnosis" in framed(overlay).texts for overlay in made.overlays)
+    assert all("synthetic anatomy, not for diagnosis" in frame.texts for frame in made.frames)
     file = write_animation(made, tmp_path / "a.gif")
     with PIL.Image.open(file) as gif:
         assert gif.info["comment"].decode().startswith(NOTICE)

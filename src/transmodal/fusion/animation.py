@@ -4,7 +4,8 @@ Frames follow each other as they did in the study, so many times faster. Both fo
 them, the same for all frames; MP4 (MPEG-4 part 2) stores colour at half the resolution.
 """
 
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -36,33 +37,67 @@ _LAST = 1.0  # s that the last frame stays, before a GIF begins again
 
 
 @dataclass(frozen=True, eq=False)
+class Drawn:
+    """One frame of a study over its anatomy, as it is shown.
+
+    Attributes:
+        number: of the frame in the study, from 0.
+        end: when it ends, s after the injection; None where that is not known.
+        lower: value below which nothing is shown.
+        upper: top of the colour scale.
+        texts: all that is written beside it.
+        shape: (h, w) of the framed picture.
+        packed: its pixels, deflated: hundreds of frames of a large X-ray would fill the memory otherwise.
+    """
+
+    number: int
+    end: float | None
+    lower: float
+    upper: float
+    texts: tuple[str, ...]
+    shape: tuple[int, int]
+    packed: bytes
+
+    @property
+    def picture(self) -> npt.NDArray[np.uint8]:
+        """The framed overlay, (h, w, 3) uint8."""
+        return np.frombuffer(zlib.decompress(self.packed), np.uint8).reshape(*self.shape, 3)
+
+
+@dataclass(frozen=True, eq=False)
 class Animation:
     """A dynamic study over its anatomy.
 
     Attributes:
-        overlays: one for each frame.
+        first: the overlay of the first frame, for what all have in common.
+        frames: all that are shown, in order.
         shown: (F,) s for which each is shown.
         speed: seconds of the study in a second of the animation; None where frames are shown equally long.
         said: what a user should know, a line each.
     """
 
-    overlays: tuple[Overlay, ...]
+    first: Overlay
+    frames: tuple[Drawn, ...]
     shown: npt.NDArray[np.float64]
     speed: float | None
     said: tuple[str, ...] = ()
 
-    def pictures(self) -> list[npt.NDArray[np.uint8]]:
-        """Return the framed overlays, (h, w, 3) uint8, all of one even size."""
-        drawn = [framed(overlay).pixels for overlay in self.overlays]
-        height, width = (max(each.shape[axis] for each in drawn) for axis in (0, 1))
-        ground = np.rint(np.array(to_rgb(CASE_BACKGROUND)) * 255).astype(np.uint8)
-        pictures = []
-        for each in drawn:
-            picture = np.empty((height + height % 2, width + width % 2, 3), np.uint8)
-            picture[:] = ground
-            picture[: each.shape[0], : each.shape[1]] = each
-            pictures.append(picture)
-        return pictures
+    def __len__(self) -> int:
+        """Return how many frames are shown."""
+        return len(self.frames)
+
+    def picture(self, number: int) -> npt.NDArray[np.uint8]:
+        """Return a framed overlay by its place in the animation, (h, w, 3) uint8; all are of one even size."""
+        height, width = (max(frame.shape[axis] for frame in self.frames) for axis in (0, 1))
+        picture = np.empty((height + height % 2, width + width % 2, 3), np.uint8)
+        picture[:] = np.rint(np.array(to_rgb(CASE_BACKGROUND)) * 255).astype(np.uint8)
+        drawn = self.frames[number].picture
+        picture[: drawn.shape[0], : drawn.shape[1]] = drawn
+        return picture
+
+    def pictures(self) -> Iterator[npt.NDArray[np.uint8]]:
+        """Yield the framed overlays one after another, as `picture` gives them."""
+        return (self.picture(number) for number in range(len(self)))
 
 
 def animate(
@@ -101,13 +136,26 @@ def animate(
         spot = hot_spot_of(each[int(np.argmax(tops))], series, anatomy, registration)
         hidden += [spot.note()] if spot else []
         settings = replace(settings, upper=max(tops) if max(tops) > 0 else 1.0)
-    overlays = []
+    first, drawn = None, []
     for number, frame in enumerate(frames):
-        overlays.append(fuse_frames(backdrop, series, (frame,), registration, settings))
+        overlay = fuse_frames(backdrop, series, (frame,), registration, settings)
+        first = first or overlay
+        drawn.append(_drawn(overlay))
         if progress is not None:
             progress(number + 1, len(frames))
+    assert first is not None  # `chosen_frames` returns one at least
     shown, speed, said = _times_shown(series, frames, seconds)
-    return Animation(tuple(overlays), shown, speed, tuple(dict.fromkeys([*overlays[0].said, *hidden, *said])))
+    return Animation(first, tuple(drawn), shown, speed, tuple(dict.fromkeys([*first.said, *hidden, *said])))
+
+
+def _drawn(overlay: Overlay) -> Drawn:
+    with_writing = framed(overlay)
+    height, width = with_writing.pixels.shape[:2]
+    activity = overlay.activity
+    packed = zlib.compress(with_writing.pixels.tobytes(), 1)
+    return Drawn(
+        activity.frames[0], activity.end, overlay.lower, overlay.upper, with_writing.texts, (height, width), packed
+    )
 
 
 def write_animation(animation: Animation, path: str | Path) -> Path:
@@ -124,15 +172,12 @@ def write_animation(animation: Animation, path: str | Path) -> Path:
     write = {".gif": _write_gif, ".mp4": _write_mp4}.get(path.suffix.lower())
     if write is None:
         raise UserError(f"Cannot write the animation {path}; end it with .gif or .mp4")
-    first, last = animation.overlays[0], animation.overlays[-1]
-    require_other_place(path, first)
-    content = overlay_content(first, path)
-    content["activity"] |= {
-        "frames": [overlay.activity.frames[0] + 1 for overlay in animation.overlays],
-        "end_s": last.activity.end,
-    }
-    content["scale"]["upper"] = sorted({overlay.upper for overlay in animation.overlays})
-    content["scale"]["lower"] = sorted({overlay.lower for overlay in animation.overlays})
+    frames = animation.frames
+    require_other_place(path, animation.first)
+    content = overlay_content(animation.first, path)
+    content["activity"] |= {"frames": [frame.number + 1 for frame in frames], "end_s": frames[-1].end}
+    content["scale"]["upper"] = sorted({frame.upper for frame in frames})
+    content["scale"]["lower"] = sorted({frame.lower for frame in frames})
     content |= {
         "framed": True,
         "shown_s": animation.shown.tolist(),
@@ -169,21 +214,21 @@ def _times_shown(
 
 
 def _write_gif(animation: Animation, temporary: Path, path: Path) -> None:
-    pictures = animation.pictures()
-    palette = _palette(pictures)
-    drawn = [
-        PIL.Image.fromarray(picture).quantize(palette=palette, dither=PIL.Image.Dither.NONE) for picture in pictures
-    ]
+    palette = _palette(animation)
+    drawn = (
+        PIL.Image.fromarray(picture).quantize(palette=palette, dither=PIL.Image.Dither.NONE)
+        for picture in animation.pictures()
+    )
     # Times are rounded where frames end, so that roundings do not add up.
     ends = np.rint(np.cumsum(animation.shown) * 100).astype(int) * 10
     lasting = np.maximum(np.diff(ends, prepend=0), 20)
     lasting[-1] = max(lasting[-1], int(_LAST * 1000))
-    comment = derivation_of(animation.overlays[0]).encode("ascii", "replace")[:255]
-    drawn[0].save(
+    comment = derivation_of(animation.first).encode("ascii", "replace")[:255]
+    next(drawn).save(
         temporary,
         format="GIF",
         save_all=True,
-        append_images=drawn[1:],
+        append_images=drawn,
         duration=lasting.tolist(),
         loop=0,
         optimize=False,
@@ -192,14 +237,17 @@ def _write_gif(animation: Animation, temporary: Path, path: Path) -> None:
     )
 
 
-def _palette(pictures: list[npt.NDArray[np.uint8]]) -> PIL.Image.Image:
+def _palette(animation: Animation) -> PIL.Image.Image:
     """Return 256 colours that suit all frames: even greys, and colours that occur in up to 16 frames, evenly chosen.
 
     Every colour that occurs counts once, however many pixels have it, or the anatomy would take them all.
     """
-    chosen = np.stack([pictures[round(at)] for at in np.linspace(0, len(pictures) - 1, min(16, len(pictures)))])
-    coarse = (chosen & 0xFC).astype(np.uint32)  # steps of 4, which nobody sees, keep the list short
-    packed = np.unique(coarse[..., 0] << 16 | coarse[..., 1] << 8 | coarse[..., 2])
+    last = len(animation) - 1
+    found = []
+    for at in np.linspace(0, last, min(16, last + 1)):
+        coarse = (animation.picture(round(at)) & 0xFC).astype(np.uint32)  # steps of 4, which nobody sees
+        found.append(np.unique(coarse[..., 0] << 16 | coarse[..., 1] << 8 | coarse[..., 2]))
+    packed = np.unique(np.concatenate(found))
     colours = np.stack([packed >> 16, packed >> 8 & 0xFF, packed & 0xFF], axis=1).astype(np.uint8)
     colours = colours[np.ptp(colours, axis=1) > _GREY]
     entries = np.repeat(np.linspace(0, 255, _GREYS).round().astype(np.uint8)[:, None], 3, axis=1).ravel().tolist()
@@ -212,19 +260,18 @@ def _palette(pictures: list[npt.NDArray[np.uint8]]) -> PIL.Image.Image:
 
 
 def _write_mp4(animation: Animation, temporary: Path, path: Path) -> None:
-    pictures = animation.pictures()
     ends = np.rint(np.cumsum(animation.shown) * _RATE).astype(int)
     repeats = np.maximum(np.diff(ends, prepend=0), 1)
-    height, width = pictures[0].shape[:2]
+    height, width = animation.picture(0).shape[:2]
     with quiet_stderr():
         writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*"mp4v"), _RATE, (width, height))
     if not writer.isOpened():
         raise UserError(f"OpenCV cannot write {path} as MP4 (mp4v) here; write a .gif instead")
-    for picture, times in zip(pictures, repeats, strict=True):
+    for picture, times in zip(animation.pictures(), repeats, strict=True):
         for _ in range(int(times)):
             writer.write(picture[..., ::-1])
     writer.release()
     if not temporary.is_file() or temporary.stat().st_size == 0:
         raise UserError(f"OpenCV wrote nothing to {path}; check the place and its free space, or write a .gif instead")
-    first = animation.overlays[0]
+    first = animation.first
     write_comment(temporary, title_of(first), derivation_of(first), f"transmodal {transmodal.__version__}")

@@ -118,7 +118,7 @@ def overlay(
                 progress=on_progress,
             )
         write_animation(moving, out)
-        frames, said, first = len(moving.overlays), moving.said, moving.overlays[0]
+        frames, said, first = len(moving), moving.said, moving.first
     else:
         first = fuse(anatomy, series, registration, settings)
         write_overlay(first, out, frame=not bare)
