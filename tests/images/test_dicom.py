@@ -16,7 +16,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from transmodal.errors import UserError
 from transmodal.images import Image, picture_affine, read, read_geometry, write
 from transmodal.images.dicom import read_series
-from transmodal.images.dicom_writer import shortened, storable
+from transmodal.images.dicom_values import storable
+from transmodal.images.dicom_writer import shortened
 from transmodal.images.padding import padding_of
 
 AXIAL = [1.0, 0, 0, 0, 1, 0]

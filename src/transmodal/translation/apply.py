@@ -20,7 +20,7 @@ import transmodal
 from transmodal.datasets.label_classes import LabelClasses
 from transmodal.errors import UserError
 from transmodal.images import Image, read, read_geometry, write
-from transmodal.images.dicom_writer import storable
+from transmodal.images.dicom_values import storable
 from transmodal.images.files import holds_slices_alone, sha256_of, write_text
 from transmodal.images.formats import format_to_write, stem_of
 from transmodal.images.synthetic import NOTICE, marked, read_sidecar, require_replaceable, sidecar_of

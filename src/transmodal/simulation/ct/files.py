@@ -11,7 +11,7 @@ import transmodal
 from transmodal.errors import UserError
 from transmodal.images import Image, read, write
 from transmodal.images.dicom_geometry import UnevenSlices
-from transmodal.images.dicom_writer import storable
+from transmodal.images.dicom_values import storable
 from transmodal.images.files import holds_slices_alone
 from transmodal.images.formats import format_of_name, format_to_write
 from transmodal.images.synthetic import NOTICE, drop_sidecar, marked
