@@ -13,6 +13,7 @@ from transmodal.images.nuclear.isotopes import ISOTOPES
 
 SHAPE = (6, 8)
 _OF_DRUG = ("RadiopharmaceuticalStartDateTime", "RadionuclideHalfLife")
+_OF_WINDOW = ("EnergyWindowLowerLimit", "EnergyWindowUpperLimit")
 
 
 def counts(frames: int, seed: int = 0) -> Any:
@@ -67,7 +68,11 @@ def nm(path: Path, frames: int = 4, **more: Any) -> Path:
     drug.RadionuclideTotalDose = 18.5
     made.RadiopharmaceuticalInformationSequence = [drug]
     for name, value in more.items():
-        holder = {**dict.fromkeys(("CodeMeaning", "CodeValue"), code), **dict.fromkeys(_OF_DRUG, drug)}
+        holder = {
+            **dict.fromkeys(("CodeMeaning", "CodeValue"), code),
+            **dict.fromkeys(_OF_DRUG, drug),
+            **dict.fromkeys(_OF_WINDOW, limits),
+        }
         target = drug if name in drug else holder.get(name, made)
         if value is None:
             delattr(target, name)
@@ -88,6 +93,8 @@ def pet(path: Path, **more: Any) -> Path:
         "Units": "CNTS",
         "DecayCorrection": "NONE",
         "RadionuclideTotalDose": 18.5e6,
+        "EnergyWindowLowerLimit": 350.0,
+        "EnergyWindowUpperLimit": 650.0,
         "CodeMeaning": "Fluorine F^18^",
         "CodeValue": "C-111A1",
     }

@@ -139,7 +139,8 @@ def test_a_sidecar_mends_what_the_header_says_wrongly(
     ],
 )
 def test_an_isotope_is_read_by_code_and_by_name(tmp_path: Path, value: str, meaning: str, name: str | None) -> None:
-    path = nm(tmp_path / "a.dcm", CodeValue=value, CodeMeaning=meaning)
+    wide: dict[str, Any] = {"EnergyWindowLowerLimit": 100.0, "EnergyWindowUpperLimit": 650.0}
+    path = nm(tmp_path / "a.dcm", CodeValue=value, CodeMeaning=meaning, **wide)
     back = read_nuclear(path)
     assert back.isotope == (ISOTOPES[name] if name else None)
     assert len(back.said) == (name is None) and all("in a sidecar" in line for line in back.said)

@@ -126,6 +126,27 @@ def test_an_agent_of_another_isotope_is_said(agent: str, named: str, tmp_path: P
     assert [expected in line for line in said] == ([True] if named else [])
 
 
+@pytest.mark.parametrize(
+    ("isotope", "window", "expected"),
+    [
+        ("Tc-99m", (126.0, 154.0), ""),
+        ("Tc-99m", (100.0, 126.0), "126 keV leaves out the photons of Tc-99m (141 keV): is it one for scatter"),
+        ("Tc-99m", (0.126, 0.154), "0.154 keV lies below all that is imaged; are these MeV?"),
+        ("Tc-99m", (154.0, 126.0), "window of 154 to 126 keV is none"),
+        ("In-111", (221.0, 270.0), ""),
+        ("In-111", (126.0, 154.0), "In-111 (171 or 245 keV)"),
+        ("F-18", (350.0, 650.0), ""),
+    ],
+)
+def test_an_energy_window_without_the_photons_of_the_isotope_is_said(
+    isotope: str, window: tuple[float, float], expected: str, tmp_path: Path
+) -> None:
+    path = nm(tmp_path / "bone.dcm", EnergyWindowLowerLimit=window[0], EnergyWindowUpperLimit=window[1])
+    sidecar_path(path).write_text(json.dumps({"isotope": isotope}))
+    said = [line for line in read_nuclear(path).said if "energy window" in line]
+    assert len(said) == bool(expected) and all(expected in line for line in said)
+
+
 def test_a_sidecar_inside_a_folder_of_frames_is_shown_its_place(tmp_path: Path) -> None:
     folder = tmp_path / "bone"
     folder.mkdir()

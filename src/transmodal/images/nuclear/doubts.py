@@ -9,11 +9,12 @@ from transmodal.images.nuclear.series import NuclearSeries
 _SMALL_FIELD = 200.0  # mm, the longer side: a mouse, a rat's half, a pinhole over a thyroid
 _MUCH_FOR_SMALL = 500.0  # MBq
 _MEGA = 1e6
+_LEAST_ENERGY = 10.0  # keV; softer photons do not leave a mouse
 
 
 def doubts_of(series: NuclearSeries) -> list[str]:
     """Return what a user should look at again, a line each."""
-    return [*_isotope(series), *_sensitivity(series), *_syringe(series), *_picture(series)]
+    return [*_isotope(series), *_window(series), *_sensitivity(series), *_syringe(series), *_picture(series)]
 
 
 def _picture(series: NuclearSeries) -> list[str]:
@@ -38,6 +39,25 @@ def _isotope(series: NuclearSeries) -> list[str]:
     return [
         f"{series.name}: the isotope is {series.isotope.name}, but the agent {series.agent!r} names {labelled}; mend "
         "one of them: decay is corrected by the isotope"
+    ]
+
+
+def _window(series: NuclearSeries) -> list[str]:
+    if series.energy_window is None:
+        return []
+    low, high = series.energy_window
+    stated = f"{series.name}: the energy window of {low:g} to {high:g} keV"
+    if not 0 <= low < high:
+        return [f"{stated} is none; mend its limits in the header, or give energy_window_keV in a sidecar"]
+    if high < _LEAST_ENERGY:
+        return [f"{stated} lies below all that is imaged; are these MeV?"]
+    isotope = series.isotope
+    if isotope is None or not isotope.energies or any(low - 1 <= energy <= high + 1 for energy in isotope.energies):
+        return []
+    known = " or ".join(f"{energy:g}" for energy in isotope.energies)
+    return [
+        f"{stated} leaves out the photons of {isotope.name} ({known} keV): is it one for scatter, or of another "
+        "isotope? --energy-window chooses between several"
     ]
 
 

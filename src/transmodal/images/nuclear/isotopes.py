@@ -2,17 +2,18 @@
 
 Tc-99m and F-18 as METHODS.md of this project gives them (6.0067 h; 109.77 min, European Pharmacopoeia). The others are
 common knowledge of the field and were not looked up in a table of nuclear data: give the half-life in the sidecar where
-its last digits matter.
+its last digits matter. So are the energies, in whole keV, which serve to doubt an energy window and for nothing else.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
 from transmodal.errors import UserError
 
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
+_PAIR = (511.0,)  # keV of both photons of an annihilation
 
 
 @dataclass(frozen=True)
@@ -23,31 +24,33 @@ class Isotope:
         name: element and mass number, "Tc-99m".
         half_life: in seconds.
         emission: "single" photons, seen through a collimator, or annihilation pairs seen in "coincidence".
+        energies: keV of the photons that cameras count; empty where none are known here.
     """
 
     name: str
     half_life: float
     emission: Literal["single", "coincidence"] = "single"
+    energies: tuple[float, ...] = ()
 
 
 ISOTOPES: dict[str, Isotope] = {
     isotope.name: isotope
     for isotope in (
-        Isotope("Tc-99m", 6.0067 * _HOUR),
-        Isotope("In-111", 2.8047 * _DAY),
-        Isotope("I-123", 13.22 * _HOUR),
-        Isotope("I-125", 59.4 * _DAY),
-        Isotope("I-131", 8.025 * _DAY),
-        Isotope("Ga-67", 3.2617 * _DAY),
-        Isotope("Tl-201", 3.042 * _DAY),
-        Isotope("Lu-177", 6.647 * _DAY),
-        Isotope("F-18", 109.77 * _MINUTE, "coincidence"),
-        Isotope("C-11", 20.36 * _MINUTE, "coincidence"),
-        Isotope("N-13", 9.965 * _MINUTE, "coincidence"),
-        Isotope("Ga-68", 67.71 * _MINUTE, "coincidence"),
-        Isotope("Cu-64", 12.701 * _HOUR, "coincidence"),
-        Isotope("Zr-89", 78.41 * _HOUR, "coincidence"),
-        Isotope("I-124", 4.176 * _DAY, "coincidence"),
+        Isotope("Tc-99m", 6.0067 * _HOUR, energies=(141,)),
+        Isotope("In-111", 2.8047 * _DAY, energies=(171, 245)),
+        Isotope("I-123", 13.22 * _HOUR, energies=(159,)),
+        Isotope("I-125", 59.4 * _DAY, energies=(27, 31, 35)),
+        Isotope("I-131", 8.025 * _DAY, energies=(284, 364, 637)),
+        Isotope("Ga-67", 3.2617 * _DAY, energies=(93, 185, 300)),
+        Isotope("Tl-201", 3.042 * _DAY, energies=(71, 80, 135, 167)),
+        Isotope("Lu-177", 6.647 * _DAY, energies=(113, 208)),
+        Isotope("F-18", 109.77 * _MINUTE, "coincidence", _PAIR),
+        Isotope("C-11", 20.36 * _MINUTE, "coincidence", _PAIR),
+        Isotope("N-13", 9.965 * _MINUTE, "coincidence", _PAIR),
+        Isotope("Ga-68", 67.71 * _MINUTE, "coincidence", _PAIR),
+        Isotope("Cu-64", 12.701 * _HOUR, "coincidence", _PAIR),
+        Isotope("Zr-89", 78.41 * _HOUR, "coincidence", (*_PAIR, 909)),
+        Isotope("I-124", 4.176 * _DAY, "coincidence", (*_PAIR, 603)),
     )
 }
 
@@ -140,4 +143,4 @@ def isotope_named(text: str, half_life: float | None = None, where: str = "the i
             f"; {name} has {known.half_life:.6g}: leave the half-life out, or mend the isotope",
         )
         raise UserError(f"{where}: a half-life of {half_life:g} s is not that of {name}{hint}")
-    return Isotope(name, half_life, known.emission)
+    return replace(known, half_life=half_life)
