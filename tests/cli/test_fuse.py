@@ -228,6 +228,8 @@ def test_a_photograph_becomes_xray_organs_and_curves(
     made = (out / "xray.png").stat().st_mtime_ns
     assert run(capsys, "fuse", "curves", "photo/mouse001.png", BOTH[1], *chain, "--overwrite")[0] == 0
     assert (out / "xray.png").stat().st_mtime_ns == made  # what is done is not made again
+    assert run(capsys, "fuse", "curves", *BOTH, *LABELS, "-o", out, "--overwrite")[0] == 0
+    assert not [name for name in ("xray.png", "organs.png") if (out / name).exists() or sidecar_of(out / name).exists()]
     over = tmp_path / "over.png"
     words = ("--xray", to_xray, "--register", "fiducials.csv", "-o", over)
     assert run(capsys, "fuse", "photo/mouse001.png", BOTH[1], *words)[0] == 0

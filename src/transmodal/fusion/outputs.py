@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from transmodal.errors import UserError
-from transmodal.images.synthetic import sidecar_of
+from transmodal.images.synthetic import drop_sidecar, sidecar_of
 
 COUNTED = ("regions.csv", "counted.json", "regions.png", "registration.json")
 """What `fuse regions` writes."""
@@ -66,6 +66,19 @@ def require_new_results(
 def is_made_in(folder: Path, image: Path | None) -> bool:
     """Say whether an image is one that a model made in the folder of results, and so no input of the user's."""
     return image is not None and image.name in MADE and image.parent.resolve() == folder.resolve() and _is_made(image)
+
+
+def drop_made(folder: Path, used: Iterable[str]) -> None:
+    """Remove images that a model made for earlier results in this folder, and that those of now are not made of.
+
+    Args:
+        folder: of the results.
+        used: names of MADE that belong to the results of now; these stay.
+    """
+    for name in set(MADE).difference(used):
+        if _is_made(folder / name):
+            (folder / name).unlink(missing_ok=True)
+            drop_sidecar(folder / name)
 
 
 def _is_made(file: Path) -> bool:
