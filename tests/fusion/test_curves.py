@@ -125,7 +125,7 @@ def test_frames_out_of_order_are_sorted_and_said() -> None:
     mixed = replace(right, frames=right.frames[order], starts=STARTS[order], durations=DURATIONS[order])
     curves = time_activity(mixed, regions(mixed))
     np.testing.assert_array_equal(curves.counts, time_activity(right, regions(right)).counts)
-    assert any("out of order" in line for line in curves.said)
+    assert any("not in the order of their times" in line for line in curves.said)
 
 
 @pytest.mark.parametrize(

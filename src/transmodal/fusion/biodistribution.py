@@ -12,7 +12,7 @@ import PIL.Image
 from transmodal.errors import UserError
 from transmodal.fusion.answers import Answers, answer, fit_all
 from transmodal.fusion.background import Background
-from transmodal.fusion.curves import TimeActivity, since_injection, time_activity
+from transmodal.fusion.curves import TimeActivity, time_activity
 from transmodal.fusion.estimates import Estimate
 from transmodal.fusion.fit_areas import Area
 from transmodal.fusion.kinetic_fit import KineticFit
@@ -30,6 +30,7 @@ from transmodal.fusion.units import Attenuation, doubts_of_depth
 from transmodal.fusion.writing import write_overlay
 from transmodal.images.files import write_text
 from transmodal.images.image import Image, picture_affine
+from transmodal.images.nuclear.frame_order import since_injection
 from transmodal.images.nuclear.series import NuclearSeries
 from transmodal.images.synthetic import write_derived
 from transmodal.reporting.html import Picture

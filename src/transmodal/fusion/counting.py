@@ -9,13 +9,14 @@ from typing import Any
 from transmodal.fusion.activity import chosen_frames
 from transmodal.fusion.background import Background
 from transmodal.fusion.biodistribution import counted_span, frames_of, in_words, write_regions_picture
-from transmodal.fusion.curves import TimeActivity, since_injection, time_activity
+from transmodal.fusion.curves import TimeActivity, time_activity
 from transmodal.fusion.outputs import COUNTED, is_made_in, require_new_results
 from transmodal.fusion.regions import Regions
 from transmodal.fusion.registration import Registration
 from transmodal.fusion.registration_doubts import explained_by
 from transmodal.images.files import write_text
 from transmodal.images.image import Image
+from transmodal.images.nuclear.frame_order import since_injection
 from transmodal.images.nuclear.series import NuclearSeries
 from transmodal.images.synthetic import mark_of
 

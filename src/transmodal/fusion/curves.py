@@ -30,6 +30,7 @@ from transmodal.fusion.regions import RegionWeights
 from transmodal.fusion.units import Attenuation, InUnits, Scale, averaged, facts_of, in_units, said_of
 from transmodal.images.files import write_text
 from transmodal.images.nuclear.decay import mean_over
+from transmodal.images.nuclear.frame_order import in_time_order, since_injection
 from transmodal.images.nuclear.series import NuclearSeries
 from transmodal.reporting.figures import plain_number
 
@@ -197,7 +198,8 @@ def time_activity(
             frames, or an injection that cannot be.
     """
     rule = background or Background()
-    series, said = _in_order(series, [*series.said, *regions.said], together=together)
+    series = in_time_order(series)
+    said = [*series.said, *regions.said, *_doubtful_times(series, together=together)]
     series = since_injection(series) if together else series
     frames = np.asarray(series.frames, dtype=np.float64)
     durations = series.durations
@@ -216,18 +218,8 @@ def time_activity(
     if together:
         known, whole = averaged(known, counted.durations), averaged(whole, counted.durations)
         counted = _added(counted)
-    said += without + _negative(counted)
-    facts = {"background": rule.describe(background_name(rule, regions))}
-    if depths and known.corrected_rate is None and known.activity is None:
-        said.append(f"{', '.join(depths)}: not corrected for depth, for values are counts as they were counted.")
-    elif depths:
-        facts["attenuation"] = "; ".join(
-            f"{name} × {each.factor:.4g}: {each.describe(series.isotope)}" for name, each in depths.items()
-        )
     after = counted.after_injection
-    if whole.percent_id is not None:
-        most = float(whole.percent_id[0, after if after.any() else ...].max())
-        facts["whole field"] = f"all its counts are up to {plain_number(most)} %ID, nothing taken off"
+    facts, undone = _facts(whole, known, after, depths, series)
     counted_frames = frames if together or not after.any() else frames[after]
     hottest, nowhere = hottest_pixel(counted_frames, regions)
     missed, unmatched = counts_nowhere(counted_frames, regions)
@@ -239,43 +231,43 @@ def time_activity(
         *beyond_injected(regions, known.percent_id, known.percent_id_sd, after),
         *little_injected(whole, after), *within_background(regions, background_name(rule, regions)),
     ]  # fmt: skip
-    lines = dict.fromkeys([*said, *said_of(known, counted.undecayed), *doubts])
+    lines = dict.fromkeys([*said, *without, *_negative(counted), *undone, *said_of(known, counted.undecayed), *doubts])
     return replace(
         _ratios(counted), **{each.name: getattr(known, each.name) for each in fields(known)},
         from_activity=regions.from_activity, depth_factors={name: each.factor for name, each in depths.items()},
         hottest=hottest, doubts=tuple(doubts), said=tuple(lines),
-        facts={**facts_of(series, known.injected), **facts},
+        facts={
+            **facts_of(series, known.injected), "background": rule.describe(background_name(rule, regions)), **facts
+        },
     )  # fmt: skip
 
 
-def since_injection(series: NuclearSeries) -> NuclearSeries:
-    """Return the frames that begin at or after the injection.
-
-    Raises:
-        UserError: there are none.
-    """
-    if series.starts is None or not (series.starts < 0).any():
-        return series
-    after = series.starts >= 0
-    if not after.any():
-        raise UserError(
-            f"all frames of {series.name} lie before the injection (they begin {series.starts.min():g} to "
-            f"{series.starts.max():g} s after it); mend the clock or the sign of start_s, in s after the injection"
+def _facts(
+    whole: InUnits,
+    known: InUnits,
+    after: npt.NDArray[np.bool_],
+    depths: Mapping[str, Attenuation],
+    series: NuclearSeries,
+) -> tuple[dict[str, str], list[str]]:
+    """Return what of the numbers does not differ from region to region, and what is not done that was asked for."""
+    facts, said = {}, []
+    if depths and known.corrected_rate is None and known.activity is None:
+        said.append(f"{', '.join(depths)}: not corrected for depth, for values are counts as they were counted.")
+    elif depths:
+        facts["attenuation"] = "; ".join(
+            f"{name} × {each.factor:.4g}: {each.describe(series.isotope)}" for name, each in depths.items()
         )
-    durations = None if series.durations is None else series.durations[after]
-    return replace(series, frames=series.frames[after], starts=series.starts[after], durations=durations)
+    if whole.percent_id is not None:
+        most = float(whole.percent_id[0, after if after.any() else ...].max())
+        facts["whole field"] = f"all its counts are up to {plain_number(most)} %ID, nothing taken off"
+    return facts, said
 
 
-def _in_order(series: NuclearSeries, said: list[str], *, together: bool) -> tuple[NuclearSeries, list[str]]:
-    """Sort frames by their beginning, and say so; say which overlap."""
+def _doubtful_times(series: NuclearSeries, *, together: bool) -> list[str]:
+    """Return lines about frames that overlap, and those before the injection."""
     if series.starts is None:
-        return series, said
-    order = np.argsort(series.starts, kind="stable")
-    if (np.diff(order) < 0).any():
-        said.append("The frames were out of order and have been sorted by their beginning.")
-        durations = None if series.durations is None else series.durations[order]
-        series = replace(series, frames=series.frames[order], starts=series.starts[order], durations=durations)
-    assert series.starts is not None
+        return []
+    said = []
     if series.durations is not None:
         overlap = series.starts[:-1] + series.durations[:-1] - series.starts[1:] > 1e-6 * np.maximum(
             series.durations[:-1], 1
@@ -289,7 +281,7 @@ def _in_order(series: NuclearSeries, said: list[str], *, together: bool) -> tupl
         lie = "1 frame lies" if early == 1 else f"{early} frames lie"
         left = "no curve is fitted there" if not together else "they are left out"
         said.append(f"{lie} before the injection; {left}.")
-    return series, said
+    return said
 
 
 def _of_field(frames: Array, series: NuclearSeries) -> InUnits:

@@ -18,6 +18,7 @@ from transmodal.images.note import NOTICE
 from transmodal.images.nuclear.dicom_kind import counts_that_differ
 from transmodal.images.nuclear.dicom_nm import Acquired, acquired
 from transmodal.images.nuclear.doubts import doubts_of
+from transmodal.images.nuclear.frame_order import in_time_order
 from transmodal.images.nuclear.series import NuclearSeries
 from transmodal.images.nuclear.sidecar import (
     SUFFIX,
@@ -284,25 +285,20 @@ def _beyond(series: NuclearSeries) -> str:
 
 def _checked(series: NuclearSeries) -> NuclearSeries:
     """Sort frames by time, and say what a user should know."""
+    series = in_time_order(series)
     said: list[str] = []
-    frames, starts, durations = series.frames, series.starts, series.durations
-    if starts is not None and (np.diff(starts) < 0).any():
-        order = np.argsort(starts, kind="stable")
-        frames, starts = frames[order], starts[order]
-        durations = durations[order] if durations is not None else None
-        said.append(f"{series.name}: the frames were not in the order of their times; they were sorted")
-    if starts is not None and durations is not None:
-        _require_succession(starts, durations, series.name)
+    frames = series.frames
+    if series.starts is not None and series.durations is not None:
+        _require_succession(series.starts, series.durations, series.name)
     if frames.min() < 0:
         said.append(f"{series.name} has counts down to {frames.min():g}, below zero; they are kept")
     if frames.dtype.kind == "f" and not np.array_equal(frames, np.rint(frames)):
         said.append(f"{series.name} has counts that are not whole: no raw counts, so that Poisson errors do not hold")
     said += doubts_of(series)
-    checked = replace(series, frames=frames, starts=starts, durations=durations)
-    full = checked.saturated()
+    full = series.saturated()
     if full.any():
         said.append(
             f"{series.name}: pixels stand at {series.saturation:g}, the most that can be held ({int(full.sum())} in "
-            f"{int((full > 0).sum())} of {len(series)} frames): counts are missing there{_beyond(checked)}"
+            f"{int((full > 0).sum())} of {len(series)} frames): counts are missing there{_beyond(series)}"
         )
-    return replace(checked, said=(*series.said, *said))
+    return replace(series, said=(*series.said, *said))
