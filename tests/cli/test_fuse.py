@@ -228,8 +228,12 @@ def test_a_photograph_becomes_xray_organs_and_curves(
     made = (out / "xray.png").stat().st_mtime_ns
     assert run(capsys, "fuse", "curves", "photo/mouse001.png", BOTH[1], *chain, "--overwrite")[0] == 0
     assert (out / "xray.png").stat().st_mtime_ns == made  # what is done is not made again
-    assert run(capsys, "fuse", "curves", *BOTH, *LABELS, "-o", out, "--overwrite")[0] == 0
-    assert not [name for name in ("xray.png", "organs.png") if (out / name).exists() or sidecar_of(out / name).exists()]
+    status, _, errors = run(capsys, "fuse", "curves", *BOTH, *LABELS, "-o", out, "--overwrite")
+    assert status == 0 and (out / "xray.png").is_file() and (out / "organs.png").is_file()
+    assert errors.count("lies there from earlier results; those of now are not made of it") == 2
+    chain = ("--xray", to_xray, "--labels", "organs/mouse001.png", "--register", "fiducials.csv", "-o", out)
+    status, _, errors = run(capsys, "fuse", "curves", "photo/mouse001.png", BOTH[1], *chain, "--overwrite")
+    assert status == 0 and f"{out / 'organs.png'} lies there" in errors and f"{out / 'xray.png'} lies" not in errors
     over = tmp_path / "over.png"
     words = ("--xray", to_xray, "--register", "fiducials.csv", "-o", over)
     assert run(capsys, "fuse", "photo/mouse001.png", BOTH[1], *words)[0] == 0
@@ -289,6 +293,11 @@ def test_results_and_inputs_are_not_written_over_unasked(
         status, _, errors = run(capsys, *words, "-o", folder, "--overwrite")
         assert status == 2 and f"{folder} holds the input" in errors
     assert not (here / "report.html").exists() and not (here / "xray" / "regions.png").exists()
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    (linked / "xray.png").symlink_to(here / BOTH[0])
+    status, _, errors = run(capsys, "fuse", command, linked / "xray.png", BOTH[1], *LABELS, "-o", linked)
+    assert status == 2 and f"{linked} holds the input" in errors
 
 
 def test_an_overlay_is_not_written_over_unasked(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

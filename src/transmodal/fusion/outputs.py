@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from transmodal.errors import UserError
-from transmodal.images.synthetic import drop_sidecar, sidecar_of
+from transmodal.images.synthetic import sidecar_of
 
 COUNTED = ("regions.csv", "counted.json", "regions.png", "registration.json")
 """What `fuse regions` writes."""
@@ -51,7 +51,9 @@ def require_new_results(
         if given is None or not given.exists():
             continue
         source = given.resolve()
-        if source.parent == place or source == place or (source.is_dir() and source in place.parents):
+        if place in (source, source.parent, given.absolute().parent.resolve()) or (
+            source.is_dir() and source in place.parents
+        ):
             raise UserError(f"{out} holds the input {given}; give a folder of its own with -o, such as {out / 'study'}")
     if overwrite:
         return
@@ -68,19 +70,20 @@ def is_made_in(folder: Path, image: Path | None) -> bool:
     return image is not None and image.name in MADE and image.parent.resolve() == folder.resolve() and _is_made(image)
 
 
-def drop_made(folder: Path, used: Iterable[str]) -> None:
-    """Remove images that a model made for earlier results in this folder, and that those of now are not made of.
+def made_before(folder: Path, made: Iterable[str]) -> list[str]:
+    """Return a line for each image of earlier results in a folder that those of now are not made of.
 
     Args:
         folder: of the results.
-        used: names of MADE that belong to the results of now; these stay.
+        made: names of MADE that are made now.
     """
-    for name in set(MADE).difference(used):
-        if _is_made(folder / name):
-            (folder / name).unlink(missing_ok=True)
-            drop_sidecar(folder / name)
+    return [
+        f"{folder / name} lies there from earlier results; those of now are not made of it"
+        for name in MADE
+        if name not in made and _is_made(folder / name)
+    ]
 
 
 def _is_made(file: Path) -> bool:
     """Say whether a model made an image: it is taken up again, or made anew."""
-    return sidecar_of(file).exists()
+    return file.exists() and sidecar_of(file).exists()

@@ -162,7 +162,7 @@ def prepare(
     device: str,
 ) -> Prepared:
     """Make the X-ray where it is asked for, read both images, register them, and find the regions."""
-    from transmodal.fusion.outputs import MADE, drop_made
+    from transmodal.fusion.outputs import MADE, made_before
     from transmodal.fusion.region_sources import find_regions
 
     facts = {"anatomy": str(image), "activity": str(activity)}
@@ -177,7 +177,8 @@ def prepare(
     regions, warned = find_regions(
         sources, anatomy, series, registration, picture=image, folder=out, spacing=spacing, device=device
     )
-    drop_made(out, [name for name, model in zip(MADE, (xray, sources.organs), strict=True) if model is not None])
+    made = [name for name, model in zip(MADE, (xray, sources.organs), strict=True) if model is not None]
+    say(made_before(out, made))
     return Prepared(anatomy, series, registration, regions, (*said, *warned), facts)
 
 
