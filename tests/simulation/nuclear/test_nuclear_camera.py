@@ -145,6 +145,18 @@ def test_the_camera_follows_the_isotope():
     assert isinstance(camera_for(ISOTOPES["F-18"]), CoincidenceCamera)
 
 
+def test_a_tumour_that_bulges_is_part_of_the_body_that_weakens(body):
+    tumour = Tumour(9.0, left=-14.0)
+    some = (slice(None, None, 5), slice(None, None, 5))
+    z = np.arange(0.0, 30.0, 0.02)[:, None, None]
+    parts = [(each.low[some], each.high[some]) for each in (body.surface.body, tumour.interval(body))]
+    inside = np.any([(z > low) & (z < high) for low, high in parts], axis=0)
+    seen = find_sources(body, ("heart",), tumour).thickness[some]
+    np.testing.assert_allclose(seen, inside.sum(axis=0) * 0.02, atol=0.05)
+    without = find_sources(body, ("heart",)).thickness[some]
+    assert (seen > without + 1.0).sum() > 3  # it does bulge
+
+
 def test_a_tumour_is_marked_on_the_organ_map(body):
     tumour = Tumour(6.0)
     labels = label_tumour(np.ones(body.shape, np.uint8), body, tumour)

@@ -122,10 +122,12 @@ def find_sources(body: Body, places: Iterable[str], tumour: Tumour | None = None
     if "soft tissue" in wanted:
         layers["soft tissue"] = _soft_tissue(body, edges, layers.get("tumour"))
     skin = body.surface.body
-    top = np.maximum(skin.high, 0.0)
+    top, thickness = np.maximum(skin.high, 0.0), skin.thickness
     if tumour is not None:  # one that bulges has no tissue over it
-        top = np.maximum(top, tumour.interval(body).high)
-    return Sources({place: layers[place] for place in wanted}, edges, top, skin.thickness, body.fine)
+        ball = tumour.interval(body)
+        top = np.maximum(top, ball.high)
+        thickness = thickness + ball.thickness - skin.overlap(ball)
+    return Sources({place: layers[place] for place in wanted}, edges, top, thickness, body.fine)
 
 
 def label_tumour(labels: npt.NDArray[np.uint8], body: Body, tumour: Tumour) -> npt.NDArray[np.uint8]:
