@@ -35,7 +35,6 @@ from transmodal.images.nuclear.series import NuclearSeries
 from transmodal.reporting.figures import plain_number
 
 Array = npt.NDArray[np.float64]
-_NO_POISSON = "Poisson errors"  # in lines of a series whose counts are none as they were counted
 _MOST_HALF_LIVES = 40.0  # after which nothing is left to see: the half-life's unit is wrong
 
 
@@ -225,9 +224,8 @@ def time_activity(
     missed, unmatched = counts_nowhere(counted_frames, regions)
     facts |= {"in no region": missed} if missed else {}
     doubts = [
-        *(line for line in series.said if _NO_POISSON in line), *partly_outside(regions),
-        *unmatched, *small_regions(regions), *covered_regions(regions), *nowhere, *below_zero(frames, regions),
-        *saturation,
+        *series.doubts, *partly_outside(regions), *unmatched, *small_regions(regions), *covered_regions(regions),
+        *nowhere, *below_zero(frames, regions), *saturation,
         *beyond_injected(regions, known.percent_id, known.percent_id_sd, after),
         *little_injected(whole, after), *within_background(regions, background_name(rule, regions)),
     ]  # fmt: skip

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 from tests.images.nuclear.acquisitions import nm, series
 
@@ -13,6 +14,7 @@ from transmodal.errors import UserError
 from transmodal.images import Image, write
 from transmodal.images.image import picture_affine
 from transmodal.images.nuclear import NuclearSeries
+from transmodal.images.nuclear.isotopes import ISOTOPES
 from transmodal.images.nuclear.reading import read_nuclear, write_stack
 from transmodal.images.nuclear.sidecar import sidecar_path
 
@@ -133,9 +135,25 @@ def test_an_agent_of_another_isotope_is_said(agent: str, named: str, tmp_path: P
         ("Tc-99m", (100.0, 126.0), "126 keV leaves out the photons of Tc-99m (141 keV): is it one for scatter"),
         ("Tc-99m", (0.126, 0.154), "0.154 keV lies below all that is imaged; are these MeV?"),
         ("Tc-99m", (154.0, 126.0), "window of 154 to 126 keV is none"),
+        ("Tc-99m", (0.0, 154.0), ""),
+        ("Tc-99m", (0.0, 0.0), ""),  # as consoles leave it that fill nothing in
         ("In-111", (221.0, 270.0), ""),
-        ("In-111", (126.0, 154.0), "In-111 (171 or 245 keV)"),
+        ("In-111", (154.0, 188.0), ""),
+        ("In-111", (126.0, 154.0), "In-111 (23 or 26 or 171 or 245 keV)"),
+        ("I-123", (143.0, 175.0), ""),
+        ("I-125", (20.0, 45.0), ""),
+        ("I-131", (328.0, 400.0), ""),
+        ("Ga-67", (84.0, 102.0), ""),
+        ("Ga-67", (270.0, 330.0), ""),
+        ("Tl-201", (63.0, 77.0), ""),
+        ("Tl-201", (150.0, 184.0), ""),
+        ("Lu-177", (187.0, 229.0), ""),
+        ("Lu-177", (102.0, 124.0), ""),
         ("F-18", (350.0, 650.0), ""),
+        ("Zr-89", (460.0, 562.0), ""),
+        ("Zr-89", (860.0, 960.0), ""),
+        ("I-124", (540.0, 640.0), ""),
+        *((isotope, (700.0, 800.0), f"photons of {isotope}") for isotope in ISOTOPES),
     ],
 )
 def test_an_energy_window_without_the_photons_of_the_isotope_is_said(
@@ -143,8 +161,26 @@ def test_an_energy_window_without_the_photons_of_the_isotope_is_said(
 ) -> None:
     path = nm(tmp_path / "bone.dcm", EnergyWindowLowerLimit=window[0], EnergyWindowUpperLimit=window[1])
     sidecar_path(path).write_text(json.dumps({"isotope": isotope}))
-    said = [line for line in read_nuclear(path).said if "energy window" in line]
-    assert len(said) == bool(expected) and all(expected in line for line in said)
+    read = read_nuclear(path)
+    said = [line for line in read.said if "energy window" in line]
+    assert len(said) == bool(expected) and all(expected in line and line in read.doubts for line in said)
+    again = read_nuclear(write_stack(read, tmp_path / "again.tif"))  # what can be read can be written and read
+    assert again.energy_window == (None if "is none" in expected else read.energy_window)
+
+
+def test_a_window_of_several_ranges_is_said_and_not_taken_for_one(tmp_path: Path) -> None:
+    path = nm(tmp_path / "bone.dcm")
+    header = pydicom.dcmread(path)
+    ranges = []
+    for low, high in ((84.0, 102.0), (166.0, 204.0)):
+        limits = pydicom.Dataset()
+        limits.EnergyWindowLowerLimit, limits.EnergyWindowUpperLimit = low, high
+        ranges.append(limits)
+    header.EnergyWindowInformationSequence[0].EnergyWindowRangeSequence = ranges
+    header.save_as(path)
+    read = read_nuclear(path)
+    assert read.energy_window is None
+    assert read.said == ("bone.dcm: energy window 1 counts several ranges together: 84 to 102, 166 to 204 keV",)
 
 
 def test_a_sidecar_inside_a_folder_of_frames_is_shown_its_place(tmp_path: Path) -> None:

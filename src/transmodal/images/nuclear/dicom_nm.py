@@ -34,7 +34,10 @@ _LEAST_PET = 1e4
 
 @dataclass(frozen=True)
 class Acquired:
-    """What the headers say; None where they say nothing. `chosen` are the frames of one energy window and detector."""
+    """What the headers say; None where they say nothing.
+
+    `chosen` are the frames of one energy window and detector, `doubts` those of `said` that bear on what is counted.
+    """
 
     chosen: npt.NDArray[np.int64]
     starts: Times = None
@@ -44,6 +47,7 @@ class Acquired:
     agent: str = ""
     energy_window: tuple[float, float] | None = None
     said: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 def acquired(
@@ -70,7 +74,8 @@ def acquired(
     Raises:
         UserError: the frames are no planar counts, there is no such window or detector, or a header contradicts itself.
     """
-    said = [line for header, file in zip(headers, files, strict=True) for line in require_planar_counts(header, file)]
+    doubts = [line for header, file in zip(headers, files, strict=True) for line in require_planar_counts(header, file)]
+    said = [*doubts]
     chosen = _chosen(headers, frames, path, energy_window, detector, said)
     parts = [(headers[0], files[0], chosen, frames)]
     if len(headers) > 1:
@@ -84,16 +89,18 @@ def acquired(
     if len(files) > 1:
         _tell_apart([str(header.get("PatientID") or "") for header, *_ in drugs], "patient", files, said)
         _tell_apart(agents, "compound", files, said)
-    header = parts[0][0]
+    window = _window(parts[0][0], energy_window, said)
+    isotope = _agreed(isotopes, lambda isotope: isotope.name, "isotope", files, said)
+    injected = _agreed(injections, lambda given: f"{given.before / 1e6:.4g} MBq", "injected", files, said)
     return Acquired(
         chosen,
         starts,
         durations,
-        _agreed(isotopes, lambda isotope: isotope.name, "isotope", files, said),
-        _agreed(injections, lambda given: f"{given.before / 1e6:.4g} MBq", "injected", files, said),
+        isotope,
+        injected,
         next(filter(None, agents), ""),
-        _window(header, energy_window),
-        tuple(f"{path.name}: {line}" for line in dict.fromkeys(said)),
+        window,
+        *(tuple(f"{path.name}: {line}" for line in dict.fromkeys(lines)) for lines in (said, doubts)),
     )
 
 
@@ -230,10 +237,13 @@ def _injection(dataset: Any, drug: Any, path: Path) -> Injection | None:
     return Injection(value)
 
 
-def _window(dataset: Any, number: int) -> tuple[float, float] | None:
+def _window(dataset: Any, number: int, said: list[str]) -> tuple[float, float] | None:
+    """Return the limits of an energy window in keV; None where they are not filled in, or are of several ranges."""
     windows = dataset.get("EnergyWindowInformationSequence") or []
-    limits = first(windows[number - 1], "EnergyWindowRangeSequence") if len(windows) >= number else None
-    if limits is None:
-        return None
-    low, high = limits.get("EnergyWindowLowerLimit"), limits.get("EnergyWindowUpperLimit")
-    return None if low in (None, "") or high in (None, "") else (float(low), float(high))
+    ranges = (windows[number - 1].get("EnergyWindowRangeSequence") or []) if len(windows) >= number else []
+    limits = [(each.get("EnergyWindowLowerLimit"), each.get("EnergyWindowUpperLimit")) for each in ranges]
+    known = [(float(low or 0), float(high)) for low, high in limits if high not in (None, "", 0)]
+    if len(known) > 1:
+        words = ", ".join(f"{low:g} to {high:g}" for low, high in known)
+        said.append(f"energy window {number} counts several ranges together: {words} keV")
+    return known[0] if len(known) == 1 else None

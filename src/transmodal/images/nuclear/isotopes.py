@@ -24,7 +24,7 @@ class Isotope:
         name: element and mass number, "Tc-99m".
         half_life: in seconds.
         emission: "single" photons, seen through a collimator, or annihilation pairs seen in "coincidence".
-        energies: keV of the photons that cameras count; empty where none are known here.
+        energies: keV of the gamma rays and X-rays that cameras count; empty where none are known here.
     """
 
     name: str
@@ -37,13 +37,13 @@ ISOTOPES: dict[str, Isotope] = {
     isotope.name: isotope
     for isotope in (
         Isotope("Tc-99m", 6.0067 * _HOUR, energies=(141,)),
-        Isotope("In-111", 2.8047 * _DAY, energies=(171, 245)),
-        Isotope("I-123", 13.22 * _HOUR, energies=(159,)),
+        Isotope("In-111", 2.8047 * _DAY, energies=(23, 26, 171, 245)),
+        Isotope("I-123", 13.22 * _HOUR, energies=(27, 31, 159)),
         Isotope("I-125", 59.4 * _DAY, energies=(27, 31, 35)),
         Isotope("I-131", 8.025 * _DAY, energies=(284, 364, 637)),
         Isotope("Ga-67", 3.2617 * _DAY, energies=(93, 185, 300)),
         Isotope("Tl-201", 3.042 * _DAY, energies=(71, 80, 135, 167)),
-        Isotope("Lu-177", 6.647 * _DAY, energies=(113, 208)),
+        Isotope("Lu-177", 6.647 * _DAY, energies=(55, 113, 208)),
         Isotope("F-18", 109.77 * _MINUTE, "coincidence", _PAIR),
         Isotope("C-11", 20.36 * _MINUTE, "coincidence", _PAIR),
         Isotope("N-13", 9.965 * _MINUTE, "coincidence", _PAIR),

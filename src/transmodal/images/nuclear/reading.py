@@ -63,7 +63,8 @@ def read_nuclear(path: str | Path, *, energy_window: int = 1, detector: int = 1)
     if all(header is not None for header in headers):
         known = acquired(headers, files, len(frames), path, energy_window, detector, sidecar.overrides)
         differing = counts_that_differ(headers, [each.pixels for each in images])
-        known = replace(known, said=(*known.said, *(f"{path.name}: {line}" for line in differing)))
+        differing = [f"{path.name}: {line}" for line in differing]
+        known = replace(known, said=(*known.said, *differing), doubts=(*known.doubts, *differing))
     frames = frames[known.chosen]
     starts = sidecar.starts if sidecar.starts is not None else known.starts
     durations = sidecar.durations if sidecar.durations is not None else known.durations
@@ -100,6 +101,7 @@ def read_nuclear(path: str | Path, *, energy_window: int = 1, detector: int = 1)
         has_size,
         replace(image.source, derivation=derivation),
         (*known.said, *too_much),
+        known.doubts,
     )
     return _checked(series)
 
@@ -286,19 +288,21 @@ def _beyond(series: NuclearSeries) -> str:
 def _checked(series: NuclearSeries) -> NuclearSeries:
     """Sort frames by time, and say what a user should know."""
     series = in_time_order(series)
-    said: list[str] = []
+    said, doubts = [], doubts_of(series)
     frames = series.frames
     if series.starts is not None and series.durations is not None:
         _require_succession(series.starts, series.durations, series.name)
     if frames.min() < 0:
         said.append(f"{series.name} has counts down to {frames.min():g}, below zero; they are kept")
     if frames.dtype.kind == "f" and not np.array_equal(frames, np.rint(frames)):
-        said.append(f"{series.name} has counts that are not whole: no raw counts, so that Poisson errors do not hold")
-    said += doubts_of(series)
+        doubts.insert(
+            0, f"{series.name} has counts that are not whole: no raw counts, so that Poisson errors do not hold"
+        )
+    said += doubts
     full = series.saturated()
     if full.any():
         said.append(
             f"{series.name}: pixels stand at {series.saturation:g}, the most that can be held ({int(full.sum())} in "
             f"{int((full > 0).sum())} of {len(series)} frames): counts are missing there{_beyond(series)}"
         )
-    return replace(series, said=(*series.said, *said))
+    return replace(series, said=(*series.said, *said), doubts=(*series.doubts, *doubts))

@@ -72,6 +72,7 @@ class NuclearSeries:
         has_physical_size: False when spacing counts pixels.
         source: the file; its `derivation` says whether it is synthetic.
         said: what the reader noticed and a user should know, a line each.
+        doubts: those of `said` that put what is counted in doubt, and so stand beside its numbers.
     """
 
     frames: npt.NDArray[Any]
@@ -87,6 +88,7 @@ class NuclearSeries:
     has_physical_size: bool = True
     source: Source = field(default_factory=Source)
     said: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.frames.ndim != 3 or 0 in self.frames.shape:

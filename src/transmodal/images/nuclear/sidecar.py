@@ -100,7 +100,7 @@ def read_sidecar(path: Path) -> Sidecar:
         sensitivity=_sensitivity(said, path),
         energy_window=_window(said, path),
         saturation=_positive(said, "saturation_counts", path),
-        pixel_mm=_pair(said, "pixel_mm", path),
+        pixel_mm=_sizes(said, path),
         derivation=str(said.get("derivation", "")),
         synthetic=said.get("synthetic") is True,
     )
@@ -126,7 +126,7 @@ def write_sidecar(series: NuclearSeries, path: Path, *, synthetic: bool, derivat
         }
     if series.sensitivity is not None:
         said["sensitivity_cps_per_MBq"] = series.sensitivity
-    if series.energy_window is not None:
+    if series.energy_window is not None and 0 <= series.energy_window[0] < series.energy_window[1]:
         said["energy_window_keV"] = list(series.energy_window)
     if series.saturation is not None:
         said["saturation_counts"] = series.saturation
@@ -183,16 +183,22 @@ def _pair(said: dict[str, Any], key: str, path: Path) -> tuple[float, float] | N
     if not isinstance(value, list) or len(value) != 2:
         raise UserError(f"{path}: {key} is {reprlib.repr(value)}; write two numbers in brackets")
     first, second = (_number(each, f"{path}: {key}") for each in value)
-    if first <= 0 or second <= 0:
-        raise UserError(f"{path}: {key} is {value!r}; write numbers above 0")
     return first, second
+
+
+def _sizes(said: dict[str, Any], path: Path) -> tuple[float, float] | None:
+    sizes = _pair(said, "pixel_mm", path)
+    if sizes is not None and min(sizes) <= 0:
+        raise UserError(f"{path}: pixel_mm is [{sizes[0]:g}, {sizes[1]:g}]; write numbers above 0")
+    return sizes
 
 
 def _window(said: dict[str, Any], path: Path) -> tuple[float, float] | None:
     window = _pair(said, "energy_window_keV", path)
-    if window is not None and not window[0] < window[1]:
+    if window is not None and not 0 <= window[0] < window[1]:
         raise UserError(
-            f"{path}: energy_window_keV is [{window[0]:g}, {window[1]:g}]; write the lower limit, then the upper one"
+            f"{path}: energy_window_keV is [{window[0]:g}, {window[1]:g}]; write the lower limit, then the upper "
+            "one, none below 0"
         )
     return window
 
