@@ -15,7 +15,7 @@ from transmodal.fusion.animation import Animation, animate, write_animation
 from transmodal.fusion.colours import lookup
 from transmodal.fusion.framing import framed
 from transmodal.fusion.mp4_comment import read_comment, write_comment
-from transmodal.fusion.overlay import OverlaySettings
+from transmodal.fusion.overlay import OverlaySettings, fuse
 from transmodal.fusion.registration import register
 from transmodal.images import Image, Source, picture_affine
 from transmodal.images.note import NOTICE
@@ -40,6 +40,20 @@ def test_frames_are_shown_as_long_as_they_lasted(xray: Image, study: NuclearSeri
     unknown = animation(xray, replace(study, starts=None, durations=None), seconds=6.0)
     np.testing.assert_allclose(unknown.shown, 1.5)
     assert unknown.speed is None and any("equally long" in line for line in unknown.said)
+
+
+def test_frames_of_a_series_in_memory_are_shown_in_the_order_of_their_times(xray: Image, study: NuclearSeries) -> None:
+    order = [2, 0, 3, 1]
+    assert study.starts is not None and study.durations is not None
+    mixed = replace(study, frames=study.frames[order], starts=study.starts[order], durations=study.durations[order])
+    made, expected = animation(xray, mixed), animation(xray, study)
+    assert [frame.end for frame in made.frames] == [60.0, 120.0, 240.0, 600.0]
+    np.testing.assert_array_equal(made.shown, expected.shown)
+    for one, other in zip(made.pictures(), expected.pictures(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    whole = fuse(xray, mixed, register(xray, mixed))
+    assert (whole.activity.start, whole.activity.end) == (0.0, 600.0)
+    assert any("not in the order of their times" in line for line in whole.said)
 
 
 def test_each_frame_says_its_time_and_its_correction(xray: Image, study: NuclearSeries) -> None:
@@ -162,6 +176,10 @@ def test_what_cannot_be_written_is_said_and_leaves_nothing(
         write_animation(made, tmp_path / "a.avi")
     with pytest.raises(UserError, match="length above 0"):
         animation(xray, study, seconds=0.0)
+    long = animation(xray, study, seconds=700.0)  # a frame of a GIF holds 655 s
+    with pytest.raises(UserError, match=r"a GIF cannot last 700 s; write a\.mp4, or let it last 600 s at most"):
+        write_animation(long, tmp_path / "a.gif")
+    assert not list(tmp_path.iterdir())
 
     class Closed:
         def isOpened(self) -> bool:

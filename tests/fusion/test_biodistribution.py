@@ -160,6 +160,17 @@ def test_two_targets_and_frames_that_all_lie_before_the_injection_are_refused(
         follow(xray, early, registration, tumour(xray), tmp_path / "early")
 
 
+def test_counts_of_frames_out_of_order_have_their_times(xray: Image, study: NuclearSeries, tmp_path: Path) -> None:
+    assert study.starts is not None and study.durations is not None
+    order = [3, 1, 0, 2]
+    mixed = replace(study, frames=study.frames[order], starts=study.starts[order], durations=study.durations[order])
+    right, wrong = (
+        count_regions(xray, each, register(xray, each, None), tumour(xray), tmp_path / name).content["counted"]
+        for name, each in (("right", study), ("mixed", mixed))
+    )
+    assert right == wrong and "4 frames" in right
+
+
 def test_nothing_of_an_earlier_run_is_left(xray: Image, study: NuclearSeries, tmp_path: Path) -> None:
     registration, regions = register(xray, study, None), tumour(xray)
     first = follow(xray, study, registration, regions, tmp_path)

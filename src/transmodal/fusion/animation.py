@@ -26,6 +26,7 @@ from transmodal.fusion.writing import derivation_of, now, overlay_content, requi
 from transmodal.images.files import atomic_path
 from transmodal.images.guard import quiet_stderr
 from transmodal.images.image import Image
+from transmodal.images.nuclear.frame_order import in_time_order
 from transmodal.images.nuclear.series import NuclearSeries
 from transmodal.reporting.figures import CASE_BACKGROUND
 
@@ -33,6 +34,7 @@ _SHORTEST = 0.04  # s that a frame is shown at least; a GIF counts in 0.01 s, an
 _RATE = 25  # pictures a second in an MP4
 _GREYS = 80  # of the 256 colours of a GIF; steps of 3, which the eye hardly sees
 _GREY = 12  # colours whose channels differ by no more are left to the greys
+_LONGEST = 600.0  # s that a GIF lasts at most: a frame holds 655, and frames that look alike become one
 _LAST = 1.0  # s that the last frame stays, before a GIF begins again
 
 
@@ -127,6 +129,7 @@ def animate(
     settings = settings or OverlaySettings()
     if not (np.isfinite(seconds) and seconds > 0):
         raise UserError(f"an animation of {seconds:g} s shows nothing; give a length above 0")
+    series = in_time_order(series)
     frames = chosen_frames(series, settings.frames, settings.between)
     backdrop = backdrop_of(anatomy, settings)
     hidden: list[str] = []
@@ -166,13 +169,19 @@ def write_animation(animation: Animation, path: str | Path) -> Path:
         path: .gif or .mp4.
 
     Raises:
-        UserError: another suffix, the place is that of an input, or OpenCV cannot write MP4 here.
+        UserError: another suffix, a GIF of more than ten minutes, the place is that of an input, or OpenCV cannot
+            write MP4 here.
     """
     path = Path(path)
     write = {".gif": _write_gif, ".mp4": _write_mp4}.get(path.suffix.lower())
     if write is None:
         raise UserError(f"Cannot write the animation {path}; end it with .gif or .mp4")
-    frames = animation.frames
+    frames, lasting = animation.frames, float(animation.shown.sum())
+    if path.suffix.lower() == ".gif" and lasting > _LONGEST:
+        raise UserError(
+            f"a GIF cannot last {lasting:.4g} s; write {path.with_suffix('.mp4').name}, or let it last {_LONGEST:g} s "
+            "at most (--seconds, seconds=)"
+        )
     require_other_place(path, animation.first)
     content = overlay_content(animation.first, path)
     content["activity"] |= {"frames": [frame.number + 1 for frame in frames], "end_s": frames[-1].end}

@@ -30,7 +30,7 @@ from transmodal.fusion.units import Attenuation, doubts_of_depth
 from transmodal.fusion.writing import write_overlay
 from transmodal.images.files import write_text
 from transmodal.images.image import Image, picture_affine
-from transmodal.images.nuclear.frame_order import since_injection
+from transmodal.images.nuclear.frame_order import in_time_order, since_injection
 from transmodal.images.nuclear.series import NuclearSeries
 from transmodal.images.synthetic import write_derived
 from transmodal.reporting.html import Picture
@@ -101,6 +101,7 @@ def follow(
     """
     inputs = [image.source.path for image in (anatomy, series) if not is_made_in(folder, image.source.path)]
     require_new_results(folder, STUDIED, inputs, overwrite=overwrite)
+    series = in_time_order(series)
     steps = _Steps(progress, 6)
     overlay = fuse(anatomy, series, registration, settings)
     regions = _with_roles(regions, target, background)

@@ -16,7 +16,7 @@ from transmodal.fusion.registration import Registration
 from transmodal.fusion.registration_doubts import explained_by
 from transmodal.images.files import write_text
 from transmodal.images.image import Image
-from transmodal.images.nuclear.frame_order import since_injection
+from transmodal.images.nuclear.frame_order import in_time_order, since_injection
 from transmodal.images.nuclear.series import NuclearSeries
 from transmodal.images.synthetic import mark_of
 
@@ -67,6 +67,7 @@ def count_regions(
     """
     inputs = [image.source.path for image in (anatomy, series) if not is_made_in(folder, image.source.path)]
     require_new_results(folder, COUNTED, inputs, overwrite=overwrite)
+    series = in_time_order(series)
     chosen = frames_of(series, chosen_frames(series, None, between))
     with explained_by(registration.said):
         weights = regions.on(chosen, registration.transform)

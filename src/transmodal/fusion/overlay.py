@@ -18,6 +18,7 @@ from transmodal.fusion.fields import doubts_of_overlap, require_overlap, require
 from transmodal.fusion.hot_spots import HotSpot, hot_spot
 from transmodal.fusion.registration import Registration
 from transmodal.images.image import Image, Source
+from transmodal.images.nuclear.frame_order import in_time_order
 from transmodal.images.nuclear.series import NuclearSeries
 from transmodal.images.registration import coverage, resample
 from transmodal.images.synthetic import mark_of
@@ -239,6 +240,7 @@ def fuse(
             what is not known of the frames.
     """
     settings = settings or OverlaySettings()
+    series = in_time_order(series)
     frames = chosen_frames(series, settings.frames, settings.between)
     return fuse_frames(backdrop_of(anatomy, settings), series, frames, registration, settings)
 
