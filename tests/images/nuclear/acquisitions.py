@@ -83,6 +83,24 @@ def nm(path: Path, frames: int = 4, **more: Any) -> Path:
     return path
 
 
+def nm_of_windows(path: Path, *windows: tuple[tuple[float, float], ...], **more: Any) -> Path:
+    """Write an NM object of four frames, counted in turn in windows of one or several ranges, keV."""
+    numbers = [1 + frame % len(windows) for frame in range(4)]
+    said: dict[str, Any] = {"PhaseVector": None, "ActualFrameDuration": 30000, "EnergyWindowVector": numbers}
+    made = pydicom.dcmread(nm(path, **(said | more)))
+    made.EnergyWindowInformationSequence = []
+    for ranges in windows:
+        window = Dataset()
+        window.EnergyWindowRangeSequence = []
+        for low, high in ranges:
+            limits = Dataset()
+            limits.EnergyWindowLowerLimit, limits.EnergyWindowUpperLimit = low, high
+            window.EnergyWindowRangeSequence.append(limits)
+        made.EnergyWindowInformationSequence.append(window)
+    made.save_as(path)
+    return path
+
+
 def pet(path: Path, **more: Any) -> Path:
     """Write a PET object of one frame of counts; doses are in Bq."""
     said: dict[str, Any] = {

@@ -174,7 +174,7 @@ def test_a_folder_of_objects_gives_the_window_and_detector_that_are_asked_for(tm
     back = read_nuclear(folder, energy_window=2)
     assert back.frames[:, 0, 0].tolist() == [1, 3, 5, 7, 9, 11]
     assert back.starts is not None and back.starts.tolist() == [600, 605, 610, 615, 620, 625]
-    assert back.said == ("study: energy window 2 of 1, 2 was taken",)
+    assert back.said == ("study: energy window 2 was taken; there are 1 and 2",)
     with pytest.raises(UserError, match="no energy window 3; it has 1, 2"):
         read_nuclear(folder, energy_window=3)
     with pytest.raises(UserError, match="no detector 2; it has 1"):

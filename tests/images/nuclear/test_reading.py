@@ -93,7 +93,7 @@ def test_one_energy_window_of_several_is_taken_and_said(tmp_path: Path) -> None:
     path = nm(tmp_path / "two.dcm", EnergyWindowVector=[1, 1, 2, 2], PhaseVector=None, ActualFrameDuration=30000)
     first, second = read_nuclear(path), read_nuclear(path, energy_window=2)
     assert np.array_equal(first.frames, counts(4)[:2]) and np.array_equal(second.frames, counts(4)[2:])
-    assert "energy window 1 of 1, 2" in first.said[0]
+    assert "energy window 1 (126 to 154 keV) was taken; there are 1 and 2" in first.said[0]
     assert first.durations is not None and first.durations.tolist() == [30, 30]
     with pytest.raises(UserError, match="no energy window 3; it has 1, 2"):
         read_nuclear(path, energy_window=3)

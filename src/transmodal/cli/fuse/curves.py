@@ -77,7 +77,7 @@ def curves(
     xray: XrayOption = None,
     spacing: SpacingOption = None,
     unit: UnitOption = "counts",
-    energy_window: WindowNumber = 1,
+    energy_window: WindowNumber = None,
     detector: DetectorNumber = 1,
     device: DeviceOption = "auto",
     overwrite: OverwriteOption = False,

@@ -45,7 +45,14 @@ XrayOption = Annotated[
     Path | None,
     typer.Option("--xray", metavar="MODEL", help="IMAGE is a photograph: make the X-ray by this model first."),
 ]
-WindowNumber = Annotated[int, typer.Option(min=1, help="Which of several energy windows of a DICOM object.")]
+WindowNumber = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Which of several energy windows of a DICOM object. Default: the one with the photons of the isotope, "
+        "else the first.",
+    ),
+]
 DetectorNumber = Annotated[int, typer.Option(min=1, help="Which of several detectors of a DICOM object.")]
 OrgansOption = Annotated[
     Path | None, typer.Option("--organs", metavar="MODEL", help="Find organs by this model, as of xray-to-organs.")
@@ -106,7 +113,7 @@ def read_both(
     register: Path | None,
     kind: str,
     spacing: tuple[float, float] | None,
-    energy_window: int,
+    energy_window: int | None,
     detector: int,
 ) -> "tuple[Image, NuclearSeries, Registration]":
     """Read anatomy and activity, and find where they lie."""
@@ -157,7 +164,7 @@ def prepare(
     kind: str,
     xray: Path | None,
     spacing: tuple[float, float] | None,
-    energy_window: int,
+    energy_window: int | None,
     detector: int,
     device: str,
 ) -> Prepared:

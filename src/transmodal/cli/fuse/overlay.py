@@ -71,7 +71,7 @@ def overlay(
     ] = False,
     seconds: Annotated[float, typer.Option(help="How long an animation lasts.")] = 10.0,
     own_scales: Annotated[bool, typer.Option("--own-scales", help="Each frame of an animation in its own.")] = False,
-    energy_window: WindowNumber = 1,
+    energy_window: WindowNumber = None,
     detector: DetectorNumber = 1,
     device: DeviceOption = "auto",
     overwrite: OverwriteOption = False,

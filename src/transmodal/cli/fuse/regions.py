@@ -63,7 +63,7 @@ def regions(
     kind: KindOption = "similarity",
     xray: XrayOption = None,
     spacing: SpacingOption = None,
-    energy_window: WindowNumber = 1,
+    energy_window: WindowNumber = None,
     detector: DetectorNumber = 1,
     device: DeviceOption = "auto",
     overwrite: OverwriteOption = False,

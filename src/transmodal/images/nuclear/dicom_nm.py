@@ -5,6 +5,7 @@ in MBq in NM objects and in Bq in PET objects.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from transmodal.images.nuclear.dicom_times import (
     seconds_between,
     vector,
 )
+from transmodal.images.nuclear.doubts import holds_photons
 from transmodal.images.nuclear.isotopes import Isotope, canonical_name, isotope_named, name_of_code
 from transmodal.images.nuclear.series import CREDIBLE_MBQ, Injection
 
@@ -55,9 +57,10 @@ def acquired(
     files: list[Path],
     frames: int,
     path: Path,
-    energy_window: int = 1,
-    detector: int = 1,
+    energy_window: int | None = None,
+    detector: int | None = None,
     overridden: frozenset[str] = frozenset(),
+    isotope: Isotope | None = None,
 ) -> Acquired:
     """Read the header of one object of several frames, or those of one object a frame.
 
@@ -66,17 +69,19 @@ def acquired(
         files: their names, for messages.
         frames: how many frames there are altogether.
         path: the file or folder, for messages.
-        energy_window: number of the energy window to take, from 1.
-        detector: number of the detector to take, from 1.
+        energy_window: number of the energy window to take, from 1; None for the only one with photons of the isotope,
+            else the first.
+        detector: number of the detector to take, from 1; None for the first.
         overridden: what is known better ("isotope", "injection", "starts", "durations"); it is not read, so that a
             mistake in it does no harm.
+        isotope: where it is known better; None for that of the headers.
 
     Raises:
         UserError: the frames are no planar counts, there is no such window or detector, or a header contradicts itself.
     """
     doubts = [line for header, file in zip(headers, files, strict=True) for line in require_planar_counts(header, file)]
     said = [*doubts]
-    chosen = _chosen(headers, frames, path, energy_window, detector, said)
+    chosen, number = _chosen(headers, files, frames, path, (energy_window, detector), isotope, said)
     parts = [(headers[0], files[0], chosen, frames)]
     if len(headers) > 1:
         parts = [(headers[index], files[index], np.zeros(1, np.int64), 1) for index in chosen]
@@ -89,14 +94,14 @@ def acquired(
     if len(files) > 1:
         _tell_apart([str(header.get("PatientID") or "") for header, *_ in drugs], "patient", files, said)
         _tell_apart(agents, "compound", files, said)
-    window = _window(parts[0][0], energy_window, said)
-    isotope = _agreed(isotopes, lambda isotope: isotope.name, "isotope", files, said)
+    window = _window(parts[0][0], number, said)
+    agreed = _agreed(isotopes, lambda isotope: isotope.name, "isotope", files, said)
     injected = _agreed(injections, lambda given: f"{given.before / 1e6:.4g} MBq", "injected", files, said)
     return Acquired(
         chosen,
         starts,
         durations,
-        isotope,
+        agreed,
         injected,
         next(filter(None, agents), ""),
         window,
@@ -104,29 +109,78 @@ def acquired(
     )
 
 
+def refuse_choice(path: Path, energy_window: int | None, detector: int | None) -> None:
+    """Refuse a number of an energy window or detector, but 1, of what has none.
+
+    Raises:
+        UserError: one is named.
+    """
+    for word, number in (("energy window", energy_window), ("detector", detector)):
+        if number not in (None, 1):
+            raise UserError(f"{path} has no {word} {number}; leave --{word.replace(' ', '-')} out")
+
+
 def _chosen(
-    headers: list[Any], frames: int, path: Path, energy_window: int, detector: int, said: list[str]
-) -> npt.NDArray[np.int64]:
-    """Return the frames of one energy window and detector."""
-    chosen = np.arange(frames)
-    for keyword, number, word in (
-        ("EnergyWindowVector", energy_window, "energy window"),
-        ("DetectorVector", detector, "detector"),
-    ):
-        parts = [vector(header, keyword, frames if len(headers) == 1 else 1) for header in headers]
-        stated = [part for part in parts if part is not None]
-        if len(stated) < len(parts):
+    headers: list[Any],
+    files: list[Path],
+    frames: int,
+    path: Path,
+    wanted: tuple[int | None, int | None],
+    isotope: Isotope | None,
+    said: list[str],
+) -> tuple[npt.NDArray[np.int64], int]:
+    """Return the frames of one energy window and detector, `wanted`, and the window's number."""
+    numbers = [_numbers(headers, frames, keyword) for keyword in ("EnergyWindowVector", "DetectorVector")]
+    refuse_choice(path, *(None if each is not None else number for each, number in zip(numbers, wanted, strict=True)))
+    chosen, taken, lines = np.arange(frames), [1, 1], ["", ""]
+    # What is named goes first: the other is then taken of what is left.
+    for place in sorted((0, 1), key=lambda place: wanted[place] is None):
+        of_frames, number, word = numbers[place], wanted[place], ("energy window", "detector")[place]
+        if of_frames is None:
             continue
-        numbers = np.concatenate(stated)
-        known = sorted(set(numbers.tolist()))
-        if number not in known:
+        known = sorted(set(of_frames.tolist()))
+        if number is not None and number not in known:
             raise UserError(f"{path} has no {word} {number}; it has {', '.join(map(str, known))}")
+        left = {each: int(np.argmax(of_frames == each)) for each in sorted(set(of_frames[chosen].tolist()))}
+        holders = {each: headers[frame if len(headers) > 1 else 0] for each, frame in left.items()}
+        if number is None:
+            number = _default(holders, isotope or _named(headers, files)) if place == 0 else next(iter(left))
+        chosen, taken[place] = chosen[of_frames[chosen] == number], number
+        if not len(chosen):
+            raise UserError(f"{path} has no frame of energy window {wanted[0]} and detector {wanted[1]}; choose others")
         if len(known) > 1:
-            said.append(f"{word} {number} of {', '.join(map(str, known))} was taken")
-        chosen = chosen[numbers[chosen] == number]
-    if not len(chosen):
-        raise UserError(f"{path} has no frame of energy window {energy_window} and detector {detector}; choose others")
-    return chosen
+            limits = _in_words(_ranges(holders[number], number)) if place == 0 else ""
+            there = f"{', '.join(map(str, known[:-1]))} and {known[-1]}"
+            lines[place] = f"{word} {number}{f' ({limits})' if limits else ''} was taken; there are {there}"
+    said.extend(filter(None, lines))
+    return chosen, taken[0]
+
+
+def _numbers(headers: list[Any], frames: int, keyword: str) -> npt.NDArray[np.int64] | None:
+    """Return the number of the window or detector of each frame, (F,); None where a header does not say it."""
+    parts = [vector(header, keyword, frames if len(headers) == 1 else 1) for header in headers]
+    stated = [part for part in parts if part is not None]
+    return np.concatenate(stated) if len(stated) == len(parts) else None
+
+
+def _default(holders: dict[int, Any], isotope: Isotope | None) -> int:
+    """Return the only energy window with photons of the isotope, else the first; `holders` are headers by number."""
+    fit = [
+        number
+        for number, header in holders.items()
+        if isotope is not None and any(holds_photons(each, isotope) for each in _ranges(header, number))
+    ]
+    return fit[0] if len(fit) == 1 else next(iter(holders))
+
+
+def _named(headers: list[Any], files: list[Path]) -> Isotope | None:
+    """Return the isotope of the headers where they name one; what is wrong with it is said of chosen frames only."""
+    found: dict[str, Isotope] = {}
+    for header, file in zip(headers, files, strict=True):
+        with suppress(UserError):
+            isotope = _isotope(header, first(header, "RadiopharmaceuticalInformationSequence"), file, [])
+            found |= {isotope.name: isotope} if isotope is not None else {}
+    return next(iter(found.values())) if len(found) == 1 else None
 
 
 def _times(
@@ -237,13 +291,21 @@ def _injection(dataset: Any, drug: Any, path: Path) -> Injection | None:
     return Injection(value)
 
 
+def _ranges(dataset: Any, number: int) -> list[tuple[float, float]]:
+    """Return the ranges (low, high) in keV that an energy window counts; those that are not filled in are left out."""
+    windows = dataset.get("EnergyWindowInformationSequence") or []
+    ranges = (windows[number - 1].get("EnergyWindowRangeSequence") or []) if 1 <= number <= len(windows) else []
+    limits = [(each.get("EnergyWindowLowerLimit"), each.get("EnergyWindowUpperLimit")) for each in ranges]
+    return [(float(low or 0), float(high)) for low, high in limits if high not in (None, "", 0)]
+
+
+def _in_words(ranges: list[tuple[float, float]]) -> str:
+    return f"{', '.join(f'{low:g} to {high:g}' for low, high in ranges)} keV" if ranges else ""
+
+
 def _window(dataset: Any, number: int, said: list[str]) -> tuple[float, float] | None:
     """Return the limits of an energy window in keV; None where they are not filled in, or are of several ranges."""
-    windows = dataset.get("EnergyWindowInformationSequence") or []
-    ranges = (windows[number - 1].get("EnergyWindowRangeSequence") or []) if len(windows) >= number else []
-    limits = [(each.get("EnergyWindowLowerLimit"), each.get("EnergyWindowUpperLimit")) for each in ranges]
-    known = [(float(low or 0), float(high)) for low, high in limits if high not in (None, "", 0)]
+    known = _ranges(dataset, number)
     if len(known) > 1:
-        words = ", ".join(f"{low:g} to {high:g}" for low, high in known)
-        said.append(f"energy window {number} counts several ranges together: {words} keV")
+        said.append(f"energy window {number} counts several ranges together: {_in_words(known)}")
     return known[0] if len(known) == 1 else None

@@ -3,18 +3,25 @@
 import numpy as np
 
 from transmodal.errors import UserError
-from transmodal.images.nuclear.isotopes import ISOTOPES, canonical_name
+from transmodal.images.nuclear.isotopes import ISOTOPES, Isotope, canonical_name
 from transmodal.images.nuclear.series import NuclearSeries
 
 _SMALL_FIELD = 200.0  # mm, the longer side: a mouse, a rat's half, a pinhole over a thyroid
 _MUCH_FOR_SMALL = 500.0  # MBq
 _MEGA = 1e6
 _LEAST_ENERGY = 10.0  # keV; softer photons do not leave a mouse
+_SLACK = 1.0  # keV; the energies of isotopes are known to whole keV
 
 
 def doubts_of(series: NuclearSeries) -> list[str]:
     """Return what a user should look at again, a line each."""
     return [*_isotope(series), *_window(series), *_sensitivity(series), *_syringe(series), *_picture(series)]
+
+
+def holds_photons(window: tuple[float, float], isotope: Isotope) -> bool:
+    """Return whether photons of the isotope that are known here fall into an energy window (low, high), keV."""
+    low, high = window
+    return low < high and any(low - _SLACK <= energy <= high + _SLACK for energy in isotope.energies)
 
 
 def _picture(series: NuclearSeries) -> list[str]:
@@ -52,7 +59,7 @@ def _window(series: NuclearSeries) -> list[str]:
     if high < _LEAST_ENERGY:
         return [f"{stated} lies below all that is imaged; are these MeV?"]
     isotope = series.isotope
-    if isotope is None or not isotope.energies or any(low - 1 <= energy <= high + 1 for energy in isotope.energies):
+    if isotope is None or not isotope.energies or holds_photons((low, high), isotope):
         return []
     known = " or ".join(f"{energy:g}" for energy in isotope.energies)
     return [

@@ -16,7 +16,7 @@ from transmodal.images.formats import is_image_file, read, write
 from transmodal.images.image import Image, picture_affine
 from transmodal.images.note import NOTICE
 from transmodal.images.nuclear.dicom_kind import counts_that_differ
-from transmodal.images.nuclear.dicom_nm import Acquired, acquired
+from transmodal.images.nuclear.dicom_nm import Acquired, acquired, refuse_choice
 from transmodal.images.nuclear.doubts import doubts_of
 from transmodal.images.nuclear.frame_order import in_time_order
 from transmodal.images.nuclear.series import NuclearSeries
@@ -33,7 +33,7 @@ _ROUNDED = 1.0
 """Seconds that whole seconds in a header may hide of a frame's end."""
 
 
-def read_nuclear(path: str | Path, *, energy_window: int = 1, detector: int = 1) -> NuclearSeries:
+def read_nuclear(path: str | Path, *, energy_window: int | None = None, detector: int | None = None) -> NuclearSeries:
     """Read the frames of one field of view.
 
     A DICOM NM object, one or several frames, or a PET object of counts; a TIFF of one page a frame; a PNG or another
@@ -43,11 +43,13 @@ def read_nuclear(path: str | Path, *, energy_window: int = 1, detector: int = 1)
 
     Args:
         path: the file or folder.
-        energy_window: which of several energy windows of a DICOM object, from 1.
-        detector: which of several detectors of a DICOM object, from 1.
+        energy_window: which of several energy windows of a DICOM object, from 1; None for the only one with photons of
+            the isotope, else the first.
+        detector: which of several detectors of a DICOM object, from 1; None for the first.
 
     Raises:
-        UserError: there is no image, it holds no planar counts in time, or the header or sidecar cannot be true.
+        UserError: there is no image, or no such window or detector, it holds no planar counts in time, or the header
+            or sidecar cannot be true.
     """
     path = Path(path)
     files = _files_of(path)
@@ -61,10 +63,13 @@ def read_nuclear(path: str | Path, *, energy_window: int = 1, detector: int = 1)
     headers = [_header_of(each) for each in images]
     known = Acquired(np.arange(len(frames)))
     if all(header is not None for header in headers):
-        known = acquired(headers, files, len(frames), path, energy_window, detector, sidecar.overrides)
+        choice = (energy_window, detector)
+        known = acquired(headers, files, len(frames), path, *choice, sidecar.overrides, sidecar.isotope)
         differing = counts_that_differ(headers, [each.pixels for each in images])
         differing = [f"{path.name}: {line}" for line in differing]
         known = replace(known, said=(*known.said, *differing), doubts=(*known.doubts, *differing))
+    else:
+        refuse_choice(path, energy_window, detector)
     frames = frames[known.chosen]
     starts = sidecar.starts if sidecar.starts is not None else known.starts
     durations = sidecar.durations if sidecar.durations is not None else known.durations
