@@ -1,6 +1,7 @@
 """The nuclear field is put where the points say, and the error in mm is told."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -393,3 +394,59 @@ def test_points_outside_of_any_field_are_refused(kind: str, xray: Image, study: 
     far = _PLACES * 1e200
     with pytest.raises(UserError, match=r"p\.csv has a point at 3\.5e\+201 mm, outside of any field"):
         register(xray, study, table(tmp_path / "p.csv", far, far), kind=kind)
+
+
+def in_pixels(path: Path, nuclear: np.ndarray, anatomy: np.ndarray) -> Path:
+    """Write rows and columns of points that are given in mm, as (x, y)."""
+    lines = ["modality,point,row,column"]
+    for modality, points, pixel in (("nuclear", nuclear, 2.0), ("xray", anatomy, 0.5)):
+        lines += [f"{modality},p{number},{y / pixel!r},{x / pixel!r}" for number, (x, y) in enumerate(points.tolist())]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+_WIDE = np.array([[2.0, 3.0], [35.0, 4.0], [30.0, 17.0], [26.0, 15.0], [18.0, 9.0]])
+
+
+@pytest.mark.parametrize(("write_points", "columns"), [(table, "x_mm and y_mm"), (in_pixels, "row and column")])
+def test_columns_that_are_exchanged_in_both_images_are_refused(
+    write_points: Callable[[Path, np.ndarray, np.ndarray], Path],
+    columns: str,
+    xray: Image,
+    study: NuclearSeries,
+    tmp_path: Path,
+) -> None:
+    fixed = _WIDE + 0.5
+    assert not register(xray, study, write_points(tmp_path / "right.csv", _WIDE, fixed)).said
+    wrong = write_points(tmp_path / "p.csv", _WIDE[:, ::-1], fixed[:, ::-1])
+    with pytest.raises(UserError, match=rf"{columns} look exchanged in .*p\.csv; exchange them"):
+        register(xray, study, wrong)
+
+
+@pytest.mark.parametrize(("write_points", "columns"), [(table, "x_mm and y_mm"), (in_pixels, "row and column")])
+@pytest.mark.parametrize("kind", ["similarity", "affine", "scale"])
+def test_columns_that_are_exchanged_in_one_image_are_said(
+    kind: str,
+    write_points: Callable[[Path, np.ndarray, np.ndarray], Path],
+    columns: str,
+    xray: Image,
+    study: NuclearSeries,
+    tmp_path: Path,
+) -> None:
+    path = write_points(tmp_path / "p.csv", _WIDE[:, ::-1], _WIDE)
+    said = f"lie outside an image in memory; their {columns} look exchanged in {path}"
+    steep = write_points(tmp_path / "q.csv", _WIDE[:, ::-1], 20.0 - _WIDE / 3)
+    if kind == "scale":  # no positive scale fits at all
+        with pytest.raises(UserError, match=rf"no positive scale .* Of the registration: .* {columns} look exchanged"):
+            register(xray, study, steep, kind=kind)
+        return
+    assert len([line for line in register(xray, study, path, kind=kind).said if said in line]) == 1
+
+
+def test_fiducials_beside_the_fields_stay_a_note(xray: Image, study: NuclearSeries, tmp_path: Path) -> None:
+    beside = np.array([[-5.0, 3.0], [45.0, 4.0], [30.0, 25.0], [6.0, 15.0], [18.0, -4.0]])
+    said = register(xray, study, table(tmp_path / "p.csv", beside, beside)).said
+    assert len(said) == 2 and all("p0, p1, p2, p4 lie outside" in line and "right unit" in line for line in said)
+    few = np.array([[2.0, 22.0], [18.0, 4.0], [17.0, 12.0], [6.0, 15.0], [18.0, 9.0]])  # one of five
+    said = register(xray, study, table(tmp_path / "q.csv", few, few)).said
+    assert len(said) == 2 and not any("exchanged" in line for line in said)

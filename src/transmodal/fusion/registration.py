@@ -25,7 +25,7 @@ from transmodal.fusion.fields import doubts_of_overlap, require_overlap, require
 from transmodal.fusion.registration_doubts import (
     doubts_of_error,
     doubts_of_names,
-    doubts_of_place,
+    doubts_of_places,
     doubts_of_scale,
     doubts_of_side,
     explained_by,
@@ -258,7 +258,7 @@ def register_by_points(
 
     Raises:
         UserError: an image has no physical size, the table does not say which points are meant, there are too few
-            points, or they lie on one place or line, or farther off than any field.
+            points, or they lie on one place or line, farther off than any field, or with two columns exchanged.
     """
     if kind not in KINDS:
         raise UserError(f"no kind {kind!r} of registration; choose one of {', '.join(KINDS)}")
@@ -271,13 +271,13 @@ def register_by_points(
         raise UserError(f"{table.name} has a point at {farthest:g} mm, outside of any field; write mm, or pixels")
     of_moving, of_fixed = table.of(case, nuclear_name), table.of(case, fixed_name)
     names = tuple(name for name in of_moving if name in of_fixed)
-    transform = _fit(kind, moving, fixed)
+    with explained_by(places := doubts_of_places(names, ((moving, series.frame(0)), (fixed, anatomy)), table)):
+        transform = _fit(kind, moving, fixed)
     residual = target_registration_error(transform, moving, fixed)
     left_out = _left_out(kind, moving, fixed)
     known = left_out[np.isfinite(left_out)]
     error = float(known.mean()) if len(known) == len(names) else None
-    said = doubts_of_names(tuple(of_moving), tuple(of_fixed), nuclear_name, fixed_name)
-    said += [*doubts_of_place(names, moving, series.frame(0)), *doubts_of_place(names, fixed, anatomy)]
+    said = [*doubts_of_names(tuple(of_moving), tuple(of_fixed), nuclear_name, fixed_name), *places]
     if error is None:
         said.append(f"{len(names)} points fix a {kind} without any to spare: its error is not known; mark more")
     said += doubts_of_error(error, series, transform, names, left_out, _without_one(kind, moving, fixed), residual)

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 import numpy.typing as npt
 
+from transmodal.datasets.fiducials import Fiducials
 from transmodal.errors import UserError
 from transmodal.images.image import Image
 from transmodal.images.nuclear.series import NuclearSeries
@@ -122,18 +123,48 @@ def doubts_of_side(kind: str, moving: Points, fixed: Points, residual: Points) -
     ]
 
 
-def doubts_of_place(names: Sequence[str], points: Points, image: Image) -> list[str]:
-    """Say which points lie outside the image in which they are marked: a unit or a column may be wrong."""
+def doubts_of_places(names: Sequence[str], marked: Sequence[tuple[Points, Image]], table: Fiducials) -> list[str]:
+    """Say which points lie outside the image in which they are marked: a unit or a column may be wrong.
+
+    Args:
+        names: of the points.
+        marked: (point, 2) mm and the image, for each of the two.
+        table: from which the points were read.
+
+    Raises:
+        UserError: two columns look exchanged in both images; a fit does not show that.
+    """
+    columns = "x_mm and y_mm" if table.in_mm else "row and column"
+    exchanged = [_look_exchanged(points, image, table.in_mm) for points, image in marked]
+    if all(exchanged):
+        where = " and ".join(image.name for _, image in marked)
+        raise UserError(f"points lie outside {where}; {columns} look exchanged in {table.name}; exchange them")
+    said = []
+    for (points, image), is_exchanged in zip(marked, exchanged, strict=True):
+        outside = [name for name, out in zip(names, _beyond(_index(points, image), image), strict=True) if out]
+        why = "are they in the right unit? Of a picture, mm and pixels count from 0 in the middle of the first pixel"
+        if is_exchanged:
+            why = f"their {columns} look exchanged in {table.name}"
+        said += [f"the points {', '.join(outside)} lie outside {image.name}; {why}"] if outside else []
+    return said
+
+
+def _look_exchanged(points: Points, image: Image, in_mm: bool) -> bool:
+    """Return whether at least half of the points lie outside an image, and none once its columns are exchanged."""
+    index = _index(points, image)
+    other = _index(points[:, ::-1], image) if in_mm else index[:, ::-1]
+    return bool(_beyond(index, image).mean() >= 0.5 and not _beyond(other, image).any())
+
+
+def _index(points: Points, image: Image) -> Points:
+    """Return row and column (point, 2) of places in mm."""
     to_index = np.linalg.inv(index_to_world(image))
-    index = points @ to_index[:2, :2].T + to_index[:2, 2]
-    beyond = ((index < -0.5) | (index > np.array(image.shape) - 0.5)).any(axis=1)
-    outside = [name for name, out in zip(names, beyond, strict=True) if out]
-    if not outside:
-        return []
-    return [
-        f"the points {', '.join(outside)} lie outside {image.name}; are they in the right unit? Of a picture, mm and "
-        "pixels count from 0 in the middle of the first pixel"
-    ]
+    return np.asarray(points @ to_index[:2, :2].T + to_index[:2, 2])
+
+
+def _beyond(index: Points, image: Image) -> npt.NDArray[np.bool_]:
+    """Return which rows and columns (point, 2) lie outside an image, (point,)."""
+    return np.asarray(((index < -0.5) | (index > np.array(image.shape) - 0.5)).any(axis=1))
 
 
 def doubts_of_names(moving: Sequence[str], fixed: Sequence[str], nuclear: str, anatomy: str) -> list[str]:
