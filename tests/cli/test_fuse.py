@@ -9,11 +9,12 @@ import PIL.Image
 import pytest
 from tests.data.commands import run
 from tests.data.translators import PHOTO, XRAY, make_translator
+from tests.images.nuclear.acquisitions import nm_of_windows
 
 from transmodal.errors import UserError
 from transmodal.fusion.outputs import COUNTED, require_new_file, require_new_results
 from transmodal.fusion.region_files import Polygon, write_polygons
-from transmodal.images import read
+from transmodal.images import Image, picture_affine, read, write
 from transmodal.images.note import NOTICE
 from transmodal.images.nuclear.reading import read_nuclear
 from transmodal.images.nuclear.sidecar import sidecar_path
@@ -321,3 +322,38 @@ def test_a_picture_that_no_model_made_is_not_written_over(tmp_path: Path) -> Non
     sidecar_of(tmp_path / "xray.png").write_text("{}")
     require_new_results(tmp_path, COUNTED, [])
     require_new_file(tmp_path / "over.png", tmp_path / "xray.png")
+
+
+@pytest.mark.parametrize("command", ["overlay", "regions", "curves"])
+def test_the_energy_window_with_the_photons_is_counted(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    activity = nm_of_windows(tmp_path / "two.dcm", ((90.0, 120.0),), ((126.0, 154.0),))
+    write(Image(np.full((18, 32), 900, np.uint16), picture_affine((0.5, 0.5))), tmp_path / "xray.png")
+    out = tmp_path / ("over.png" if command == "overlay" else "out")
+    words = ("fuse", command, tmp_path / "xray.png", activity, *(() if command == "overlay" else ("--above", 0.5)))
+    status, _, errors = run(capsys, *words, "-o", out)
+    assert status == 0 and "energy window 2 (126 to 154 keV) was taken; there are 1 and 2" in errors
+    status, _, errors = run(capsys, *words, "-o", out, "--overwrite", "--energy-window", 1)
+    assert status == 0 and "energy window 1 (90 to 120 keV) was taken" in errors
+
+
+@pytest.mark.parametrize("option", ["--energy-window", "--detector"])
+def test_a_number_of_what_a_file_has_not_is_refused(
+    option: str, here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("fuse", *BOTH, "--register", "fiducials.csv", "-o", tmp_path / "over.png", option)
+    status, _, errors = run(capsys, *words, 2)
+    assert status == 2 and f"2; leave {option} out" in " ".join(errors.split())
+    assert run(capsys, *words, 1)[0] == 0
+
+
+def test_points_with_exchanged_columns_are_refused(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    points = pandas.read_csv("fiducials.csv", keep_default_na=False)
+    points = points.rename(columns={"x_mm": "y_mm", "y_mm": "x_mm"})
+    points.to_csv(tmp_path / "points.csv", index=False)
+    words = ("--register", tmp_path / "points.csv", "-o", tmp_path / "over.png")
+    status, _, errors = run(capsys, "fuse", *BOTH, *words)
+    assert status == 2 and "x_mm and y_mm look exchanged in" in " ".join(errors.split())
