@@ -41,9 +41,11 @@ class Estimate:
         return low <= truth <= high
 
     def text(self) -> str:
-        """Return the value, or "not determined: > 3.2 h"."""
+        """Return the value, or "not determined: > 3.2 h", "not determined: 3.2 h to 6.01 h"."""
         if self.value is not None:
             return written(self.value, self.unit)
+        if self.low and self.high is not None and 0 < self.low < self.high < math.inf:
+            return f"not determined: {written(self.low, self.unit)} to {written(self.high, self.unit)}"
         if self.low is not None and self.low > 0 and (self.high is None or math.isinf(self.high)):
             return f"not determined: > {written(self.low, self.unit)}"
         if self.high is not None and math.isfinite(self.high):

@@ -4,15 +4,17 @@ Between frames that do not touch, a trapezoid misses what a curve does there: an
 40 minutes gives 9 % too much. So the fit fills the gaps; the plain trapezoid over middles is given beside it.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from transmodal.fusion.curve_models import area_between
+from transmodal.fusion.curve_models import area_between, value_at
 from transmodal.fusion.estimates import Estimate
 from transmodal.fusion.fit_quantities import LONGEST
 from transmodal.fusion.least_squares import Problem, covariance, gradient, residuals_of
+from transmodal.fusion.model_averaging import averaged_ends
 from transmodal.images.nuclear.decay import mean_over
 
 Array = npt.NDArray[np.float64]
@@ -20,6 +22,8 @@ _HOUR = 3600.0
 _NOTHING = 0.01  # of the highest frame: the fit does not say what a frame's shape is
 _NEGLIGIBLE = 0.01  # of the observed area: a tail so small need not be known for the total
 _TELLING = 100.0  # a bound further below the value says nothing
+_NO_TAIL = "no end is seen: from nothing after the last frame to decay alone"
+_OTHER = "a model that fits no worse lets it have no end"
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,8 @@ class Area:
         tail: after the last frame, by the fit.
         total: all three; not determined where the tail is not.
         tail_share: of the tail in the total, 0…1; NaN where that is not determined.
-        decaying: the same total with the isotope's decay (of %ID: MBq·h per 100 MBq injected); finite with an
-            isotope.
+        decaying: the same total with the isotope's decay (of %ID: MBq·h per 100 MBq injected); where the tail is not
+            determined, bounds: nothing after the last frame, and what was there then leaving by decay alone.
     """
 
     observed: Estimate
@@ -76,6 +80,7 @@ def areas(
     # Of what stays, the tail would be as long as the bound of its rate lets it be.
     endless = problem.model.terms(theta).rates.min(-1) < np.log(2.0) / (LONGEST * (seen[1] - seen[0]))
     no_isotope = Estimate(None, unit=of_area, note="no isotope is known")
+    lingering, lingering_sd = _by_decay_alone(problem, theta, seen[1], decay)
     for i in range(len(theta)):
         observed, before, tail, total = ((value[i] / _HOUR, sd[i] / _HOUR) for value, sd in corrected)
         tail_estimate, total_estimate = _open(*tail, reach[i], of_area), _open(*total, reach[i], of_area)
@@ -83,11 +88,13 @@ def areas(
             tail_estimate = Estimate(None, unit=of_area, note="the curve shows no end")
         if tail_estimate.value is None and tail[0] + reach[i] * tail[1] > _NEGLIGIBLE * observed[0]:
             total_estimate = Estimate(None, observed[0], np.inf, of_area, "", "the curve has no end that the data show")
-        seen_decaying, _, late, all_decaying = ((value[i] / _HOUR, sd[i] / _HOUR) for value, sd in decaying)
+        held, earlier, late, all_decaying = ((value[i] / _HOUR, sd[i] / _HOUR) for value, sd in decaying)
         with_decay = _open(*all_decaying, reach[i], of_area) if decay else no_isotope
-        if tail_estimate.value is None and late[0] > 0.5 * all_decaying[0]:
-            note = "most of it would lie after the observation"
-            with_decay = Estimate(None, max(seen_decaying[0], 0.0), np.inf, of_area, "", note)
+        if decay and tail_estimate.value is None and max(late[0], lingering[i]) > _NEGLIGIBLE * held[0]:
+            so_far = float(held[0] + max(earlier[0], 0.0))
+            most = max(so_far + lingering[i], all_decaying[0]) + reach[i] * (held[1] + lingering_sd[i])
+            least = max(so_far - reach[i] * held[1], 0.0)
+            with_decay = Estimate(None, float(least), float(most), of_area, "delta method", _NO_TAIL)
         made.append(
             Area(
                 _closed(*observed, reach[i], of_area),
@@ -100,6 +107,68 @@ def areas(
             )
         )
     return made
+
+
+def across_models(chosen: Sequence[Area], scores: Array, weights: Array, every: Sequence[Sequence[Area]]) -> list[Area]:
+    """Return areas whose intervals allow for not knowing the model (`model_averaging`); values stay the chosen one's.
+
+    A model that does not determine an area says nothing of it, unless it fits the curve better than the chosen one.
+
+    Args:
+        chosen: of B curves.
+        scores: (K, B), AIC of other models above the chosen one's.
+        weights: (K + 1, B), of the chosen model and of the others; 0 where a model says nothing.
+        every: (K, B), of the others; anything where the weight is 0.
+    """
+    result = []
+    for i, own in enumerate(chosen):
+        there = [k for k in range(len(every)) if weights[k + 1, i] > 0]
+        share = weights[[0, *(k + 1 for k in there)], i]
+        better = [True, *(bool(scores[k, i] < 0) for k in there)]
+        areas_there = [own, *(every[k][i] for k in there)]
+        observed, tail, total, decaying = (
+            _across([getattr(area, name) for area in areas_there], share, better)
+            for name in ("observed", "tail", "total", "decaying")
+        )
+        known = own.tail_share if total.value is not None else np.nan
+        made = replace(own, observed=observed, tail=tail, total=total, decaying=decaying, tail_share=known)
+        result.append(made)
+    return result
+
+
+def _across(estimates: Sequence[Estimate], weights: Array, better: Sequence[bool]) -> Estimate:
+    """Return the first of some estimates of the same quantity, its interval widened by the others."""
+    own = estimates[0]
+    telling = [own.low is not None] + [
+        each.low is not None and each.high is not None and (each.value is not None or is_better)
+        for each, is_better in zip(estimates[1:], better[1:], strict=True)
+    ]
+    if not telling[0] or sum(telling) == 1:
+        return own
+    ends = [(each.low, each.high, each.value) for each, tells in zip(estimates, telling, strict=True) if tells]
+    lows, highs = (np.array([end[side] for end in ends], dtype=np.float64) for side in (0, 1))
+    values = np.array([low if value is None else value for low, _, value in ends], dtype=np.float64)
+    low, high = averaged_ends(values, lows, highs, weights[np.array(telling)])
+    if own.value is None:
+        return replace(own, low=min(low, float(lows[0])), high=max(high, float(highs[0])))
+    low, high = min(low, own.value), max(high, own.value)
+    if np.isinf(high):
+        return Estimate(None, low, np.inf, own.unit, own.how, _OTHER)
+    return replace(own, low=low, high=high)
+
+
+def _by_decay_alone(problem: Problem, theta: Array, last: float, decay: float) -> tuple[Array, Array]:
+    """Return the area after the last frame if then nothing left but by decay, and its deviation, (B,), per hour."""
+    if not decay:
+        return np.zeros(len(theta)), np.zeros(len(theta))
+
+    def lingering(parameters: Array) -> Array:
+        there = value_at(problem.model, parameters, np.array([last]))[..., 0]
+        return np.asarray(np.maximum(there, 0.0) * np.exp(-decay * last) / decay / _HOUR)
+
+    slope = gradient(lingering, theta)
+    variance = np.einsum("bp,bpq,bq->b", slope, covariance(problem, theta), slope)
+    return lingering(theta), np.sqrt(np.maximum(variance, 0.0))
 
 
 def _parts(problem: Problem, theta: Array, seen: tuple[float, float], decay: float) -> list[tuple[Array, Array]]:

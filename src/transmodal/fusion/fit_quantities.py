@@ -1,6 +1,7 @@
 """What a fitted curve says: half-times, peak, %ID at any time, each with its interval or why there is none."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -165,6 +166,30 @@ def bound_only(estimate: Estimate) -> Estimate:
     return Estimate(None, 0.0, high, "s", "profile likelihood", "no uptake is seen; it was over by the first frames")
 
 
+def beside_others(estimates: Mapping[str, Estimate], others: Mapping[Model, Array]) -> dict[str, Estimate]:
+    """Return the half-times that other models put elsewhere, with a note of what those say.
+
+    Args:
+        estimates: of the chosen model.
+        others: models that the frames leave open beside it, and their parameters (P,).
+    """
+    noted = {}
+    for name in ("uptake_half_time", "clearance_half_time"):
+        own = estimates.get(name)
+        if own is None or own.value is None:
+            continue
+        for model, theta in others.items():
+            term = model.uptake if name == "uptake_half_time" else model.clearance
+            if term is None or (model.signed and model.terms(theta).amplitudes[..., 0] <= 0):
+                continue
+            there = float(half_time(model, theta, term))
+            if not own.holds(there):
+                line = f"{model.name}, which the frames do not exclude, have {time_text(there)}"
+                noted[name] = replace(own, note="; ".join(filter(None, [own.note, line])))
+                break
+    return noted
+
+
 def effective_of(biological: Estimate, physical: float) -> Estimate:
     """Return 1 / (1 / biological + 1 / physical) with its interval, which is closed even where the other is open."""
 
@@ -172,5 +197,5 @@ def effective_of(biological: Estimate, physical: float) -> Estimate:
         return None if value is None else 1.0 / ((1.0 / value if value > 0 else np.inf) + 1.0 / physical)
 
     value = together(biological.value)
-    note = "" if biological.value is not None else f"at most the physical half-life, {time_text(physical)}"
+    note = biological.note if biological.value is not None else f"at most the physical half-life, {time_text(physical)}"
     return Estimate(value, together(biological.low), together(biological.high), "s", biological.how, note)

@@ -7,8 +7,8 @@ would weigh most and pull every curve down.
 The model is chosen by AIC (`model_fits.criterion`): the one with the fewest parameters that comes within 3 of the
 least. The least alone takes a term too many in many curves, whose half-times are then about something else. Intervals
 are profile likelihood; where the frames scatter more than counts do (χ² with p < 0.05), they are wider by
-√(χ² / degrees of freedom), and Snedecor's F takes the place of χ². Those of peak, peak time and values at some time are
-averaged over all models that the frames leave open (`model_averaging`).
+√(χ² / degrees of freedom), and Snedecor's F takes the place of χ². Those of peak, peak time, areas and values at some
+time are averaged over all models that the frames leave open (`model_averaging`); half-times are the chosen model's own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,8 +22,9 @@ from transmodal.errors import UserError
 from transmodal.fusion.curve_models import MODELS, Model, area_between, frame_means, value_at
 from transmodal.fusion.curves import TimeActivity, require_half_life_fits
 from transmodal.fusion.estimates import Estimate
-from transmodal.fusion.fit_areas import Area, areas
+from transmodal.fusion.fit_areas import Area, across_models, areas
 from transmodal.fusion.fit_quantities import (
+    beside_others,
     bound_only,
     effective_of,
     estimate_of,
@@ -40,6 +41,7 @@ Array = npt.NDArray[np.float64]
 FEWEST = 4
 _LEAST_Z = 3.0  # standard deviations that all frames together must be above 0
 _CLOSE = 3.0  # of AIC
+_ALIKE = 1.0  # of AIC: what a model so near says of half-times stands beside those of the chosen one
 WIDER = "Intervals are wider for it."
 """Said where frames scatter more than counts do."""
 # A curve that only rises, or only falls, is one of this model, too; its profile says how slow or quick the rest may be.
@@ -255,6 +257,7 @@ def _describe(
     found = averaged(found, weights[number], _alternatives(number, every, weights, own, observed, at))
     found = nothing_below(found, at, problem.values)
     under = areas(problem, theta, threshold, half_life, observed, none.unit)
+    under = _widened(under, number, every, weights, own, tables, none)
     fits = []
     for i in range(len(own)):
         estimates = {
@@ -263,6 +266,8 @@ def _describe(
         }
         if wider is not None and model.uptake is None:
             estimates["uptake_half_time"] = bound_only(estimates["uptake_half_time"])
+        others = [each for each in every if each is not fitted and tables[i][each.model.name] < _ALIKE]
+        estimates |= beside_others(estimates, {other.model: other.theta[own[i]] for other in others})
         if "clearance_half_time" in estimates and np.isfinite(half_life):
             estimates["effective_half_life"] = effective_of(estimates["clearance_half_time"], half_life)
         values_at = {time: estimates.pop(f"at {time:g}") for time in at}
@@ -296,6 +301,34 @@ def _alternatives(
         found = quickly(other.model, problem, theta, threshold, observed, at)
         made.append(Alternative.of_some(weight, places, found))
     return made
+
+
+def _widened(
+    under: list[Area],
+    number: int,
+    every: Sequence[ModelFit],
+    weights: Array,
+    own: npt.NDArray[np.int64],
+    tables: list[dict[str, float]],
+    none: KineticFit,
+) -> list[Area]:
+    """Return the areas of the chosen model with intervals that allow for the other models of weight."""
+    others = [k for k in range(len(every)) if k != number and weights[k].any()]
+    if not others:
+        return under
+    found = []
+    for k in others:
+        places = np.flatnonzero(weights[k])
+        those = own[places]
+        threshold = threshold_of(every[k].chi2[those], every[k].freedom)
+        problem, theta = every[k].problem.of(those), every[k].theta[those]
+        made = areas(problem, theta, threshold, none.half_life, none.observed, none.unit)
+        whole = list(under)
+        for place, area in zip(places, made, strict=True):
+            whole[place] = area
+        found.append(whole)
+    scores = np.array([[table[every[k].model.name] for table in tables] for k in others])
+    return across_models(under, scores, weights[[number, *others]], found)
 
 
 def _taken_from_wider(model: Model) -> tuple[str, ...]:
