@@ -152,6 +152,9 @@ def test_frames_are_chosen_by_number_or_time(xray: Image, study: NuclearSeries) 
         overlay(xray, study, frames=(4,))
     with pytest.raises(UserError, match="no frame between 1000 and 2000 s"):
         overlay(xray, study, between=(1000.0, 2000.0))
+    for between in ((-100.0, float("nan")), (0.0, float("inf"))):
+        with pytest.raises(UserError, match="is no time; give two finite times"):
+            overlay(xray, study, between=between)
     with pytest.raises(UserError, match="not by both"):
         overlay(xray, study, between=(0.0, 100.0), frames=(1,))
 
@@ -172,6 +175,11 @@ def test_frames_are_chosen_by_number_or_time(xray: Image, study: NuclearSeries) 
 def test_settings_out_of_range_are_refused(how: dict[str, object]) -> None:
     with pytest.raises(UserError):
         OverlaySettings(**how)  # type: ignore[arg-type]
+
+
+def test_a_top_that_is_infinite_is_refused_as_such() -> None:
+    with pytest.raises(UserError, match="is inf; give a finite value above 0"):
+        OverlaySettings(upper=float("inf"))
 
 
 def test_an_empty_field_is_said(xray: Image, study: NuclearSeries) -> None:

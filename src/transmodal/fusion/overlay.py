@@ -75,7 +75,7 @@ class OverlaySettings:
         if not (math.isfinite(self.gamma) and self.gamma > 0):
             raise UserError(f"gamma is {self.gamma:g}; give a number above 0, 1 for none")
         if self.upper is not None and not (math.isfinite(self.upper) and self.upper > 0):
-            raise UserError(f"the top of the colour scale is {self.upper:g}; give a value above 0")
+            raise UserError(f"the top of the colour scale is {self.upper:g}; give a finite value above 0")
         if self.window is not None and not (np.isfinite(self.window).all() and self.window[0] < self.window[1]):
             raise UserError(f"the window {self.window[0]:g} to {self.window[1]:g} is empty; give (black, white)")
         low, high = self.window_percentiles
