@@ -324,6 +324,25 @@ def test_a_picture_that_no_model_made_is_not_written_over(tmp_path: Path) -> Non
     require_new_file(tmp_path / "over.png", tmp_path / "xray.png")
 
 
+@pytest.mark.parametrize(
+    ("name", "words", "told"),
+    [
+        ("over.png", ("--seconds", 10), "over.png is one picture; leave --seconds out, or write a .gif or .mp4"),
+        ("over.dcm", ("--own-scales",), "--own-scales: over.dcm is one picture; leave --own-scales out"),
+        ("over.gif", ("--own-scales", "--upper", 50), "(--own-scales, own_scales=) and all the top 50 (--upper"),
+        ("over.png", ("--upper", "inf"), "is inf; give a finite value above 0"),
+        ("over.png", ("--between", -100, "nan"), "from -100 to nan s is no time; give two finite times"),
+    ],
+)
+def test_what_would_have_no_effect_or_no_meaning_is_refused(
+    name: str, words: tuple[object, ...], told: str, here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / name
+    status, _, errors = run(capsys, "fuse", *BOTH, "--register", "fiducials.csv", *words, "-o", out)
+    assert status == 2 and told in " ".join(errors.split())
+    assert not out.exists()
+
+
 @pytest.mark.parametrize("command", ["overlay", "regions", "curves"])
 def test_the_energy_window_with_the_photons_is_counted(
     command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

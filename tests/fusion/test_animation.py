@@ -12,7 +12,7 @@ import pytest
 
 from transmodal.errors import UserError
 from transmodal.fusion.animation import Animation, animate, write_animation
-from transmodal.fusion.colours import lookup
+from transmodal.fusion.colours import COLOURS, lookup
 from transmodal.fusion.framing import framed
 from transmodal.fusion.mp4_comment import read_comment, write_comment
 from transmodal.fusion.overlay import OverlaySettings, fuse
@@ -85,14 +85,44 @@ def test_a_gif_holds_every_frame_its_time_and_the_colours(xray: Image, study: Nu
 
 def test_rare_colours_of_the_scale_survive_the_256_of_a_gif(xray: Image, study: NuclearSeries, tmp_path: Path) -> None:
     made = animation(xray, study)
+    column = bar_of(write_animation(made, tmp_path / "a.gif"), made)
+    for share in (0.3, 0.5, 0.8):
+        row = round((1 - share) * 299)
+        assert np.abs(column[row] - lookup("hot")[round(share * 255)] * 255).max() < 12
+
+
+@pytest.mark.parametrize(("colours", "gamma"), [*((name, 1.0) for name in COLOURS), ("hot", 0.5)])
+def test_the_colour_bar_of_a_gif_has_many_steps_and_greys_stay_grey(
+    colours: str, gamma: float, study: NuclearSeries, tmp_path: Path
+) -> None:
+    # Every share of the scale lies over every grey, so that a GIF's colours are scarce.
+    greys = np.random.default_rng(0).integers(0, 60000, (320, 640)).astype(np.uint16)
+    ramp = np.tile(np.linspace(0, 800, 20), (10, 1)).astype(np.uint16)
+    shades = Image(greys, picture_affine((20 / 320, 40 / 640)))
+    made = animation(
+        shades, replace(study, frames=ramp[None].repeat(4, 0)), settings=OverlaySettings(colours=colours, gamma=gamma)
+    )
     file = write_animation(made, tmp_path / "a.gif")
-    drawn = framed(made.first)
+    shown = slice(1, 250)  # above the threshold, below the outline
+    column, expected = bar_of(file, made)[shown], bar_in(made.picture(0), made)[shown]
+    assert len(np.unique(column, axis=0)) >= 40
+    assert np.abs(column - expected).max() < 16
     with PIL.Image.open(file) as gif:
         back = np.array(gif.convert("RGB")).astype(int)
-    column = back[drawn.top : drawn.top + 320, drawn.left + 640 + 15 + 8]
-    for share in (0.3, 0.5, 0.8):  # of the bar, in the middle of its width
-        row = 10 + round((1 - share) * 299)
-        assert np.abs(column[row] - lookup("hot")[round(share * 255)] * 255).max() < 45
+    grey = np.ptp(made.picture(0), axis=2) == 0
+    assert grey.sum() > 10_000 and np.ptp(back[grey], axis=1).max() == 0
+
+
+def bar_of(file: Path, made: Animation) -> np.ndarray:
+    """Return the colours of the colour bar in the first picture of a GIF, from the top down, (300, 3)."""
+    with PIL.Image.open(file) as gif:
+        return bar_in(np.array(gif.convert("RGB")), made)
+
+
+def bar_in(picture: np.ndarray, made: Animation) -> np.ndarray:
+    """Return them in the middle of the bar's width."""
+    drawn = framed(made.first)
+    return picture[drawn.top + 10 : drawn.top + 310, drawn.left + 640 + 15 + 8].astype(int)
 
 
 def pictures_of(film: Path) -> list[np.ndarray]:
@@ -176,6 +206,8 @@ def test_what_cannot_be_written_is_said_and_leaves_nothing(
         write_animation(made, tmp_path / "a.avi")
     with pytest.raises(UserError, match="length above 0"):
         animation(xray, study, seconds=0.0)
+    with pytest.raises(UserError, match=r"own scale .* and all the top 50 .* choose one"):
+        animation(xray, study, settings=OverlaySettings(upper=50.0), own_scales=True)
     long = animation(xray, study, seconds=700.0)  # a frame of a GIF holds 655 s
     with pytest.raises(UserError, match=r"a GIF cannot last 700 s; write a\.mp4, or let it last 600 s at most"):
         write_animation(long, tmp_path / "a.gif")

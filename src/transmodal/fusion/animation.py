@@ -1,13 +1,15 @@
 """A dynamic study as a moving picture: GIF by Pillow, MP4 by OpenCV. For looking at, not for measuring.
 
 Frames follow each other as they did in the study, so many times faster. Both formats lose colours: a GIF has 256 of
-them, the same for all frames; MP4 (MPEG-4 part 2) stores colour at half the resolution.
+them, the same for all frames; MP4 (MPEG-4 part 2) stores colour at half the resolution. While Pillow writes a GIF it
+keeps one byte a pixel of every frame: MP4 is the better choice for long studies over large pictures.
 """
 
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,6 +20,7 @@ from matplotlib.colors import to_rgb
 import transmodal
 from transmodal.errors import UserError
 from transmodal.fusion.activity import activity_of, chosen_frames
+from transmodal.fusion.colours import lookup
 from transmodal.fusion.framing import framed
 from transmodal.fusion.mp4_comment import write_comment
 from transmodal.fusion.overlay import Overlay, OverlaySettings, backdrop_of, fuse_frames, greatest_inside, hot_spot_of
@@ -32,7 +35,8 @@ from transmodal.reporting.figures import CASE_BACKGROUND
 
 _SHORTEST = 0.04  # s that a frame is shown at least; a GIF counts in 0.01 s, and viewers slow down below 0.02
 _RATE = 25  # pictures a second in an MP4
-_GREYS = 80  # of the 256 colours of a GIF; steps of 3, which the eye hardly sees
+_GREYS = 64  # of the 256 colours of a GIF; steps of 4, which the eye hardly sees
+_BAR = 48  # of the 256, for the colour bar
 _GREY = 12  # colours whose channels differ by no more are left to the greys
 _LONGEST = 600.0  # s that a GIF lasts at most: a frame holds 655, and frames that look alike become one
 _LAST = 1.0  # s that the last frame stays, before a GIF begins again
@@ -92,7 +96,7 @@ class Animation:
         """Return a framed overlay by its place in the animation, (h, w, 3) uint8; all are of one even size."""
         height, width = (max(frame.shape[axis] for frame in self.frames) for axis in (0, 1))
         picture = np.empty((height + height % 2, width + width % 2, 3), np.uint8)
-        picture[:] = np.rint(np.array(to_rgb(CASE_BACKGROUND)) * 255).astype(np.uint8)
+        picture[:] = _background()
         drawn = self.frames[number].picture
         picture[: drawn.shape[0], : drawn.shape[1]] = drawn
         return picture
@@ -124,11 +128,10 @@ def animate(
         progress: called with (done, total).
 
     Raises:
-        UserError: as `fuse`, or the animation would last no time.
+        UserError: as `fuse` and as `require_animation`.
     """
     settings = settings or OverlaySettings()
-    if not (np.isfinite(seconds) and seconds > 0):
-        raise UserError(f"an animation of {seconds:g} s shows nothing; give a length above 0")
+    require_animation(settings, own_scales=own_scales, seconds=seconds)
     series = in_time_order(series)
     frames = chosen_frames(series, settings.frames, settings.between)
     backdrop = backdrop_of(anatomy, settings)
@@ -149,6 +152,25 @@ def animate(
     assert first is not None  # `chosen_frames` returns one at least
     shown, speed, said = _times_shown(series, frames, seconds)
     return Animation(first, tuple(drawn), shown, speed, tuple(dict.fromkeys([*first.said, *hidden, *said])))
+
+
+def require_animation(settings: OverlaySettings, *, own_scales: bool, seconds: float) -> None:
+    """Check that an animation can be made so.
+
+    Raises:
+        UserError: it would last no time, or its scales are to differ and to have one top.
+    """
+    if not (np.isfinite(seconds) and seconds > 0):
+        raise UserError(f"an animation of {seconds:g} s shows nothing; give a length above 0")
+    if own_scales and settings.upper is not None:
+        raise UserError(
+            f"each frame cannot have its own scale (--own-scales, own_scales=) and all the top {settings.upper:g} "
+            "(--upper, upper=); choose one"
+        )
+
+
+def _background() -> npt.NDArray[np.uint8]:
+    return np.rint(np.array(to_rgb(CASE_BACKGROUND)) * 255).astype(np.uint8)
 
 
 def _drawn(overlay: Overlay) -> Drawn:
@@ -247,25 +269,39 @@ def _write_gif(animation: Animation, temporary: Path, path: Path) -> None:
 
 
 def _palette(animation: Animation) -> PIL.Image.Image:
-    """Return 256 colours that suit all frames: even greys, and colours that occur in up to 16 frames, evenly chosen.
+    """Return up to 256 colours for all frames: even greys, background, colour bar, and what occurs in 16 of them.
 
     Every colour that occurs counts once, however many pixels have it, or the anatomy would take them all.
     """
     last = len(animation) - 1
-    found = []
+    seen = np.zeros(1 << 18, np.bool_)
     for at in np.linspace(0, last, min(16, last + 1)):
-        coarse = (animation.picture(round(at)) & 0xFC).astype(np.uint32)  # steps of 4, which nobody sees
-        found.append(np.unique(coarse[..., 0] << 16 | coarse[..., 1] << 8 | coarse[..., 2]))
-    packed = np.unique(np.concatenate(found))
-    colours = np.stack([packed >> 16, packed >> 8 & 0xFF, packed & 0xFF], axis=1).astype(np.uint8)
-    colours = colours[np.ptp(colours, axis=1) > _GREY]
-    entries = np.repeat(np.linspace(0, 255, _GREYS).round().astype(np.uint8)[:, None], 3, axis=1).ravel().tolist()
+        red, green, blue = np.moveaxis(animation.picture(round(at)) >> 2, 2, 0)  # steps of 4, which nobody sees
+        seen[red.astype(np.intp) << 12 | green.astype(np.intp) << 6 | blue] = True
+    packed = np.flatnonzero(seen)
+    colours = _no_greys(np.stack([packed >> 12, packed >> 6 & 0x3F, packed & 0x3F], axis=1) << 2 | 2)
+    bar = _no_greys(_bar_colours(animation.first.settings))
+    greys = np.repeat(np.linspace(0, 255, _GREYS).round()[:, None], 3, axis=1)
+    fixed = np.concatenate([greys, _background()[None], bar]).astype(np.uint8)
+    entries = [fixed]
     if len(colours):
-        row = PIL.Image.fromarray(colours[None] | 2)
-        entries += row.quantize(256 - _GREYS, method=PIL.Image.Quantize.MEDIANCUT).getpalette() or []
+        row = PIL.Image.fromarray(colours[None].astype(np.uint8))
+        cut = row.quantize(256 - len(fixed), method=PIL.Image.Quantize.MEDIANCUT).getpalette() or []
+        entries.append(_no_greys(np.array(cut, np.uint8).reshape(-1, 3)))  # means of colours may be grey
     palette = PIL.Image.new("P", (1, 1))
-    palette.putpalette(entries[: 3 * 256])
+    palette.putpalette(np.concatenate(entries)[:256].ravel().tolist())
     return palette
+
+
+def _bar_colours(settings: OverlaySettings) -> npt.NDArray[np.float64]:
+    """Return evenly spaced colours of the colour bar from the threshold to the top, (n, 3) in 0…255."""
+    table = lookup(settings.colours)
+    share = np.linspace(settings.threshold**settings.gamma, 1.0, _BAR)
+    return np.rint(table[np.unique(np.rint(share * (len(table) - 1)).astype(np.intp))] * 255)
+
+
+def _no_greys(colours: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return colours[np.ptp(colours, axis=1) > _GREY]
 
 
 def _write_mp4(animation: Animation, temporary: Path, path: Path) -> None:

@@ -24,6 +24,8 @@ from transmodal.cli.fuse.options import (
     unit_named,
 )
 
+_SECONDS = 10.0
+
 EXAMPLES = """
 [bold]Examples[/bold]
 
@@ -69,7 +71,7 @@ def overlay(
     bare: Annotated[
         bool, typer.Option("--bare", help="No bar, scale and label drawn: the picture keeps grid and pixel size.")
     ] = False,
-    seconds: Annotated[float, typer.Option(help="How long an animation lasts.")] = 10.0,
+    seconds: Annotated[float | None, typer.Option(help=f"How long an animation lasts. Default: {_SECONDS:g}.")] = None,
     own_scales: Annotated[bool, typer.Option("--own-scales", help="Each frame of an animation in its own.")] = False,
     energy_window: WindowNumber = None,
     detector: DetectorNumber = 1,
@@ -79,7 +81,7 @@ def overlay(
 ) -> None:
     """Lay a nuclear image in colour over an anatomical picture; the counts themselves are not changed."""
     from transmodal.errors import UserError
-    from transmodal.fusion.animation import animate, write_animation
+    from transmodal.fusion.animation import animate, require_animation, write_animation
     from transmodal.fusion.outputs import require_new_file
     from transmodal.fusion.overlay import OverlaySettings, fuse
     from transmodal.fusion.writing import write_overlay
@@ -99,6 +101,11 @@ def overlay(
     moves = out.suffix.lower() in (".gif", ".mp4")
     if bare and moves:
         raise UserError(f"--bare: {out.name} shows the time of each frame beside it; leave --bare out")
+    if not moves and (seconds is not None or own_scales):
+        option = "--own-scales" if seconds is None else "--seconds"
+        raise UserError(f"{option}: {out.name} is one picture; leave {option} out, or write a .gif or .mp4")
+    lasting = _SECONDS if seconds is None else seconds
+    require_animation(settings, own_scales=own_scales, seconds=lasting)
     made = out.with_name(f"{out.stem}-xray.png") if xray is not None else None
     require_new_file(out, made, overwrite=overwrite)
     if xray is not None and made is not None:
@@ -114,7 +121,7 @@ def overlay(
                 registration,
                 settings,
                 own_scales=own_scales,
-                seconds=seconds,
+                seconds=lasting,
                 progress=on_progress,
             )
         write_animation(moving, out)
