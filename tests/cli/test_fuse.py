@@ -331,7 +331,7 @@ def test_a_picture_that_no_model_made_is_not_written_over(tmp_path: Path) -> Non
         ("over.dcm", ("--own-scales",), "--own-scales: over.dcm is one picture; leave --own-scales out"),
         ("over.gif", ("--own-scales", "--upper", 50), "(--own-scales, own_scales=) and all the top 50 (--upper"),
         ("over.png", ("--upper", "inf"), "is inf; give a finite value above 0"),
-        ("over.png", ("--between", -100, "nan"), "from -100 to nan s is no time; give two finite times"),
+        ("over.png", ("--between", -100, "nan"), "from -100 to nan s is no time; give two"),
     ],
 )
 def test_what_would_have_no_effect_or_no_meaning_is_refused(

@@ -44,10 +44,11 @@ def chosen_frames(
     Args:
         series: the frames.
         frames: numbers from 0; None for all.
-        between: (from, to) s after the injection: frames whose middle lies there; None for any time.
+        between: (from, to) s after the injection: frames whose middle lies there; infinite for no end; None for
+            any time.
 
     Raises:
-        UserError: both are given, a number is not there, a time is not finite, or no frame lies in that time.
+        UserError: both are given, a number is not there, a time is no number, or no frame lies in that time.
     """
     if frames is not None and between is not None:
         raise UserError("frames are chosen by their numbers or by their time, not by both; leave one out")
@@ -60,10 +61,8 @@ def chosen_frames(
         return tuple(sorted(set(frames)))
     if between is None:
         return tuple(range(len(series)))
-    if not np.isfinite(between).all():
-        raise UserError(
-            f"from {between[0]:g} to {between[1]:g} s is no time; give two finite times, such as 0 and 3600"
-        )
+    if np.isnan(between).any():
+        raise UserError(f"from {between[0]:g} to {between[1]:g} s is no time; give two, such as 0 and 3600, or inf")
     if between[0] > between[1]:
         raise UserError(f"from {between[0]:g} to {between[1]:g} s is no time; give the earlier one first")
     starts, durations = series.require_times()

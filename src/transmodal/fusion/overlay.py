@@ -6,6 +6,7 @@ display only: nothing is counted on it. A value stays that of one nuclear pixel,
 
 import math
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -101,6 +102,11 @@ class Backdrop:
     window_from: str
     mark: str
 
+    @cached_property
+    def pixels(self) -> npt.NDArray[np.uint8]:
+        """The shades as they are drawn, (H, W, 3) uint8; once for all frames of an animation."""
+        return _drawn(self.shades)
+
 
 @dataclass(frozen=True, eq=False)
 class Overlay:
@@ -159,6 +165,7 @@ def blend(
     opacity: float = 0.5,
     gamma: float = 1.0,
     colours: str = "hot",
+    drawn: npt.NDArray[np.uint8] | None = None,
 ) -> npt.NDArray[np.uint8]:
     """Lay activity in colour over an anatomy.
 
@@ -174,17 +181,23 @@ def blend(
         opacity: 0…1.
         gamma: above 0.
         colours: a key of COLOURS.
+        drawn: (H, W, 3), the anatomy in 0…255 where it is known already; it saves time.
 
     Returns:
         (H, W, 3) uint8.
     """
-    shades = anatomy[..., None] if anatomy.ndim == 2 else anatomy
-    result = np.broadcast_to(shades, (*values.shape, 3)).astype(np.float64)
+    shades = np.broadcast_to(anatomy[..., None] if anatomy.ndim == 2 else anatomy, (*values.shape, 3))
+    result = (_drawn(shades) if drawn is None else drawn).copy()
     with np.errstate(invalid="ignore"):
         shown = values >= lower  # False for NaN
     share = (np.clip(values[shown].astype(np.float64), 0.0, upper) / upper) ** gamma
-    result[shown] = (1.0 - opacity) * result[shown] + opacity * colours_of(share, colours)
-    return np.rint(np.clip(result, 0.0, 1.0) * 255.0).astype(np.uint8)
+    result[shown] = _drawn((1.0 - opacity) * shades[shown].astype(np.float64) + opacity * colours_of(share, colours))
+    return result
+
+
+def _drawn(shades: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint8]:
+    """Return shades of 0…1 as 0…255."""
+    return np.rint(np.clip(shades.astype(np.float64), 0.0, 1.0) * 255.0).astype(np.uint8)
 
 
 def backdrop_of(anatomy: Image, settings: OverlaySettings) -> Backdrop:
@@ -285,6 +298,7 @@ def fuse_frames(
         opacity=settings.opacity,
         gamma=settings.gamma,
         colours=settings.colours,
+        drawn=backdrop.pixels,
     )
     return Overlay(
         pixels, values, backdrop, series, activity, registration, settings, lower, upper, overlap, tuple(said)

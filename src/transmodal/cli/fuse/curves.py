@@ -78,7 +78,7 @@ def curves(
     spacing: SpacingOption = None,
     unit: UnitOption = "counts",
     energy_window: WindowNumber = None,
-    detector: DetectorNumber = 1,
+    detector: DetectorNumber = None,
     device: DeviceOption = "auto",
     overwrite: OverwriteOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print fits and answers as JSON.")] = False,

@@ -53,7 +53,9 @@ WindowNumber = Annotated[
         "else the first.",
     ),
 ]
-DetectorNumber = Annotated[int, typer.Option(min=1, help="Which of several detectors of a DICOM object.")]
+DetectorNumber = Annotated[
+    int | None, typer.Option(min=1, help="Which of several detectors of a DICOM object. Default: the first.")
+]
 OrgansOption = Annotated[
     Path | None, typer.Option("--organs", metavar="MODEL", help="Find organs by this model, as of xray-to-organs.")
 ]
@@ -114,7 +116,7 @@ def read_both(
     kind: str,
     spacing: tuple[float, float] | None,
     energy_window: int | None,
-    detector: int,
+    detector: int | None,
 ) -> "tuple[Image, NuclearSeries, Registration]":
     """Read anatomy and activity, and find where they lie."""
     from transmodal.fusion.anatomy import read_anatomy
@@ -165,7 +167,7 @@ def prepare(
     xray: Path | None,
     spacing: tuple[float, float] | None,
     energy_window: int | None,
-    detector: int,
+    detector: int | None,
     device: str,
 ) -> Prepared:
     """Make the X-ray where it is asked for, read both images, register them, and find the regions."""

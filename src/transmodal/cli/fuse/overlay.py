@@ -74,7 +74,7 @@ def overlay(
     seconds: Annotated[float | None, typer.Option(help=f"How long an animation lasts. Default: {_SECONDS:g}.")] = None,
     own_scales: Annotated[bool, typer.Option("--own-scales", help="Each frame of an animation in its own.")] = False,
     energy_window: WindowNumber = None,
-    detector: DetectorNumber = 1,
+    detector: DetectorNumber = None,
     device: DeviceOption = "auto",
     overwrite: OverwriteOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was made as JSON.")] = False,

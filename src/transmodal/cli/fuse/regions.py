@@ -64,7 +64,7 @@ def regions(
     xray: XrayOption = None,
     spacing: SpacingOption = None,
     energy_window: WindowNumber = None,
-    detector: DetectorNumber = 1,
+    detector: DetectorNumber = None,
     device: DeviceOption = "auto",
     overwrite: OverwriteOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,

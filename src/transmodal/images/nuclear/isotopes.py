@@ -2,7 +2,8 @@
 
 Tc-99m and F-18 as METHODS.md of this project gives them (6.0067 h; 109.77 min, European Pharmacopoeia). The others are
 common knowledge of the field and were not looked up in a table of nuclear data: give the half-life in the sidecar where
-its last digits matter. So are the energies, in whole keV, which serve to doubt an energy window and for nothing else.
+its last digits matter. So are the energies, in whole keV, which serve to choose and to doubt an energy window, and for
+nothing else.
 """
 
 import re
