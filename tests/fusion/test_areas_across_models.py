@@ -41,6 +41,9 @@ def share_held(found: list[KineticFit], name: str, truth: float) -> float:
 def test_areas_allow_for_models_that_fit_alike() -> None:
     found = fits(TWO_ORGANS, 40)
     assert {each.model for each in found} != {"four exponentials"}  # the true one is not always chosen
+    for area in (each.area for each in found):
+        assert area is not None and area.tail.low is not None and area.total.low is not None and area.observed.low
+        assert area.tail.low >= 0.0 and area.total.low >= area.observed.low
     assert share_held(found, "total", held(TWO_ORGANS, 0, np.inf)) > 0.6
     assert share_held(found, "decaying", held(TWO_ORGANS, 0, np.inf, DECAY)) > 0.6
 
@@ -55,8 +58,11 @@ def test_what_one_model_explains_keeps_its_narrow_areas() -> None:
 
 
 def test_a_half_time_that_another_model_puts_elsewhere_says_so() -> None:
-    slowest = [each.estimates["clearance_half_time"] for each in fits(TWO_ORGANS, 40)]
-    noted = [each for each in slowest if "which the frames do not exclude" in each.note]
+    found = fits(TWO_ORGANS, 40)
+    noted = [each.estimates["clearance_half_time"] for each in found]
+    noted = [each for each in noted if "which the frames do not exclude" in each.note]
+    effective = [each.estimates["effective_half_life"].note for each in found]
+    assert sum(note.startswith("biological: ") and "do not exclude" in note for note in effective) == len(noted)
     assert len(noted) >= 5 and all(each.determined and "four exponentials" in each.note for each in noted)
     assert sum("do not exclude" in each.estimates["clearance_half_time"].note for each in fits(ONE_ORGAN, 40)) <= 4
 

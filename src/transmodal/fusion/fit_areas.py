@@ -130,10 +130,17 @@ def across_models(chosen: Sequence[Area], scores: Array, weights: Array, every: 
             _across([getattr(area, name) for area in areas_there], share, better)
             for name in ("observed", "tail", "total", "decaying")
         )
+        tail, total = _not_below(tail, 0.0), _not_below(total, max(observed.low or 0.0, 0.0))
         known = own.tail_share if total.value is not None else np.nan
         made = replace(own, observed=observed, tail=tail, total=total, decaying=decaying, tail_share=known)
         result.append(made)
     return result
+
+
+def _not_below(estimate: Estimate, least: float) -> Estimate:
+    """Raise the lower end of an interval to what is known to be there; the value's own side stays."""
+    most = np.inf if estimate.value is None else estimate.value
+    return estimate if estimate.low is None else replace(estimate, low=min(max(estimate.low, least), most))
 
 
 def _across(estimates: Sequence[Estimate], weights: Array, better: Sequence[bool]) -> Estimate:

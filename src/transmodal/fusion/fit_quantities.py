@@ -197,5 +197,6 @@ def effective_of(biological: Estimate, physical: float) -> Estimate:
         return None if value is None else 1.0 / ((1.0 / value if value > 0 else np.inf) + 1.0 / physical)
 
     value = together(biological.value)
-    note = biological.note if biological.value is not None else f"at most the physical half-life, {time_text(physical)}"
+    note = f"biological: {biological.note}" if biological.note else ""
+    note = note if biological.value is not None else f"at most the physical half-life, {time_text(physical)}"
     return Estimate(value, together(biological.low), together(biological.high), "s", biological.how, note)
