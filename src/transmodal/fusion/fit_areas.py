@@ -22,7 +22,7 @@ _HOUR = 3600.0
 _NOTHING = 0.01  # of the highest frame: the fit does not say what a frame's shape is
 _NEGLIGIBLE = 0.01  # of the observed area: a tail so small need not be known for the total
 _TELLING = 100.0  # a bound further below the value says nothing
-_NO_TAIL = "no end is seen: from nothing after the last frame to decay alone"
+_NO_TAIL = "no end is seen: from nothing after the last frame to decay alone, or to a rise that goes on"
 _OTHER = "a model that fits no worse lets it have no end"
 
 
@@ -83,25 +83,27 @@ def areas(
     lingering, lingering_sd = _by_decay_alone(problem, theta, seen[1], decay)
     for i in range(len(theta)):
         observed, before, tail, total = ((value[i] / _HOUR, sd[i] / _HOUR) for value, sd in corrected)
+        seen_estimate = _closed(*observed, reach[i], of_area)
         tail_estimate, total_estimate = _open(*tail, reach[i], of_area), _open(*total, reach[i], of_area)
         if endless[i] and tail[0] > _NEGLIGIBLE * observed[0]:
-            tail_estimate = Estimate(None, unit=of_area, note="the curve shows no end")
+            tail_estimate = Estimate(None, 0.0, np.inf, of_area, note="the curve shows no end")
         if tail_estimate.value is None and tail[0] + reach[i] * tail[1] > _NEGLIGIBLE * observed[0]:
             total_estimate = Estimate(None, observed[0], np.inf, of_area, "", "the curve has no end that the data show")
         held, earlier, late, all_decaying = ((value[i] / _HOUR, sd[i] / _HOUR) for value, sd in decaying)
         with_decay = _open(*all_decaying, reach[i], of_area) if decay else no_isotope
         if decay and tail_estimate.value is None and max(late[0], lingering[i]) > _NEGLIGIBLE * held[0]:
-            so_far = float(held[0] + max(earlier[0], 0.0))
-            most = max(so_far + lingering[i], all_decaying[0]) + reach[i] * (held[1] + lingering_sd[i])
-            least = max(so_far - reach[i] * held[1], 0.0)
-            with_decay = Estimate(None, float(least), float(most), of_area, "delta method", _NO_TAIL)
+            so_far, margin = held[0] + max(earlier[0], 0.0), reach[i] * (held[1] + earlier[1])
+            lasting = so_far + lingering[i] + margin + reach[i] * lingering_sd[i]
+            rising = with_decay.high if with_decay.high is not None else np.inf  # more may come than was there
+            low, high = float(max(so_far - margin, 0.0)), float(max(lasting, rising))
+            with_decay = Estimate(None, low, high, of_area, "delta method", _NO_TAIL)
         made.append(
             Area(
-                _closed(*observed, reach[i], of_area),
+                seen_estimate,
                 float(trapezoids[i]),
                 float(before[0]),
-                tail_estimate,
-                total_estimate,
+                _not_below(tail_estimate, 0.0),
+                _not_below(total_estimate, max(seen_estimate.low or 0.0, 0.0)),
                 float(tail[0] / total[0]) if total_estimate.value is not None else np.nan,
                 with_decay,
             )
@@ -234,7 +236,7 @@ def _closed(value: float, sd: float, reach: float, unit: str) -> Estimate:
 def _open(value: float, sd: float, reach: float, unit: str) -> Estimate:
     """Return an estimate on the scale of logarithms; not determined where its own interval is wider than tenfold."""
     if not np.isfinite(value) or value <= 0:
-        return Estimate(None, unit=unit, note="the curve shows no end")
+        return Estimate(None, 0.0, np.inf, unit, note="the curve shows no end")
     relative = reach * sd / value
     spread = float(np.exp(min(relative, 50.0)))
     low, high = float(value / spread), float(value * spread)

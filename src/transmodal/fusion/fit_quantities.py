@@ -166,12 +166,15 @@ def bound_only(estimate: Estimate) -> Estimate:
     return Estimate(None, 0.0, high, "s", "profile likelihood", "no uptake is seen; it was over by the first frames")
 
 
-def beside_others(estimates: Mapping[str, Estimate], others: Mapping[Model, Array]) -> dict[str, Estimate]:
+def beside_others(
+    estimates: Mapping[str, Estimate], others: Mapping[Model, Array], observed: tuple[float, float]
+) -> dict[str, Estimate]:
     """Return the half-times that other models put elsewhere, with a note of what those say.
 
     Args:
         estimates: of the chosen model.
-        others: models that the frames leave open beside it, and their parameters (P,).
+        others: models that are as near by AIC, and their parameters (P,).
+        observed: from the first frame's beginning to the last one's end, s.
     """
     noted = {}
     for name in ("uptake_half_time", "clearance_half_time"):
@@ -184,7 +187,9 @@ def beside_others(estimates: Mapping[str, Estimate], others: Mapping[Model, Arra
                 continue
             there = float(half_time(model, theta, term))
             if not own.holds(there):
-                line = f"{model.name}, which the frames do not exclude, have {time_text(there)}"
+                longest = LONGEST * (observed[1] - observed[0])
+                text = time_text(there) if there <= longest else f"more than {time_text(longest)}"
+                line = f"{text} by {model.name}, as near by AIC"
                 noted[name] = replace(own, note="; ".join(filter(None, [own.note, line])))
                 break
     return noted

@@ -267,7 +267,7 @@ def _describe(
         if wider is not None and model.uptake is None:
             estimates["uptake_half_time"] = bound_only(estimates["uptake_half_time"])
         others = [each for each in every if each is not fitted and tables[i][each.model.name] < _ALIKE]
-        estimates |= beside_others(estimates, {other.model: other.theta[own[i]] for other in others})
+        estimates |= beside_others(estimates, {other.model: other.theta[own[i]] for other in others}, observed)
         if "clearance_half_time" in estimates and np.isfinite(half_life):
             estimates["effective_half_life"] = effective_of(estimates["clearance_half_time"], half_life)
         values_at = {time: estimates.pop(f"at {time:g}") for time in at}
