@@ -56,6 +56,24 @@ def test_frames_of_a_series_in_memory_are_shown_in_the_order_of_their_times(xray
     assert any("not in the order of their times" in line for line in whole.said)
 
 
+def test_frames_over_one_backdrop_leave_no_trace_in_each_other(xray: Image, study: NuclearSeries) -> None:
+    counts = np.zeros_like(study.frames[:2])
+    counts[0, 2:5, 2:6], counts[1, 6:9, 12:16] = 600, 300
+    assert study.starts is not None and study.durations is not None
+    two = replace(study, frames=counts, starts=study.starts[:2], durations=study.durations[:2])
+    made = animation(xray, two)
+    alone = [
+        fuse(xray, two, register(xray, two), OverlaySettings(frames=(frame,), upper=made.first.upper))
+        for frame in (0, 1)
+    ]
+    assert (alone[0].pixels != alone[1].pixels).any(axis=2).sum() > 100
+    np.testing.assert_array_equal(made.first.pixels, alone[0].pixels)
+    for shown, expected in zip(made.frames, alone, strict=True):
+        np.testing.assert_array_equal(shown.picture, framed(expected).pixels)
+    with pytest.raises(ValueError, match="read-only"):
+        made.first.backdrop.pixels[0, 0] = 0
+
+
 def test_each_frame_says_its_time_and_its_correction(xray: Image, study: NuclearSeries) -> None:
     made = animation(xray, study, settings=OverlaySettings(decay_correct=True, unit="Bq"))
     said = [" | ".join(frame.texts) for frame in made.frames]

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,36 @@ def test_a_model_that_does_not_hold_has_no_interval(
     headlines = page[page.index('<div class="headlines">') : page.index("<table>")]
     assert "95 %" not in headlines and headlines.count("the model does not hold (χ²/ν 56): no interval") == 3
     assert "Intervals are those of the counts alone" in page and "χ²/ν 56 (χ² " in page
+
+
+def test_notes_of_numbers_stand_beneath_the_tables(
+    study: tuple[TimeActivity, dict[str, KineticFit]], tmp_path: Path
+) -> None:
+    curves, fits = study
+    plain = {region: without_notes(fitted) for region, fitted in fits.items()}
+    own = plain[NAME]
+    assert own.area is not None and own.estimates["effective_half_life"].interval()
+    life = replace(own.estimates["effective_half_life"], note="11 h by four exponentials, as near by AIC")
+    total = replace(own.area.decaying, note="no end is seen: from nothing to decay alone")
+    noted = replace(
+        own, estimates={**own.estimates, "effective_half_life": life}, area=replace(own.area, decaying=total)
+    )
+    page = write_report(Study(curves, {**plain, NAME: noted}), tmp_path / "noted.html").read_text(encoding="utf-8")
+    block = page[page.index("<summary>Notes to the numbers") : page.index("<summary>How each model was chosen")]
+    for words in (f"effective half-life: {life.note}", f"with decay: {total.note}"):
+        assert block.count(f">{escape(NAME)}, {words}</p>") == 1
+    assert block.count("</p>") == 2
+    bare = write_report(Study(curves, plain), tmp_path / "bare.html").read_text(encoding="utf-8")
+    assert "Notes to the numbers" not in bare
+
+
+def without_notes(fitted: KineticFit) -> KineticFit:
+    estimates = {name: replace(each, note="") for name, each in fitted.estimates.items()}
+    area = fitted.area
+    if area is not None:
+        names = ("observed", "tail", "total", "decaying")
+        area = replace(area, **{name: replace(getattr(area, name), note="") for name in names})
+    return replace(fitted, estimates=estimates, area=area)
 
 
 def test_bounds_of_a_model_that_does_not_hold_are_none() -> None:

@@ -34,7 +34,8 @@ class OverlaySettings:
 
     Attributes:
         unit: "counts", "Bq" or "%ID", each for one nuclear pixel.
-        frames: numbers from 0 of the frames that go in together; None for all, or for those of `between`.
+        frames: numbers from 0, in the order of their times, of the frames that go in together; None for all, or for
+            those of `between`.
         between: (from, to) s after the injection; None for any time.
         decay_correct: bring frames back to the injection; %ID always is.
         threshold: share of the scale's top below which nothing is shown, 0 to 1; 0.1 to 0.2 is usual.
@@ -104,8 +105,10 @@ class Backdrop:
 
     @cached_property
     def pixels(self) -> npt.NDArray[np.uint8]:
-        """The shades as they are drawn, (H, W, 3) uint8; once for all frames of an animation."""
-        return _drawn(self.shades)
+        """The shades as they are drawn, (H, W, 3) uint8, read-only; once for all frames of an animation."""
+        pixels = _drawn(self.shades)
+        pixels.flags.writeable = False
+        return pixels
 
 
 @dataclass(frozen=True, eq=False)

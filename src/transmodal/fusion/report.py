@@ -43,6 +43,7 @@ _ESTIMATES = {
     "fast_clearance_half_time": "quicker biological half-life",
     "effective_half_life": "effective half-life",
 }
+_AREAS = {"observed": "observed", "tail": "tail", "total": "total", "decaying": "with decay"}
 LIMITS = (
     "Planar images add up everything along the ray. What lies over or under an organ is in its counts; the background "
     "takes off only what is as much beside it as over and under it. Organs that overlap cannot be told apart.",
@@ -213,43 +214,61 @@ def _frames_table(curves: TimeActivity, place: int) -> Table:
 
 
 def _fits(study: Study) -> list[Block]:
-    if not any(fitted.model for fitted in study.fits.values()):
+    fits = {region: fitted for region, fitted in study.fits.items() if fitted.model}
+    if not fits:
         return [Text("No curve was fitted.", "note"), *_unfitted(study)]
-    used = [name for name in _ESTIMATES if any(name in fitted.estimates for fitted in study.fits.values())]
-    rows: list[list[Cell | str]] = []
-    areas: list[list[Cell | str]] = []
-    for region, fitted in study.fits.items():
-        if not fitted.model:
-            continue
-        cells = [_cell(fitted.estimates.get(name)) for name in used]
-        chi2 = f"χ²/ν {misfit(fitted):.3g} (χ² {plain_number(round(fitted.chi2, 1))}, ν {fitted.freedom})"
-        rows.append([region, Cell(fitted.model, chi2), *cells])
-        if fitted.area is not None:
-            share = fitted.area.tail_share
-            areas.append(
-                [
-                    region,
-                    _cell(fitted.area.observed),
-                    plain_number(fitted.area.trapezoid),
-                    _cell(fitted.area.tail),
-                    _cell(fitted.area.total),
-                    f"{100 * share:.0f} %" if share == share else DASH,
-                    _cell(fitted.area.decaying),
-                ]
-            )
-    titles = ["region", "model", *(_ESTIMATES[name] for name in used)]
-    head = ["region", "observed", "trapezoid", "tail", "total", "tail's share", "with decay"]
-    units = {f"{fitted.unit}·h" for fitted in study.fits.values() if fitted.model}
-    caption = f"Area under the curve, {', '.join(units)}, decay-corrected; the last column with the isotope's decay"
-    lines = [
-        Text(f"{region}: {' '.join(fitted.said)}", "note") for region, fitted in study.fits.items() if fitted.model
-    ]
+    lines = [Text(f"{region}: {' '.join(fitted.said)}", "note") for region, fitted in fits.items()]
     return [
-        Table(titles, rows, "95 % intervals, of the counts alone, below each value", words=2),
-        Table(head, areas, caption),
+        _estimates_table(fits),
+        _areas_table(fits),
+        *_notes(fits),
         Details("How each model was chosen", lines),
         *_unfitted(study),
     ]
+
+
+def _estimates_table(fits: Mapping[str, KineticFit]) -> Table:
+    used = [name for name in _ESTIMATES if any(name in fitted.estimates for fitted in fits.values())]
+    rows: list[list[Cell | str]] = []
+    for region, fitted in fits.items():
+        chi2 = f"χ²/ν {misfit(fitted):.3g} (χ² {plain_number(round(fitted.chi2, 1))}, ν {fitted.freedom})"
+        rows.append([region, Cell(fitted.model, chi2), *(_cell(fitted.estimates.get(name)) for name in used)])
+    titles = ["region", "model", *(_ESTIMATES[name] for name in used)]
+    return Table(titles, rows, "95 % intervals, of the counts alone, below each value", words=2)
+
+
+def _areas_table(fits: Mapping[str, KineticFit]) -> Table:
+    rows: list[list[Cell | str]] = []
+    for region, fitted in fits.items():
+        area = fitted.area
+        if area is None:
+            continue
+        share = f"{100 * area.tail_share:.0f} %" if area.tail_share == area.tail_share else DASH
+        observed, tail, total, decaying = (_cell(getattr(area, name)) for name in _AREAS)
+        rows.append([region, observed, plain_number(area.trapezoid), tail, total, share, decaying])
+    head = [
+        "region",
+        _AREAS["observed"],
+        "trapezoid",
+        _AREAS["tail"],
+        _AREAS["total"],
+        "tail's share",
+        _AREAS["decaying"],
+    ]
+    units = {f"{fitted.unit}·h" for fitted in fits.values()}
+    caption = f"Area under the curve, {', '.join(units)}, decay-corrected; the last column with the isotope's decay"
+    return Table(head, rows, caption)
+
+
+def _notes(fits: Mapping[str, KineticFit]) -> list[Block]:
+    """Return what limits the numbers of both tables, a line each, folded away; nothing where nothing does."""
+    lines = []
+    for region, fitted in fits.items():
+        shown = [(words, fitted.estimates.get(name)) for name, words in _ESTIMATES.items()]
+        if fitted.area is not None:
+            shown += [(words, getattr(fitted.area, name)) for name, words in _AREAS.items()]
+        lines += [f"{region}, {words}: {each.note}" for words, each in shown if each is not None and each.note]
+    return [Details("Notes to the numbers", [Text(line, "note") for line in dict.fromkeys(lines)])] if lines else []
 
 
 def _unfitted(study: Study) -> list[Block]:
