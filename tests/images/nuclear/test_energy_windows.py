@@ -35,14 +35,14 @@ def test_the_window_with_the_photons_is_counted_not_the_scatter_before_it(tmp_pa
     [
         ((_PEAK, _SCATTER), 1),
         ((_SCATTER, _IODINE, ((127.0, 140.0),)), 3),  # 141 keV lies within the slack of 1 keV
-        ((_SCATTER, _PEAK, ((130.0, 151.0),)), 1),  # two hold the photons: none is better
+        ((_SCATTER, _PEAK, ((130.0, 151.0),)), 2),  # two hold the photons: the first of those, no scatter
         ((_SCATTER, ((160.0, 180.0),)), 1),
         ((_SCATTER, ((100.0, 120.0), (126.0, 154.0))), 2),
         ((((100.0, 120.0), (126.0, 154.0)), _PEAK), 1),
         ((((154.0, 126.0),), _PEAK), 2),  # no window
     ],
 )
-def test_only_one_window_with_the_photons_is_taken_unasked(
+def test_the_first_window_with_the_photons_is_taken_unasked(
     windows: tuple[tuple[tuple[float, float], ...], ...], taken: int, tmp_path: Path
 ) -> None:
     back = read_nuclear(nm_of_windows(tmp_path / "a.dcm", *windows))
@@ -50,6 +50,24 @@ def test_only_one_window_with_the_photons_is_taken_unasked(
     words = ", ".join(f"{low:g} to {high:g}" for low, high in windows[taken - 1])
     there = "1, 2 and 3" if len(windows) == 3 else "1 and 2"
     assert f"energy window {taken} ({words} keV) was taken; there are {there}" in back.said[0]
+
+
+@pytest.mark.parametrize(
+    ("isotope", "peaks"),
+    [
+        ("In-111", (((154.0, 188.0),), ((221.0, 270.0),))),
+        ("Ga-67", (((166.0, 204.0),), ((270.0, 330.0),))),
+        ("Lu-177", (((102.0, 124.0),), ((187.0, 229.0),))),
+    ],
+)
+def test_of_several_photopeaks_the_first_is_counted_not_the_scatter_before_them(
+    isotope: str, peaks: tuple[tuple[tuple[float, float], ...], ...], tmp_path: Path
+) -> None:
+    path = nm_of_windows(tmp_path / "a.dcm", ((130.0, 150.0),), *peaks)
+    sidecar_path(path).write_text(json.dumps({"isotope": isotope}))
+    back = read_nuclear(path)
+    assert np.array_equal(back.frames, counts(4)[1::3]) and back.energy_window == peaks[0][0]
+    assert not back.doubts
 
 
 def test_the_isotope_of_the_sidecar_goes_before_that_of_the_header(tmp_path: Path) -> None:

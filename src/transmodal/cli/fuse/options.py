@@ -49,7 +49,7 @@ WindowNumber = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Which of several energy windows of a DICOM object. Default: the one with the photons of the isotope, "
+        help="Which of several energy windows of a DICOM object. Default: the first with photons of the isotope, "
         "else the first.",
     ),
 ]

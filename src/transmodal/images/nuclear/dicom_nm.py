@@ -69,8 +69,8 @@ def acquired(
         files: their names, for messages.
         frames: how many frames there are altogether.
         path: the file or folder, for messages.
-        energy_window: number of the energy window to take, from 1; None for the only one with photons of the isotope,
-            else the first.
+        energy_window: number of the energy window to take, from 1; None for the first with photons of the isotope, else
+            the first.
         detector: number of the detector to take, from 1; None for the first.
         overridden: what is known better ("isotope", "injection", "starts", "durations"); it is not read, so that a
             mistake in it does no harm.
@@ -164,13 +164,13 @@ def _numbers(headers: list[Any], frames: int, keyword: str) -> npt.NDArray[np.in
 
 
 def _default(holders: dict[int, Any], isotope: Isotope | None) -> int:
-    """Return the only energy window with photons of the isotope, else the first; `holders` are headers by number."""
+    """Return the first energy window with photons of the isotope, else the first; `holders` are headers by number."""
     fit = [
         number
         for number, header in holders.items()
         if isotope is not None and any(holds_photons(each, isotope) for each in _ranges(header, number))
     ]
-    return fit[0] if len(fit) == 1 else next(iter(holders))
+    return next(iter([*fit, *holders]))
 
 
 def _named(headers: list[Any], files: list[Path]) -> Isotope | None:
