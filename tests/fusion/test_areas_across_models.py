@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from transmodal.fusion import kinetic_fit
 from transmodal.fusion.estimates import Estimate
 from transmodal.fusion.fit_areas import Area, across_models
 from transmodal.fusion.kinetic_fit import KineticFit, fit, fit_many
@@ -26,13 +27,18 @@ def held(curve: Curve, begin: float, end: float, decay: float = 0.0) -> float:
     return float(sum(a / k * (np.exp(-k * begin) - np.exp(-k * end)) for a, k in rates)) / 3600
 
 
-def fits(curve: Curve, repeats: int, counts: float = 1.8e6) -> list[KineticFit]:
+def counted(curve: Curve, repeats: int, counts: float = 1.8e6) -> tuple[np.ndarray, np.ndarray]:
+    """Values (repeats, F) with Poisson noise, and what one count adds (F,)."""
     means = np.array([held(curve, start, start + long, DECAY) for start, long in zip(STARTS, DURATIONS, strict=True)])
     of_count = means.sum() / counts / (DURATIONS / 3600 * mean_over(HALF_LIFE, STARTS, DURATIONS))
-    counted = np.random.default_rng(2).poisson(means * counts / means.sum(), (repeats, len(means))).astype(float)
-    return fit_many(
-        STARTS, DURATIONS, counted * of_count, np.sqrt(counted) * of_count, half_life=HALF_LIFE, of_count=of_count
-    )
+    many = np.random.default_rng(2).poisson(means * counts / means.sum(), (repeats, len(means)))
+    return many * of_count, of_count
+
+
+def fits(curve: Curve, repeats: int) -> list[KineticFit]:
+    values, of_count = counted(curve, repeats)
+    deviations = np.sqrt(values * of_count)
+    return fit_many(STARTS, DURATIONS, values, deviations, half_life=HALF_LIFE, of_count=of_count)
 
 
 def share_held(found: list[KineticFit], name: str, truth: float) -> float:
@@ -118,11 +124,13 @@ def test_each_curve_is_widened_by_its_own_models_alone() -> None:
 
 
 def test_a_curve_alone_and_among_others_has_the_same_areas() -> None:
-    curves = [means_of(curve) for curve in (ONE_ORGAN, TWO_ORGANS, STAYING)]
-    values, deviations = (np.stack(each) for each in zip(*curves, strict=True))
-    together = fit_many(STARTS, DURATIONS, values, deviations, half_life=HALF_LIFE)
+    curves = [counted(curve, 4) for curve in (ONE_ORGAN, TWO_ORGANS)]
+    values, of_count = np.concatenate([each for each, _ in curves]), curves[0][1]
+    deviations = np.sqrt(values * of_count)
+    how = {"half_life": HALF_LIFE, "models": ["uptake and clearance", "uptake and two clearances", "four exponentials"]}
+    together = fit_many(STARTS, DURATIONS, values, deviations, **how)  # type: ignore[arg-type]
     for own, value, deviation in zip(together, values, deviations, strict=True):
-        alone = fit(STARTS, DURATIONS, value, deviation, half_life=HALF_LIFE)
+        alone = fit(STARTS, DURATIONS, value, deviation, **how)  # type: ignore[arg-type]
         assert alone.area is not None and own.area is not None and alone.model == own.model
         for name in ("observed", "tail", "total", "decaying"):
             one, other = getattr(alone.area, name), getattr(own.area, name)
@@ -131,11 +139,26 @@ def test_a_curve_alone_and_among_others_has_the_same_areas() -> None:
             assert all(a == b or a == pytest.approx(b, rel=1e-3) for a, b in ends)
 
 
-def means_of(curve: Curve) -> tuple[np.ndarray, np.ndarray]:
-    frames = list(zip(STARTS, DURATIONS, strict=True))
-    means = np.array([held(curve, start, start + long, DECAY) * 3600 / long for start, long in frames])
-    values = means / mean_over(HALF_LIFE, STARTS, DURATIONS)
-    return values, 0.01 * np.abs(values).max() * np.ones(len(values))
+def test_weights_and_scores_are_those_of_their_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def listen(chosen: list[Area], scores: np.ndarray, weights: np.ndarray, every: object) -> list[Area]:
+        asked.append((scores, weights))
+        return chosen
+
+    monkeypatch.setattr(kinetic_fit, "across_models", listen)
+    values, of_count = counted(ONE_ORGAN, 4)
+    for value in values:
+        how = {"half_life": HALF_LIFE, "models": ["four exponentials", "uptake and clearance", "two clearances"]}
+        found = fit(STARTS, DURATIONS, value, np.sqrt(value * of_count), **how)  # type: ignore[arg-type]
+        if not asked:
+            continue  # the other models had no weight
+        (scores, weights), above = asked.pop(), found.aic["four exponentials"]
+        assert found.model == "uptake and clearance" and scores.tolist() == [[above]]
+        assert weights[0, 0] / weights[1, 0] == pytest.approx(np.exp(0.5 * above))
+        break
+    else:
+        raise AssertionError("no curve left two models open")
 
 
 def test_without_an_isotope_there_is_no_area_with_decay() -> None:
