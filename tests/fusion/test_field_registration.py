@@ -450,3 +450,52 @@ def test_fiducials_beside_the_fields_stay_a_note(xray: Image, study: NuclearSeri
     few = np.array([[2.0, 22.0], [18.0, 4.0], [17.0, 12.0], [6.0, 15.0], [18.0, 9.0]])  # one of five
     said = register(xray, study, table(tmp_path / "q.csv", few, few)).said
     assert len(said) == 2 and not any("exchanged" in line for line in said)
+
+
+def in_field(nuclear: np.ndarray, anatomy: np.ndarray, folder: Path) -> Registration:
+    """Register two fields of 100×50 mm by points."""
+    image = Image(np.zeros((100, 200), np.uint16), picture_affine((0.5, 0.5)))
+    activity = NuclearSeries(np.ones((1, 25, 50), np.uint16), picture_affine((2.0, 2.0)))
+    return register(image, activity, table(folder / "p.csv", nuclear, anatomy))
+
+
+_BELOW = np.array([[10.0, 53.0], [40.0, 53.0], [30.0, 20.0], [20.0, 10.0]])  # inside once x and y change places
+
+
+def test_points_just_outside_both_fields_are_said_to_look_exchanged_not_refused(tmp_path: Path) -> None:
+    found = in_field(_BELOW, _BELOW, tmp_path)
+    lines = [line for line in found.said if "p0, p1 lie outside" in line and "x_mm and y_mm look exchanged" in line]
+    assert len(lines) == 2 and found.error_mm == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("nuclear", "anatomy", "is_refused"),
+    [  # mm of the two points farther down; the nuclear field ends at 49 mm, the anatomy at 49.75 mm
+        (2.0, 2.0, True),
+        (0.9, 1.8, False),
+        (1.1, 1.7, False),
+        (1.1, 1.8, True),
+        (9.0, 0.0, False),
+        (0.0, 9.0, False),
+        (9.0, 9.0, True),
+    ],
+)
+def test_only_points_clearly_outside_both_fields_are_refused(
+    nuclear: float, anatomy: float, is_refused: bool, tmp_path: Path
+) -> None:
+    down = np.array([[0, 1.0], [0, 1.0], [0, 0], [0, 0]])
+    moving, fixed = _BELOW + nuclear * down, _BELOW + anatomy * down
+    if is_refused:
+        with pytest.raises(UserError, match=r"x_mm and y_mm look exchanged in .*p\.csv; exchange them"):
+            in_field(moving, fixed, tmp_path)
+        return
+    assert len([line for line in in_field(moving, fixed, tmp_path).said if "look exchanged" in line]) == 2
+
+
+def test_exchanged_columns_of_two_points_are_said_and_of_three_refused(tmp_path: Path) -> None:
+    far = np.array([[10.0, 80.0], [40.0, 70.0], [30.0, 20.0]])
+    assert len([line for line in in_field(far[:2], far[:2], tmp_path).said if "look exchanged" in line]) == 2
+    with pytest.raises(UserError, match="exchange them"):
+        in_field(far, far, tmp_path)
+    less = np.array([[10.0, 80.0], [40.0, 52.0], [25.0, 52.0], [30.0, 20.0]])  # three of four outside, one clearly
+    assert len([line for line in in_field(less, less, tmp_path).said if "look exchanged" in line]) == 2

@@ -16,6 +16,8 @@ _MIRRORED = 0.2  # a mirrored fit whose residual is this share of the plain one'
 _WORTH_A_LOOK = 1.0  # nuclear pixels from which a single point that does not fit is named
 _ALONE = 0.3  # without a mistaken point the others' residual falls to this share, or less
 _ENLARGED = 1.1  # times that one field in mm may be larger than the same in the other's mm: magnification, rounding
+_FEW = 3  # points below which exchanged columns are said, not refused
+_CLEARLY = 0.1  # of a field's shorter side: points farther outside are no fiducials just beside it
 _FAR = 3.0  # nuclear pixels that a registration may be off before it is worth a word
 Points = npt.NDArray[np.float64]
 
@@ -132,11 +134,12 @@ def doubts_of_places(names: Sequence[str], marked: Sequence[tuple[Points, Image]
         table: from which the points were read.
 
     Raises:
-        UserError: two columns look exchanged in both images; a fit does not show that.
+        UserError: two columns look exchanged in both images, by three points or more, and half of those outside are
+            clearly so; a fit does not show that.
     """
     columns = "x_mm and y_mm" if table.in_mm else "row and column"
     exchanged = [_look_exchanged(points, image, table.in_mm) for points, image in marked]
-    if all(exchanged):
+    if len(names) >= _FEW and all(exchanged) and all(_lie_clearly_outside(*each) for each in marked):
         where = " and ".join(image.name for _, image in marked)
         raise UserError(f"points lie outside {where}; {columns} look exchanged in {table.name}; exchange them")
     said = []
@@ -154,6 +157,15 @@ def _look_exchanged(points: Points, image: Image, in_mm: bool) -> bool:
     index = _index(points, image)
     other = _index(points[:, ::-1], image) if in_mm else index[:, ::-1]
     return bool(_beyond(index, image).mean() >= 0.5 and not _beyond(other, image).any())
+
+
+def _lie_clearly_outside(points: Points, image: Image) -> bool:
+    """Return whether at least half of the points outside an image lie off by more than a tenth of its shorter side."""
+    index, spacing = _index(points, image), np.array(image.spacing)
+    beyond = np.maximum(np.maximum(-0.5 - index, index - (np.array(image.shape) - 0.5)), 0.0) * spacing
+    least = _CLEARLY * float((np.array(image.shape) * spacing).min())
+    far = np.linalg.norm(beyond, axis=1)
+    return bool((far[far > 0] > least).mean() >= 0.5)
 
 
 def _index(points: Points, image: Image) -> Points:

@@ -70,6 +70,32 @@ def test_of_several_photopeaks_the_first_is_counted_not_the_scatter_before_them(
     assert not back.doubts
 
 
+_LEFT_OUT = (
+    "a.dcm: the energy window of 84 to 102, 166 to 204 keV leaves out the photons of Tc-99m (141 keV): is it one for "
+    "scatter, or of another isotope? --energy-window chooses between several"
+)
+
+
+def test_a_window_of_several_ranges_without_the_photons_is_doubted(tmp_path: Path) -> None:
+    ranges = ((84.0, 102.0), (166.0, 204.0))
+    path = nm_of_windows(tmp_path / "a.dcm", ranges)
+    back = read_nuclear(path)
+    assert back.energy_window is None and back.doubts == (_LEFT_OUT,)
+    together = "a.dcm: energy window 1 counts several ranges together: 84 to 102, 166 to 204 keV"
+    assert back.said == (together, _LEFT_OUT)
+    sidecar_path(path).write_text(json.dumps({"isotope": "I-131"}))
+    assert "the photons of I-131 (284 or 364 or 637 keV)" in read_nuclear(path).doubts[0]
+    sidecar_path(path).write_text(json.dumps({"isotope": "Ga-67"}))
+    assert not read_nuclear(path).doubts and read_nuclear(path).said == (together,)
+
+
+def test_several_ranges_are_not_doubted_where_one_holds_the_photons_or_no_isotope_is_known(tmp_path: Path) -> None:
+    assert not read_nuclear(nm_of_windows(tmp_path / "a.dcm", (*_SCATTER, *_PEAK))).doubts
+    assert not read_nuclear(nm_of_windows(tmp_path / "b.dcm", (*_SCATTER, (166.0, 204.0)), **_WITHOUT)).doubts
+    single = read_nuclear(nm_of_windows(tmp_path / "c.dcm", _SCATTER))
+    assert len(single.doubts) == 1 and single.said == single.doubts  # said once
+
+
 def test_the_isotope_of_the_sidecar_goes_before_that_of_the_header(tmp_path: Path) -> None:
     path = nm_of_windows(tmp_path / "a.dcm", _SCATTER, _PEAK, _IODINE)
     assert read_nuclear(path).energy_window == _PEAK[0]

@@ -180,7 +180,8 @@ def test_a_window_of_several_ranges_is_said_and_not_taken_for_one(tmp_path: Path
     header.save_as(path)
     read = read_nuclear(path)
     assert read.energy_window is None
-    assert read.said == ("bone.dcm: energy window 1 counts several ranges together: 84 to 102, 166 to 204 keV",)
+    assert read.said[0] == "bone.dcm: energy window 1 counts several ranges together: 84 to 102, 166 to 204 keV"
+    assert len(read.doubts) == 1 and read.said[1:] == read.doubts
 
 
 def test_a_sidecar_inside_a_folder_of_frames_is_shown_its_place(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from transmodal.images.nuclear.dicom_times import (
     seconds_between,
     vector,
 )
-from transmodal.images.nuclear.doubts import holds_photons
+from transmodal.images.nuclear.doubts import holds_photons, in_words, leaves_out
 from transmodal.images.nuclear.isotopes import Isotope, canonical_name, isotope_named, name_of_code
 from transmodal.images.nuclear.series import CREDIBLE_MBQ, Injection
 
@@ -96,6 +96,9 @@ def acquired(
         _tell_apart(agents, "compound", files, said)
     window = _window(parts[0][0], number, said)
     agreed = _agreed(isotopes, lambda isotope: isotope.name, "isotope", files, said)
+    doubt = leaves_out(_ranges(parts[0][0], number), isotope or agreed) if window is None else ""
+    for lines in (said, doubts):
+        lines.extend(filter(None, [doubt]))
     injected = _agreed(injections, lambda given: f"{given.before / 1e6:.4g} MBq", "injected", files, said)
     return Acquired(
         chosen,
@@ -149,7 +152,7 @@ def _chosen(
         if not len(chosen):
             raise UserError(f"{path} has no frame of energy window {wanted[0]} and detector {wanted[1]}; choose others")
         if len(known) > 1:
-            limits = _in_words(_ranges(holders[number], number)) if place == 0 else ""
+            limits = in_words(_ranges(holders[number], number)) if place == 0 else ""
             there = f"{', '.join(map(str, known[:-1]))} and {known[-1]}"
             lines[place] = f"{word} {number}{f' ({limits})' if limits else ''} was taken; there are {there}"
     said.extend(filter(None, lines))
@@ -299,13 +302,9 @@ def _ranges(dataset: Any, number: int) -> list[tuple[float, float]]:
     return [(float(low or 0), float(high)) for low, high in limits if high not in (None, "", 0)]
 
 
-def _in_words(ranges: list[tuple[float, float]]) -> str:
-    return f"{', '.join(f'{low:g} to {high:g}' for low, high in ranges)} keV" if ranges else ""
-
-
 def _window(dataset: Any, number: int, said: list[str]) -> tuple[float, float] | None:
     """Return the limits of an energy window in keV; None where they are not filled in, or are of several ranges."""
     known = _ranges(dataset, number)
     if len(known) > 1:
-        said.append(f"energy window {number} counts several ranges together: {_in_words(known)}")
+        said.append(f"energy window {number} counts several ranges together: {in_words(known)}")
     return known[0] if len(known) == 1 else None

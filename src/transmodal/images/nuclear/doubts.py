@@ -1,5 +1,7 @@
 """What of an acquisition can hardly be meant, in words: syringes measured on the wrong side of the injection, units."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from transmodal.errors import UserError
@@ -22,6 +24,22 @@ def holds_photons(window: tuple[float, float], isotope: Isotope) -> bool:
     """Return whether photons of the isotope that are known here fall into an energy window (low, high), keV."""
     low, high = window
     return low < high and any(low - _SLACK <= energy <= high + _SLACK for energy in isotope.energies)
+
+
+def in_words(ranges: Sequence[tuple[float, float]]) -> str:
+    """Return the ranges (low, high) of an energy window, keV, for a message; "" of none."""
+    return f"{', '.join(f'{low:g} to {high:g}' for low, high in ranges)} keV" if ranges else ""
+
+
+def leaves_out(ranges: Sequence[tuple[float, float]], isotope: Isotope | None) -> str:
+    """Return that an energy window of these ranges (low, high), keV, leaves out the photons of the isotope, else ""."""
+    if not ranges or isotope is None or not isotope.energies or any(holds_photons(each, isotope) for each in ranges):
+        return ""
+    known = " or ".join(f"{energy:g}" for energy in isotope.energies)
+    return (
+        f"the energy window of {in_words(ranges)} leaves out the photons of {isotope.name} ({known} keV): is it one "
+        "for scatter, or of another isotope? --energy-window chooses between several"
+    )
 
 
 def _picture(series: NuclearSeries) -> list[str]:
@@ -53,19 +71,13 @@ def _window(series: NuclearSeries) -> list[str]:
     if series.energy_window is None:
         return []
     low, high = series.energy_window
-    stated = f"{series.name}: the energy window of {low:g} to {high:g} keV"
+    stated = f"{series.name}: the energy window of {in_words([(low, high)])}"
     if not 0 <= low < high:
         return [f"{stated} is none; mend its limits in the header, or give energy_window_keV in a sidecar"]
     if high < _LEAST_ENERGY:
         return [f"{stated} lies below all that is imaged; are these MeV?"]
-    isotope = series.isotope
-    if isotope is None or not isotope.energies or holds_photons((low, high), isotope):
-        return []
-    known = " or ".join(f"{energy:g}" for energy in isotope.energies)
-    return [
-        f"{stated} leaves out the photons of {isotope.name} ({known} keV): is it one for scatter, or of another "
-        "isotope? --energy-window chooses between several"
-    ]
+    line = leaves_out([(low, high)], series.isotope)
+    return [f"{series.name}: {line}"] if line else []
 
 
 def _sensitivity(series: NuclearSeries) -> list[str]:

@@ -43,7 +43,7 @@ def read_nuclear(path: str | Path, *, energy_window: int | None = None, detector
 
     Args:
         path: the file or folder.
-        energy_window: which of several energy windows of a DICOM object, from 1; None for the only one with photons of
+        energy_window: which of several energy windows of a DICOM object, from 1; None for the first with photons of
             the isotope, else the first.
         detector: which of several detectors of a DICOM object, from 1; None for the first.
 
