@@ -25,6 +25,7 @@ from transmodal.datasets.regions import Region
 from transmodal.errors import UserError
 from transmodal.images import Image, read, require_same_grid
 from transmodal.images.files import atomic_path
+from transmodal.images.numpy_array import PARSING
 from transmodal.images.reorientation import label_map_onto
 
 VERSION = 3  # raise it when the meaning of cached arrays changes
@@ -215,7 +216,8 @@ def _store(file: Path, array: npt.NDArray[Any]) -> None:
 
 def _load(file: Path, *, mmap_mode: Literal["r"] | None = None) -> npt.NDArray[Any]:
     try:
-        array: npt.NDArray[Any] = np.load(file, mmap_mode=mmap_mode)
+        with PARSING:
+            array: npt.NDArray[Any] = np.load(file, mmap_mode=mmap_mode)
     except (OSError, ValueError, EOFError) as error:
         raise UserError(
             f"The prepared image {file} is gone or damaged; delete it and start again: it is made anew"

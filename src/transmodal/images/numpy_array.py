@@ -1,5 +1,6 @@
 """NumPy's .npy files, with the geometry in a JSON file beside them (`name.npy.json`)."""
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from transmodal.images.image import Image, Source
 from transmodal.images.note import Note
 
 _RGB = ("red", "green", "blue", "alpha")
+PARSING = threading.Lock()
+"""Held while a header is parsed: Python before 3.11.8 may fail where two threads do so (CPython issue 106905)."""
 
 
 def read(path: Path) -> Image:
@@ -25,7 +28,8 @@ def read(path: Path) -> Image:
     """
     geometry, note = _read_header(path)
     with reading(path, "a NumPy array"):
-        pixels = np.load(path, allow_pickle=False)
+        with PARSING:
+            pixels = np.load(path, allow_pickle=False)
         pixels = np.ascontiguousarray(pixels, dtype=geometry.dtype)
         source = Source(path, "npy", derivation=note.derivation if note else "")
         quantity = note.quantity if note else "intensity"
@@ -80,7 +84,8 @@ def _read_header(path: Path) -> tuple[Geometry, Note | None]:
         }.get(version)
         if reader is None:
             raise UserError(f"{path} has .npy version {version}; save it again as plain numbers")
-        shape, _, dtype = reader(stream)
+        with PARSING:
+            shape, _, dtype = reader(stream)
         if dtype.kind not in "buif" or dtype.hasobject:
             raise UserError(f"{path} holds {dtype} values, not plain numbers; save it as integers or floats")
         stored = path.stat().st_size - stream.tell()
